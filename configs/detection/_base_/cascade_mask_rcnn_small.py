@@ -1,0 +1,33 @@
+"""Cascade Mask R-CNN in miniature: ConvNeXt-atto, 64 channels, thin heads, from scratch."""
+
+_base_ = ["cascade_mask_rcnn.py"]
+
+model = dict(
+    backbone=dict(arch="atto", drop_path_rate=0.0),
+    neck=dict(in_channels=[40, 80, 160, 320], out_channels=64),
+    rpn_head=dict(in_channels=64, feat_channels=64),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64),
+        mask_roi_extractor=dict(out_channels=64),
+        bbox_head=[
+            dict(
+                head,
+                num_shared_convs=2,
+                in_channels=64,
+                conv_out_channels=64,
+                fc_out_channels=256,
+                norm_cfg=dict(type="BN"),
+            )
+            for head in _base_.model.roi_head.bbox_head
+        ],
+        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=500, max_per_img=200),
+        rcnn=[
+            dict(stage, sampler=dict(stage.sampler, num=64))
+            for stage in _base_.model.train_cfg.rcnn
+        ],
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)),
+)

@@ -1,0 +1,26 @@
+"""What every detection run shares: logs, checkpoints, pictures, the environment."""
+
+default_scope = "mmdet"
+custom_imports = dict(imports=["convnext_dense.detection"], allow_failed_imports=False)
+env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
+vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
+visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")
+log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
+log_level = "INFO"
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=True),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+    visualization=dict(type="DetVisualizationHook"),
+)
+custom_hooks = [
+    dict(type="LearningRateHook"),
+    dict(type="MetricsFileHook"),
+    dict(type="ProgressHook"),
+]
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+load_from = None
+resume = False

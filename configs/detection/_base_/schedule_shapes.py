@@ -1,0 +1,23 @@
+"""A few minutes on two CPU cores: cosine to a hundredth of the rate, evaluated at the end."""
+
+train_cfg = dict(type="ResumableEpochLoop", max_epochs=14, val_interval=14)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(
+        type="CosineAnnealingLR",
+        eta_min_ratio=0.01,
+        by_epoch=True,
+        convert_to_iter_based=True,
+        begin=0,
+        end=14,
+    ),
+]
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor="LayerDecayOptimWrapperConstructor",
+    # From scratch there is nothing to protect in the early layers.
+    paramwise_cfg=dict(decay_rate=1.0, decay_type="layer_wise"),
+    clip_grad=dict(max_norm=5.0),
+)
+auto_scale_lr = dict(enable=False, base_batch_size=4)

@@ -1,0 +1,148 @@
+"""The metric of the detection configs: COCO box and mask AP, per class too."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MessageHub, print_log
+from mmengine.registry import METRICS
+from pycocotools import mask as mask_api
+
+from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco
+from convnext_dense.errors import UserError
+
+TASKS = ("bbox", "segm")
+
+
+@METRICS.register_module()
+class CocoInstanceMetric(BaseMetric):
+    """COCO average precision of boxes and masks by faster-coco-eval.
+
+    Only the pictures that were shown count, so a limited test is a true one. The figures of each
+    class go to the message hub as ``per_class`` (they end up in ``metrics.json``).
+
+    Args:
+        ann_file: COCO annotation file; the engine fills in the evaluated data set's.
+        metric: ``bbox``, ``segm`` or both.
+        outfile: Also write the results in COCO format to this file.
+        collect_device: As in mmengine.
+        prefix: Put in front of the figures' names.
+    """
+
+    default_prefix = "coco"
+
+    def __init__(
+        self,
+        ann_file: str,
+        metric: str | Sequence[str] = TASKS,
+        outfile: str | None = None,
+        collect_device: str = "cpu",
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.metrics = [metric] if isinstance(metric, str) else list(metric)
+        if unknown := set(self.metrics) - set(TASKS):
+            raise UserError(f"metric must be out of {', '.join(TASKS)}, got {sorted(unknown)}.")
+        self.ann_file = ann_file
+        self.outfile = outfile
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keeps one batch of predictions on the CPU, masks as RLE."""
+        for sample in data_samples:
+            predicted = sample["pred_instances"]
+            masks = predicted.get("masks")
+            self.results.append(
+                {
+                    "img_id": sample["img_id"],
+                    "bboxes": predicted["bboxes"].cpu().numpy(),
+                    "scores": predicted["scores"].cpu().numpy(),
+                    "labels": predicted["labels"].cpu().numpy(),
+                    "masks": None if masks is None else encode_masks(masks),
+                }
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Evaluates all predictions against the annotation file."""
+        truth = json.loads(Path(self.ann_file).read_text(encoding="utf-8"))
+        ids = {category["name"]: category["id"] for category in truth["categories"]}
+        classes = self.dataset_meta["classes"]
+        category_ids = [ids[name] for name in classes]
+        image_ids = sorted({result["img_id"] for result in results})
+        detections = [
+            detection for result in results for detection in to_coco(result, category_ids)
+        ]
+        if self.outfile:
+            Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.outfile).write_text(json.dumps(detections))
+        figures: dict[str, CocoFigures] = {
+            task: evaluate_coco(truth, detections, task, image_ids, category_ids)
+            for task in self.metrics
+        }
+        per_class = {
+            name: {
+                f"{task}_mAP": _none_if_nan(figure.per_class[ids[name]])
+                for task, figure in figures.items()
+            }
+            for name in classes
+        }
+        MessageHub.get_current_instance().update_info("per_class", per_class)
+        print_log(format_per_class(per_class), logger="current")
+        return {
+            f"{task}_{name}": value
+            for task, figure in figures.items()
+            for name, value in figure.summary.items()
+        }
+
+
+def encode_masks(masks: torch.Tensor | np.ndarray) -> list[dict]:
+    """Turns binary masks (n, H, W) into COCO RLE dicts with text counts."""
+    array = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks
+    if len(array) == 0:
+        return []
+    fortran = np.asfortranarray(array.transpose(1, 2, 0).astype(np.uint8))
+    return [{**rle, "counts": rle["counts"].decode()} for rle in mask_api.encode(fortran)]
+
+
+def to_coco(result: dict, category_ids: Sequence[int]) -> list[dict]:
+    """COCO result dicts of one picture; boxes from xyxy to (x, y, width, height)."""
+    detections = []
+    for place, (box, score, label) in enumerate(
+        zip(result["bboxes"], result["scores"], result["labels"], strict=True)
+    ):
+        left, top, right, bottom = (float(edge) for edge in box)
+        detection = {
+            "image_id": result["img_id"],
+            "category_id": category_ids[int(label)],
+            "bbox": [left, top, right - left, bottom - top],
+            "score": float(score),
+        }
+        if result["masks"] is not None:
+            detection["segmentation"] = result["masks"][place]
+        detections.append(detection)
+    return detections
+
+
+def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
+    """A plain table of the classes that occur: one class a line, one task a column."""
+    per_class = {name: row for name, row in per_class.items() if set(row.values()) != {None}}
+    if not per_class:
+        return "AP per class: no class occurs in these pictures."
+    width = max([len("class"), *map(len, per_class)])
+    tasks = list(next(iter(per_class.values())))
+    lines = ["  ".join(["class".ljust(width), *tasks])]
+    for name, values in per_class.items():
+        cells = (
+            ("-" if values[task] is None else f"{values[task]:.3f}").rjust(len(task))
+            for task in tasks
+        )
+        lines.append("  ".join([name.ljust(width), *cells]))
+    return "AP per class\n" + "\n".join(lines)
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value

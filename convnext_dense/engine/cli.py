@@ -1,0 +1,49 @@
+"""What the command-line tools share: common flags, and one sentence instead of a traceback."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from mmengine.config import DictAction
+
+from convnext_dense.errors import UserError
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Runs a tool; wrong input ends it with one sentence and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of every tool that reads a config."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--data-root",
+        help="folder that holds coco/, shapes/ ... (default: $CONVNEXT_DENSE_DATA, then data)",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="replace entries of the config, e.g. train_dataloader.batch_size=4",
+    )
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the tools that run in several processes."""
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
+    # torchrun sets LOCAL_RANK; torch.distributed.launch passes the flag.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def set_local_rank(local_rank: int) -> None:
+    """Tells mmengine the rank that torch.distributed.launch passed as a flag."""
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))

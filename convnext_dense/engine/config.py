@@ -1,0 +1,166 @@
+"""One door from a config file to a config that can run here: data root, classes, device.
+
+What depends on the data (classes, masks) or on the machine (mixed precision, SyncBN) is settled
+here, before anything is built, so that leaf configs state the recipe and nothing else.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
+
+from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.engine.fit_data import fit_to_data
+from convnext_dense.engine.launch import world_size
+from convnext_dense.engine.nodes import SPLITS, datasets, walk
+from convnext_dense.errors import UserError
+
+DATA_ROOT_VARIABLE = "CONVNEXT_DENSE_DATA"
+DEFAULT_DATA_ROOT = "data"
+AMP_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+# mmengine scope of a config -> (package it needs, extra of ours that installs it)
+TOOLBOXES = {"mmdet": ("mmdet", "detection"), "mmseg": ("mmseg", "segmentation")}
+
+
+def load_config(
+    path: str | os.PathLike,
+    *,
+    data_root: str | os.PathLike | None = None,
+    cfg_options: dict[str, Any] | None = None,
+    amp: str | None = None,
+    launcher: str = "none",
+    require_data: bool = True,
+    splits: tuple[str, ...] = SPLITS,
+    classes: tuple[str, ...] | None = None,
+) -> Config:
+    """Reads a config file and settles what depends on flags, data and machine.
+
+    Args:
+        path: Config file.
+        data_root: Folder that holds ``coco/``, ``shapes/`` ...; by default the environment
+            variable ``CONVNEXT_DENSE_DATA``, then ``data``.
+        cfg_options: ``{"dotted.key": value}`` that replace entries of the config.
+        amp: ``off``, ``fp16`` or ``bf16`` instead of the config's mixed precision.
+        launcher: What starts the processes: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        require_data: Read the annotation files to set the classes. Without it no data needs to
+            be there, and heads without ``num_classes`` keep their library's default.
+        splits: The splits whose data must exist, out of ``train``, ``val`` and ``test``.
+        classes: Class names that a checkpoint was trained with; the data must know them.
+
+    Returns:
+        The resolved config. It can be written to a file and loaded again.
+
+    Raises:
+        UserError: For a missing file, a missing toolbox, or data that does not fit.
+    """
+    cfg = _read(path)
+    if cfg_options:
+        _merge_options(cfg, cfg_options)
+    require_toolbox(cfg)
+    if "custom_imports" in cfg:
+        import_modules_from_strings(**cfg.custom_imports)
+    set_data_root(cfg, data_root)
+    if require_data:
+        make_embedded_data(cfg)
+        fit_to_data(cfg, splits, classes)
+    set_precision(cfg, amp)
+    set_batch_norm(cfg, launcher)
+    cfg.launcher = launcher
+    return cfg
+
+
+def _read(path: str | os.PathLike) -> Config:
+    if not Path(path).is_file():
+        raise UserError(f"There is no config file {path}.")
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    except (SyntaxError, NameError, TypeError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"The config {path} cannot be read: {error}") from error
+
+
+def _merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise UserError(f"--cfg-options does not fit the config: {error}") from error
+
+
+def require_toolbox(cfg: Config) -> None:
+    """Names the missing toolbox of a config, and how to install it."""
+    package, extra = TOOLBOXES.get(cfg.get("default_scope"), (None, None))
+    if package and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"This config needs {package}, which is not installed: "
+            f"pip install 'convnext_dense[{extra}]'."
+        )
+
+
+def set_data_root(cfg: Config, data_root: str | os.PathLike | None) -> None:
+    """Puts the data root in front of every dataset's own folder, once.
+
+    The root is kept as ``cfg.data_root``; loading a resolved config again moves its datasets to
+    the new root instead of nesting them.
+    """
+    previous = cfg.get("data_root")
+    root = str(data_root or os.environ.get(DATA_ROOT_VARIABLE) or previous or DEFAULT_DATA_ROOT)
+    cfg.data_root = root
+    for split in SPLITS:
+        for dataset in datasets(cfg, split):
+            folder = dataset.data_root
+            if previous and Path(folder).is_relative_to(previous):
+                folder = os.path.relpath(folder, previous)
+            dataset.data_root = os.path.join(root, folder)
+
+
+def make_embedded_data(cfg: Config) -> None:
+    """Draws the shapes data on first use, where a dataset lies under it."""
+    shapes = Path(cfg.data_root) / "shapes"
+    for split in SPLITS:
+        if any(Path(dataset.data_root) == shapes for dataset in datasets(cfg, split)):
+            prepare_shapes(cfg.data_root)
+            return
+
+
+def set_precision(cfg: Config, amp: str | None) -> None:
+    """Applies ``--amp``, and float32 where the machine lacks the config's precision."""
+    wrapper = cfg.get("optim_wrapper")
+    if wrapper is None:
+        return
+    if amp == "off":
+        _use_float32(wrapper)
+    elif amp in AMP_DTYPES:
+        wrapper.type = "AmpOptimWrapper"
+        wrapper.dtype = AMP_DTYPES[amp]
+        # bfloat16 has the exponent range of float32 and needs no loss scaling.
+        wrapper.loss_scale = dict(enabled=False) if amp == "bf16" else "dynamic"
+    if wrapper.type != "AmpOptimWrapper":
+        return
+    if not torch.cuda.is_available():
+        if amp is not None:
+            print_log(f"No CUDA device: --amp {amp} has no effect, training in float32.")
+        _use_float32(wrapper)
+    elif wrapper.dtype == "bfloat16" and not torch.cuda.is_bf16_supported(
+        including_emulation=False
+    ):
+        print_log("This GPU has no bfloat16: training in float32 (--amp fp16 is available).")
+        _use_float32(wrapper)
+
+
+def _use_float32(wrapper: ConfigDict) -> None:
+    wrapper.type = "OptimWrapper"
+    for key in ("dtype", "loss_scale"):
+        wrapper.pop(key, None)
+
+
+def set_batch_norm(cfg: Config, launcher: str) -> None:
+    """SyncBN needs several CUDA processes; in one process it is BN, with the same parameters."""
+    if world_size(launcher) > 1 and torch.cuda.is_available():
+        return
+    for node in walk(cfg.model):
+        if node.get("type") == "SyncBN":
+            node.type = "BN"

@@ -1,0 +1,72 @@
+"""Hooks every run uses: the layer-wise learning rates and the metrics file."""
+
+import json
+import resource
+from pathlib import Path
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from convnext_dense.engine.files import write_atomically
+from convnext_dense.optim.report import group_table, lr_range, write_csv
+
+PER_CLASS = "per_class"
+
+
+@HOOKS.register_module()
+class LearningRateHook(Hook):
+    """Writes ``lr_groups.csv`` and logs the smallest and largest learning rate.
+
+    Scalars: ``train/lr_min``, ``train/lr_max`` and, without a GPU, ``train/memory`` (peak
+    resident memory of the process in MB; mmengine logs the device's itself).
+    """
+
+    priority = "ABOVE_NORMAL"  # before the logger reads the scalars
+
+    def before_train(self, runner) -> None:
+        """Writes the table of parameter groups."""
+        optimizer = runner.optim_wrapper.optimizer
+        low, high = lr_range(optimizer)
+        runner.logger.info(
+            f"{len(optimizer.param_groups)} parameter groups, learning rates {low:.3e} to "
+            f"{high:.3e} at the start."
+        )
+        if runner.rank == 0:
+            write_csv(group_table(optimizer), Path(runner.work_dir) / "lr_groups.csv")
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Records the range of learning rates of this step."""
+        low, high = lr_range(runner.optim_wrapper.optimizer)
+        runner.message_hub.update_scalar("train/lr_min", low)
+        runner.message_hub.update_scalar("train/lr_max", high)
+        if not torch.cuda.is_available():
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            runner.message_hub.update_scalar("train/memory", peak)
+
+
+@HOOKS.register_module()
+class MetricsFileHook(Hook):
+    """Writes ``metrics.json`` after every evaluation: the last one's figures, per class too.
+
+    Keys lose the evaluator's prefix (``coco/bbox_mAP`` becomes ``bbox_mAP``).
+    """
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Writes the figures of a validation during training."""
+        self._write(runner, metrics, epoch=runner.epoch, iter=runner.iter)
+
+    def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        """Writes the figures of a test."""
+        self._write(runner, metrics, checkpoint=str(runner._load_from))
+
+    @master_only
+    def _write(self, runner, metrics: dict[str, float] | None, **where: int | str) -> None:
+        content = {key.split("/", 1)[-1]: value for key, value in (metrics or {}).items()}
+        info = runner.message_hub.runtime_info
+        if PER_CLASS in info:
+            content[PER_CLASS] = info[PER_CLASS]
+        text = json.dumps({**content, **where}, indent=2, ensure_ascii=False)
+        write_atomically(Path(runner.work_dir) / "metrics.json", text)
+

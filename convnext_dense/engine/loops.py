@@ -1,0 +1,95 @@
+"""The training loop: epochs that can stop and resume at any iteration."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import DataLoader
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """Epoch-based training that resumes inside an epoch and can be cut short.
+
+    mmengine's epoch loop restarts a half-finished epoch from its first picture while it goes on
+    counting iterations. This one skips the batches that were trained on (without reading their
+    pictures), so the order of the data and the schedule stay those of an uninterrupted run.
+
+    Args:
+        runner: The runner.
+        dataloader: Training data, or its config.
+        max_epochs: Epochs of the recipe; schedules count on them.
+        max_iters: Stop after this many iterations in all, and evaluate there.
+        val_begin, val_interval, dynamic_intervals: As in mmengine, in epochs.
+    """
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        max_iters: int | None = None,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        if max_iters is not None:
+            self._max_iters = min(self._max_iters, max_iters)
+
+    def run(self):
+        """Trains to the end of the last epoch or to ``max_iters``, evaluating on the way."""
+        self.runner.call_hook("before_train")
+        while not self._finished and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            due = self._epoch % self.val_interval == 0 and self._epoch >= self.val_begin
+            if self.runner.val_loop is not None and (due or self._finished):
+                self.runner.val_loop.run()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    @property
+    def _finished(self) -> bool:
+        return self._iter >= self._max_iters
+
+    def run_epoch(self) -> None:
+        """Trains on what is left of the current epoch, up to ``max_iters``."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        batches = skip_batches(self.dataloader, done) if done else self.dataloader
+        for idx, data_batch in enumerate(batches, start=done):
+            self.run_iter(idx, data_batch)
+            if self._finished:
+                break
+        if self._iter == (self._epoch + 1) * len(self.dataloader):
+            self.runner.call_hook("after_train_epoch")
+            self._epoch += 1
+
+
+class _Tail:
+    """The batches of a batch sampler after the first ``skip``."""
+
+    def __init__(self, batch_sampler: Iterable[Sequence[int]], skip: int) -> None:
+        self.batch_sampler = batch_sampler
+        self.skip = skip
+
+    def __iter__(self) -> Iterator[Sequence[int]]:
+        return islice(iter(self.batch_sampler), self.skip, None)
+
+
+def skip_batches(dataloader: DataLoader, skip: int) -> DataLoader:
+    """A loader of the same epoch that starts at batch ``skip`` without loading those before."""
+    return DataLoader(
+        dataset=dataloader.dataset,
+        batch_sampler=_Tail(dataloader.batch_sampler, skip),
+        num_workers=dataloader.num_workers,
+        collate_fn=dataloader.collate_fn,
+        worker_init_fn=dataloader.worker_init_fn,
+        pin_memory=dataloader.pin_memory,
+        timeout=dataloader.timeout,
+        multiprocessing_context=dataloader.multiprocessing_context,
+        prefetch_factor=dataloader.prefetch_factor,
+    )

@@ -1,0 +1,118 @@
+"""mmengine's Runner with whole checkpoints, an environment report for new Pythons, honest scaling."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from convnext_dense.engine.workdir import environment
+from convnext_dense.errors import UserError
+from convnext_dense.weights import read_checkpoint
+
+
+@RUNNERS.register_module()
+class DenseRunner(Runner):
+    """mmengine's Runner, mended where a run loses work or says less than it should."""
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Logs our own environment report: mmengine's needs distutils, gone in Python 3.12."""
+        lines = {**environment(), "seed": self.seed, "launcher": self._launcher, **env_cfg}
+        text = "\n".join(f"    {key}: {value}" for key, value in lines.items())
+        self.logger.info(f"Environment:\n{text}\n")
+        self.logger.info(f"Config:\n{self.cfg.pretty_text}")
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Connects processes without GPUs through gloo, where mmengine asks for a CUDA device."""
+        if self.distributed and not torch.cuda.is_available():
+            torch.distributed.init_process_group("gloo")
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wraps the model for several processes; on the CPU it has no device number."""
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            return MMDistributedDataParallel(
+                model,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get("find_unused_parameters", False),
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def load_checkpoint(
+        self, filename: str, map_location="cpu", strict: bool = False, **kwargs
+    ) -> dict:
+        """Loads a checkpoint after comparing it with the model, name by name.
+
+        Raises:
+            UserError: When a test or a resumed run gets a checkpoint of another model.
+        """
+        checkpoint = read_checkpoint(filename)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        differences = compare(model, checkpoint.get("state_dict", checkpoint))
+        if differences and (self._train_loop is None or self._resume):
+            raise UserError(f"{filename} is not a checkpoint of this config's model: {differences}")
+        if differences:
+            self.logger.warning(f"{filename} fills the model in part: {differences}")
+        return super().load_checkpoint(filename, map_location, strict, **kwargs)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Writes a checkpoint under a temporary name and renames it: a kill leaves no torso."""
+        if self.rank != 0:
+            return
+        temporary = f".{filename}.{os.getpid()}"
+        super().save_checkpoint(out_dir, temporary, *args, **kwargs)
+        os.replace(Path(out_dir) / temporary, Path(out_dir) / filename)
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
+        """Compares the step's pictures with the recipe's; scales the rates if asked to.
+
+        A step is pictures per process x processes x accumulated batches; mmengine leaves the
+        last factor out.
+        """
+        if not auto_scale_lr:
+            return
+        loader = self._train_dataloader
+        per_process = loader["batch_size"] if isinstance(loader, dict) else loader.batch_size
+        accumulated = optim_wrapper._accumulative_counts
+        step, base = per_process * self.world_size * accumulated, auto_scale_lr["base_batch_size"]
+        account = f"{per_process} pictures x {self.world_size} processes x {accumulated} batches"
+        if not auto_scale_lr.get("enable"):
+            if step != base:
+                self.logger.warning(
+                    f"The learning rate is the recipe's for {base} pictures a step; this run has "
+                    f"{step} ({account}): --auto-scale-lr multiplies it by {step / base:g}."
+                )
+            return
+        self.logger.info(f"Learning rates x {step / base:g}: {step} pictures a step ({account}).")
+        for group in optim_wrapper.optimizer.param_groups:
+            group["lr"] *= step / base
+
+
+def compare(model: nn.Module, state: dict[str, torch.Tensor]) -> str:
+    """One phrase on what differs between a model and a state dict; empty where nothing does."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    own = model.state_dict()
+    differences = {
+        "missing": [name for name in own if name not in state],
+        "not in the model": [name for name in state if name not in own],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in state and state[name].shape != value.shape
+        ],
+    }
+    return "; ".join(
+        f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})"
+        for what, names in differences.items()
+        if names
+    )
+
+
+def build_runner(cfg: Config) -> DenseRunner:
+    """Builds the runner of a resolved config (see :func:`convnext_dense.engine.load_config`)."""
+    return DenseRunner.from_cfg(cfg)

@@ -1,0 +1,96 @@
+"""The training run: flags into the config, a claimed work folder, a runner."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from convnext_dense import weights
+from convnext_dense.engine import launch
+from convnext_dense.engine.config import load_config
+from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.workdir import claim, latest_checkpoint
+from convnext_dense.errors import UserError
+
+AUTO = "auto"
+
+
+def train(args: argparse.Namespace) -> None:
+    """Trains what ``tools/train.py`` was asked for (see its ``--help`` for the flags)."""
+    cfg = load_config(
+        args.config,
+        data_root=args.data_root,
+        cfg_options=args.cfg_options,
+        amp=args.amp,
+        launcher=args.launcher,
+        splits=("train", "val"),
+    )
+    work_dir = Path(args.work_dir or Path("work_dirs") / Path(args.config).stem)
+    cfg.work_dir = str(work_dir)
+    cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
+    if args.auto_scale_lr:
+        if "auto_scale_lr" not in cfg:
+            raise UserError(f"{args.config} names no batch size to scale from (auto_scale_lr).")
+        cfg.auto_scale_lr.enable = True
+    if args.max_iters is not None:
+        shorten(cfg, args.max_iters, args.cfg_options or {})
+    start_from(cfg, args, work_dir)
+    if launch.rank(args.launcher) == 0:
+        claim(work_dir, resume=args.resume is not None)
+    build_runner(cfg).train()
+
+
+def shorten(cfg: Config, max_iters: int, cfg_options: dict) -> None:
+    """Ends a run after ``max_iters`` iterations, with an evaluation and a checkpoint there.
+
+    The schedule stays the recipe's. Checkpoints count iterations from here on; their interval is
+    the whole run unless ``--cfg-options default_hooks.checkpoint.interval=`` says otherwise.
+    """
+    if max_iters < 1:
+        raise UserError(f"--max-iters must be at least 1, got {max_iters}.")
+    cfg.train_cfg.max_iters = max_iters
+    checkpoint = cfg.default_hooks.checkpoint
+    checkpoint.by_epoch = False
+    if "default_hooks.checkpoint.interval" not in cfg_options:
+        checkpoint.interval = max_iters
+    logger = cfg.default_hooks.logger
+    logger.interval = max(1, min(logger.interval, max_iters // 10))
+
+
+def start_from(cfg: Config, args: argparse.Namespace, work_dir: Path) -> None:
+    """Settles where the weights come from: a resumed run, ``--load-from``, or the recipe's file."""
+    for flag, path in (("--resume", args.resume), ("--load-from", args.load_from)):
+        if path not in (None, AUTO) and not Path(path).is_file():
+            raise UserError(f"{flag} names {path}, which does not exist.")
+    if args.resume is not None:
+        found = latest_checkpoint(work_dir) if args.resume == AUTO else Path(args.resume)
+        if found is None:
+            print_log(f"{work_dir} holds no checkpoint to resume: starting from the beginning.")
+        else:
+            cfg.resume, cfg.load_from = True, str(found)
+    elif args.load_from:
+        cfg.load_from = args.load_from
+    backbone = cfg.model.get("backbone", {})
+    if not backbone.get("init_cfg"):
+        return
+    if cfg.get("load_from"):
+        backbone.init_cfg = None  # the checkpoint holds the backbone
+    elif args.max_iters is not None:
+        allow_random_start(backbone)
+
+
+def allow_random_start(backbone: dict) -> None:
+    """A trial run (``--max-iters``) may start from random weights where the file is out of reach.
+
+    A full run may not: it would take days to show that its weights were never there.
+    """
+    try:
+        weights.read_checkpoint(backbone["init_cfg"]["checkpoint"])
+    except UserError as error:
+        print_log(
+            f"{error} This shortened run starts from RANDOM weights; a full run would stop here.",
+            level=logging.WARNING,
+        )
+        backbone["init_cfg"] = None

@@ -1,0 +1,116 @@
+"""The work folder of a run: one run a folder, never overwritten, with its environment."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convnext_dense import ops
+from convnext_dense.engine.files import write_atomically
+from convnext_dense.errors import UserError
+from convnext_dense.version import __version__
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "mmengine",
+    "mmcv",
+    "mmcv-lite",
+    "mmdet",
+    "mmsegmentation",
+    "pycocotools",
+    "faster-coco-eval",
+    "numpy",
+    "opencv-python",
+)
+
+
+def claim(work_dir: Path, *, resume: bool) -> None:
+    """Takes a work folder for a training run and writes ``env.json`` into it.
+
+    Raises:
+        UserError: When the folder holds another run and this one does not resume it.
+    """
+    env = work_dir / "env.json"
+    if env.exists() and not resume:
+        raise UserError(
+            f"{work_dir} holds a run already: continue it with --resume, or name another folder "
+            "with --work-dir."
+        )
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        keep_previous(env)
+        write_atomically(env, json.dumps(environment(), indent=2))
+    except OSError as error:
+        raise UserError(f"The work folder {work_dir} cannot be written: {error}") from error
+
+
+def keep_previous(path: Path) -> Path | None:
+    """Renames an existing file to the first free ``name.N.suffix``; returns the new name."""
+    if not path.exists():
+        return None
+    number = 1
+    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(kept)
+    return kept
+
+
+def latest_checkpoint(work_dir: Path) -> Path | None:
+    """The newest checkpoint of a work folder, wherever the folder has been moved to."""
+    pointer = work_dir / "last_checkpoint"
+    if pointer.is_file():
+        named = work_dir / Path(pointer.read_text().strip()).name
+        if named.is_file():
+            return named
+    found = [*work_dir.glob("epoch_*.pth"), *work_dir.glob("iter_*.pth")]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device, git revision and command: what it takes to repeat a run."""
+    return {
+        "convnext_dense": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: _version(name) for name in PACKAGES},
+        "mmcv_operators": ops.provider(),
+        "cuda": torch.version.cuda,
+        "device": _device(),
+        "cpu_count": os.cpu_count(),
+        "git_revision": _git_revision(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def _git_revision() -> str | None:
+    """Revision of the source tree, ``+`` where it has local changes; None outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,28 @@
+"""Layers that ConvNeXt needs and timm does not name the way the official release does."""
+
+import torch
+from torch import nn
+
+
+class GRN(nn.Module):
+    """Global response normalisation over a channels-last map (ConvNeXt V2, section 3).
+
+    Each channel is scaled by its L2 norm over the map, divided by the mean of those norms:
+    channels compete. At initialisation (both parameters zero) the layer is the identity.
+
+    Args:
+        dim: Number of channels C.
+        eps: Added to the mean of the norms.
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.gamma = nn.Parameter(torch.zeros(1, 1, 1, dim))
+        self.beta = nn.Parameter(torch.zeros(1, 1, 1, dim))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps (N, H, W, C) to (N, H, W, C)."""
+        norm = x.norm(p=2, dim=(1, 2), keepdim=True)
+        response = norm / (norm.mean(dim=-1, keepdim=True) + self.eps)
+        return x + self.gamma * (x * response) + self.beta

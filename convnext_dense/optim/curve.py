@@ -1,0 +1,159 @@
+"""The learning rates of all groups over a whole training, computed without a model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.registry import DATASETS, PARAM_SCHEDULERS
+
+from convnext_dense.errors import UserError
+
+POINTS = 4000  # more than a picture has columns
+ASSUMED_EPOCH = 1000
+# COCO train2017 without its 1,021 pictures that show no object (mmdet's `filter_empty_gt`).
+COCO_TRAIN_FILE, COCO_TRAIN_PICTURES = "instances_train2017.json", 117_266
+
+
+@dataclass(frozen=True)
+class LrCurve:
+    """Rates over training.
+
+    Attributes:
+        iterations: P sampled iterations, the first and the last among them.
+        rates: for each distinct initial rate, ascending, its P values.
+        total: iterations of the whole training.
+        epochs: epochs of the whole training; None where it counts iterations.
+    """
+
+    iterations: list[int]
+    rates: list[list[float]]
+    total: int
+    epochs: int | None
+
+
+def lr_curve(
+    initial_lrs: Sequence[float],
+    schedulers: Sequence[Mapping] | Mapping | None,
+    train_cfg: Mapping,
+    per_epoch: int | None = None,
+) -> LrCurve:
+    """Steps the config's own schedulers, as mmengine's Runner would, on a dummy optimizer.
+
+    Args:
+        initial_lrs: rate of each group before any schedule; equal ones give one line.
+        schedulers: the config's `param_scheduler`.
+        train_cfg: holds `max_epochs` or `max_iters`.
+        per_epoch: iterations of an epoch; needed where `train_cfg` counts epochs.
+
+    Raises:
+        UserError: `train_cfg` states neither or both lengths.
+    """
+    epochs, iters = train_cfg.get("max_epochs"), train_cfg.get("max_iters")
+    if (epochs is None) == (iters is None):
+        raise UserError("train_cfg must state either max_epochs or max_iters")
+    # To mmengine an iteration-based training is one single epoch.
+    total, per_epoch = (iters, iters) if epochs is None else (epochs * per_epoch, per_epoch)
+    groups = [dict(params=[torch.zeros(1)], lr=lr) for lr in sorted(set(initial_lrs))]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    built = _build_schedulers(optimizer, schedulers, epochs or 1, total, per_epoch)
+    optimizer.step()  # else the schedulers warn that they were stepped first
+    each_epoch = [s for s in built if s.by_epoch]
+    each_iter = [s for s in built if not s.by_epoch]
+
+    stride = max(1, total // POINTS)
+    iterations, points = [], []
+    for i in range(total):
+        if i % stride == 0 or i == total - 1:
+            iterations.append(i)
+            points.append([group["lr"] for group in optimizer.param_groups])
+            each_iter = [s for s in each_iter if i < s.end]
+        for scheduler in each_iter:
+            scheduler.step()
+        if (i + 1) % per_epoch == 0:
+            for scheduler in each_epoch:
+                scheduler.step()
+    return LrCurve(iterations, [list(line) for line in zip(*points, strict=True)], total, epochs)
+
+
+def _build_schedulers(
+    optimizer: torch.optim.Optimizer,
+    schedulers: Sequence[Mapping] | Mapping | None,
+    epochs: int,
+    total: int,
+    per_epoch: int,
+) -> list:
+    if isinstance(schedulers, Mapping):
+        schedulers = [schedulers]
+    built = []
+    for cfg in schedulers or []:
+        default_end = epochs if cfg.get("by_epoch", True) else total
+        built.append(
+            PARAM_SCHEDULERS.build(
+                dict(cfg),
+                default_args=dict(optimizer=optimizer, end=default_end, epoch_length=per_epoch),
+            )
+        )
+    return built
+
+
+def training_annotations(cfg: Mapping) -> Path:
+    """The annotation file of a config's training pictures (a folder where it names none)."""
+    dataset = cfg["train_dataloader"]["dataset"]
+    while "dataset" in dataset:  # wrappers, such as RepeatDataset
+        dataset = dataset["dataset"]
+    return Path(dataset.get("data_root") or "", dataset.get("ann_file") or "")
+
+
+def epoch_length(cfg: Mapping) -> tuple[int, str]:
+    """Iterations of an epoch of a config, and one phrase that says how they are known.
+
+    Counted from the data where it is there; else known for COCO; else assumed. The pictures of a
+    step are those that the rate was chosen for (`auto_scale_lr.base_batch_size`), or else those of
+    one process.
+    """
+    loader, annotations = cfg["train_dataloader"], training_annotations(cfg)
+    batch = (cfg.get("auto_scale_lr") or {}).get("base_batch_size") or loader["batch_size"]
+    if annotations.is_file():
+        pictures, source = len(DATASETS.build(loader["dataset"])), str(annotations)
+    elif annotations.name == COCO_TRAIN_FILE and "dataset" not in loader["dataset"]:
+        pictures, source = COCO_TRAIN_PICTURES, "COCO train2017"
+    else:
+        return ASSUMED_EPOCH, f"{ASSUMED_EPOCH:,} iterations an epoch assumed, the data is not here"
+    length = -(-pictures // batch)
+    return (
+        length,
+        f"{length:,} iterations an epoch: {pictures:,} pictures ({source}), {batch} a step",
+    )
+
+
+def draw_curve(curve: LrCurve, path: str | Path, note: str = "") -> None:
+    """Draws one line for each distinct rate as a PNG, slow groups dark and fast ones light.
+
+    Args:
+        curve: what `lr_curve` returned.
+        path: the PNG; missing folders are created.
+        note: a phrase under the axis of an epoch-based training.
+    """
+    from matplotlib import colormaps  # here, since matplotlib takes half a second to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    steps, label = curve.iterations, "iteration"
+    if curve.epochs is not None:
+        steps = [step * curve.epochs / curve.total for step in steps]
+        label = f"epoch\n{note}" if note else "epoch"
+    colours = colormaps["viridis"].resampled(len(curve.rates) + 1)
+    for index, line in enumerate(curve.rates):
+        axes.plot(steps, line, color=colours(index), label=f"{max(line):.3g}", linewidth=1.2)
+    axes.set_yscale("log", nonpositive="mask")
+    # Three decades under the slowest group: a warmup from almost nothing must not squeeze the rest.
+    floors = [max(line) for line in curve.rates if max(line) > 0]
+    axes.set_ylim(bottom=min(floors, default=1.0) / 1000)
+    axes.set(xlabel=label, ylabel="learning rate")
+    axes.grid(alpha=0.3)
+    figure.legend(title="highest rate", loc="outside right upper", reverse=True)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", dpi=120)

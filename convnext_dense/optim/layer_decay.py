@@ -1,0 +1,214 @@
+"""Layer-wise learning-rate decay: early layers of the ConvNeXt learn more slowly than late ones."""
+
+import torch.nn as nn
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from convnext_dense.errors import UserError
+from convnext_dense.models.convnext import ConvNeXt
+
+DECAY_TYPES = ("layer_wise", "stage_wise")
+BLOCKS_PER_LAYER = 3  # blocks of the third stage that share one id (layer_wise)
+PARAMWISE_KEYS = ("decay_rate", "decay_type", "num_layers", "custom_keys")
+CUSTOM_KEYS = ("lr_mult", "decay_mult")
+# ConvNeXt V2 exempts its GRN, whose (1, 1, 1, C) scale and shift are 1-D in all but shape.
+UNDECAYED_NAMES = ("bias", "gamma", "beta")
+
+
+def num_layers(depths: tuple[int, ...]) -> int:
+    """The N of the decay: ids run from 0 (stem) to N + 1 (everything after the blocks).
+
+    The release fixes 6 for a third stage of 9 blocks and 12 for one of 27; the rule behind both,
+    3 + ceil(depths[2] / 3), serves any depth.
+    """
+    return 3 - (-depths[2] // BLOCKS_PER_LAYER)
+
+
+def layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:
+    """The id of a parameter of the hierarchical ConvNeXt; its lr scale is rate ** (N + 1 - id).
+
+    | parameter                      | layer_wise   | stage_wise |
+    |--------------------------------|--------------|------------|
+    | `downsample_layers.0` (stem)   | 0            | 0          |
+    | `downsample_layers.1 / .2 / .3`| 2 / 3 / N    | 0 / 0 / 0  |
+    | `stages.0`, `stages.1`         | 1, 2         | 1, 2       |
+    | `stages.2.b`                   | 3 + b // 3   | 3          |
+    | `stages.3`                     | N            | 4          |
+    | anything else (norms, heads)   | N + 1        | N + 1      |
+
+    stage_wise leaves the ids 5 to N unused and gives every downsampling the stem's rate. That is a
+    quirk of the official release, kept because the paper's numbers were obtained with it.
+
+    Args:
+        name: the parameter's name inside the backbone, e.g. `stages.2.4.dwconv.weight`.
+        depths: blocks of the four stages.
+        decay_type: one of `DECAY_TYPES`.
+    """
+    last = num_layers(depths)
+    part, *rest = name.split(".")
+    if part == "downsample_layers":
+        return (0, 2, 3, last)[int(rest[0])] if decay_type == "layer_wise" else 0
+    if part != "stages":
+        return last + 1
+    stage, block = int(rest[0]), int(rest[1])
+    if decay_type == "stage_wise" or stage < 2:
+        return stage + 1
+    return 3 + block // BLOCKS_PER_LAYER if stage == 2 else last
+
+
+def is_decayed(name: str, param: nn.Parameter) -> bool:
+    """Whether weight decay applies: to every parameter but the 1-D ones and the biases."""
+    return param.ndim > 1 and name.rpartition(".")[2] not in UNDECAYED_NAMES
+
+
+def find_backbone(model: nn.Module) -> tuple[str, ConvNeXt]:
+    """The one ConvNeXt of a model and its prefix (`""` or e.g. `"backbone."`).
+
+    Of several (a teacher and its student), the one that trains counts.
+
+    Raises:
+        UserError: there is none, or more than one that trains.
+    """
+    found = {name: m for name, m in model.named_modules() if isinstance(m, ConvNeXt)}
+    if len(found) > 1:
+        found = {n: m for n, m in found.items() if any(p.requires_grad for p in m.parameters())}
+    if len(found) != 1:
+        which = f" ({', '.join(sorted(found))})" if found else ""
+        raise UserError(
+            f"LayerDecayOptimWrapperConstructor needs exactly one trainable ConvNeXt in the model, "
+            f"but {type(model).__name__} has {len(found)}{which}; give the model a ConvNeXt "
+            f"backbone or remove `constructor` from optim_wrapper"
+        )
+    ((name, backbone),) = found.items()
+    return (f"{name}." if name else ""), backbone
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Builds the optimizer with one group for each layer id and for decay / no decay.
+
+    Works on any model (bare, wrapped for DDP, detector, segmentor, classifier) that holds one
+    ConvNeXt. Frozen parameters are left out; every other one is in exactly one group. A group
+    carries `group_name`, `lr_scale`, `lr`, `weight_decay` and `param_names`; groups come sorted by
+    id, decayed ones first.
+
+    Args:
+        optim_wrapper_cfg: config of the optim wrapper; its `optimizer` states `lr` and
+            `weight_decay`.
+        paramwise_cfg: `decay_rate` in (0, 1]; `decay_type`, `layer_wise` (the default: COCO and
+            ImageNet) or `stage_wise` (ADE20K); `num_layers`, optional, only to assert what the
+            depths imply; `custom_keys`, optional, `{part of a name: dict(lr_mult=, decay_mult=)}`:
+            the longest key found in a parameter's name multiplies its lr scale and weight decay.
+
+    Raises:
+        UserError: for anything wrong in these, or a model without a ConvNeXt.
+
+    Source: official release (`optim_factory.py` and its detection and segmentation twins), paper
+    appendix A.2 and A.3.
+    """
+
+    def _validate_cfg(self) -> None:
+        cfg = self.paramwise_cfg
+        _check_keys(cfg, PARAMWISE_KEYS, "paramwise_cfg")
+        for key in ("lr", "weight_decay"):
+            if not _is_number(self.optimizer_cfg.get(key)):
+                raise UserError(
+                    f"optim_wrapper.optimizer needs an explicit number as {key!r} for layer decay, "
+                    f"got {self.optimizer_cfg.get(key)!r}"
+                )
+        rate = cfg.get("decay_rate")
+        if not _is_number(rate) or not 0 < rate <= 1:
+            raise UserError(
+                f"paramwise_cfg.decay_rate must be a number in (0, 1] (the paper uses 0.7 to "
+                f"0.95), got {rate!r}"
+            )
+        self.decay_rate = rate
+        self.decay_type = cfg.get("decay_type", DECAY_TYPES[0])
+        if self.decay_type not in DECAY_TYPES:
+            raise UserError(
+                f"unknown paramwise_cfg.decay_type {self.decay_type!r}; "
+                f"known: {', '.join(DECAY_TYPES)}"
+            )
+        self.custom_keys = _checked_custom_keys(cfg.get("custom_keys", {}))
+
+    def add_params(self, params: list[dict], module: nn.Module) -> None:
+        """Appends the groups of `module` to `params`; called by the base class."""
+        prefix, backbone = find_backbone(module)
+        last = num_layers(backbone.depths)
+        if self.paramwise_cfg.get("num_layers", last) != last:
+            raise UserError(
+                f"paramwise_cfg.num_layers={self.paramwise_cfg['num_layers']} does not fit a "
+                f"ConvNeXt of depths {tuple(backbone.depths)}, which has {last}; "
+                f"remove num_layers, it is derived from the depths"
+            )
+        self._check_custom_keys_match(module)
+        groups = {}
+        for name, param in module.named_parameters():
+            if not param.requires_grad:
+                continue
+            inside = name.startswith(prefix)
+            layer = (
+                layer_id(name.removeprefix(prefix), backbone.depths, self.decay_type)
+                if inside
+                else last + 1
+            )
+            decayed, custom = is_decayed(name, param), self._custom_key(name)
+            key = (layer, not decayed, custom)
+            if key not in groups:
+                scale = self.decay_rate ** (last + 1 - layer)
+                groups[key] = self._new_group(layer, scale, decayed, custom)
+            groups[key]["params"].append(param)
+            groups[key]["param_names"].append(name)
+        params.extend(groups[key] for key in sorted(groups))
+
+    def _new_group(self, layer: int, scale: float, decayed: bool, custom: str) -> dict:
+        mult = self.custom_keys.get(custom, {})
+        scale = scale * mult.get("lr_mult", 1.0)
+        weight_decay = self.base_wd * mult.get("decay_mult", 1.0) if decayed else 0.0
+        name = f"layer_{layer}_{'decay' if decayed else 'no_decay'}"
+        return dict(
+            params=[],
+            param_names=[],
+            group_name=f"{name}_{custom}" if custom else name,
+            lr_scale=scale,
+            lr=self.base_lr * scale,
+            weight_decay=weight_decay,
+        )
+
+    def _custom_key(self, name: str) -> str:
+        """The longest custom key in `name` (the first by alphabet of equals), or `""`."""
+        matching = sorted(key for key in self.custom_keys if key in name)
+        return max(matching, key=len, default="")
+
+    def _check_custom_keys_match(self, module: nn.Module) -> None:
+        names = [name for name, _ in module.named_parameters()]
+        for key in self.custom_keys:
+            if not any(key in name for name in names):
+                raise UserError(
+                    f"paramwise_cfg.custom_keys: {key!r} is part of no parameter's name in "
+                    f"{type(module).__name__} (names look like {names[0]!r})"
+                )
+
+
+def _checked_custom_keys(custom_keys: dict) -> dict:
+    if not isinstance(custom_keys, dict):
+        raise UserError(f"paramwise_cfg.custom_keys must be a dict, got {custom_keys!r}")
+    for key, entry in custom_keys.items():
+        where = f"paramwise_cfg.custom_keys[{key!r}]"
+        if not key or not isinstance(entry, dict):
+            raise UserError(f"{where} must map a non-empty part of a name to a dict, got {entry!r}")
+        _check_keys(entry, CUSTOM_KEYS, where)
+        for name, value in entry.items():
+            if not _is_number(value) or value < 0:
+                raise UserError(f"{where}.{name} must be a number >= 0, got {value!r}")
+    return custom_keys
+
+
+def _check_keys(cfg: dict, known: tuple[str, ...], where: str) -> None:
+    unknown = sorted(set(cfg) - set(known))
+    if unknown:
+        raise UserError(f"unknown key {unknown[0]!r} in {where}; known: {', '.join(known)}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

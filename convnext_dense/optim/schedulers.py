@@ -1,0 +1,119 @@
+"""Learning-rate schedules that keep the ratios between layer-decayed groups."""
+
+from collections.abc import Mapping
+
+from mmengine.optim import PolyLR
+from mmengine.registry import PARAM_SCHEDULERS
+
+from convnext_dense.errors import UserError
+
+# Settings of mmengine's schedulers that hold one absolute rate for all groups.
+ABSOLUTE_RATES = ("eta_min", "min_value", "eta_max")
+RATIO_TWINS = {
+    "CosineAnnealingLR": "CosineAnnealingLR",
+    "CosineRestartLR": "CosineRestartLR",
+    "PolyLR": "PolyRatioLR",
+}
+
+
+@PARAM_SCHEDULERS.register_module()
+class PolyRatioLR(PolyLR):
+    """mmengine's PolyLR with the minimum as a ratio of each group's own rate.
+
+    PolyLR knows only an absolute `eta_min`, which would lift the slow groups to it.
+
+    Args:
+        optimizer: optimizer or optim wrapper.
+        eta_min_ratio: rate at the end, as a fraction in [0, 1] of the group's initial rate.
+        power, begin, end, last_step, by_epoch, verbose: as for PolyLR.
+
+    Raises:
+        UserError: `eta_min_ratio` is outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        eta_min_ratio: float = 0.0,
+        power: float = 1.0,
+        begin: int = 0,
+        end: int = int(1e9),
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ):
+        if not 0 <= eta_min_ratio <= 1:
+            raise UserError(f"PolyRatioLR: eta_min_ratio must be in [0, 1], got {eta_min_ratio!r}")
+        self.eta_min_ratio = eta_min_ratio
+        super().__init__(
+            optimizer,
+            power=power,
+            begin=begin,
+            end=end,
+            last_step=last_step,
+            by_epoch=by_epoch,
+            verbose=verbose,
+        )
+
+    def _get_value(self) -> list[float]:
+        groups = self.optimizer.param_groups
+        if self.last_step == 0:
+            return [group["lr"] for group in groups]
+        left = (1 - 1 / (self.total_iters - self.last_step + 1)) ** self.power
+        floors = [base * self.eta_min_ratio for base in self.base_values]
+        return [
+            floor + (group["lr"] - floor) * left
+            for floor, group in zip(floors, groups, strict=True)
+        ]
+
+
+def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None = None) -> None:
+    """Refuses schedules with an absolute rate, which would destroy the ratios of layer decay.
+
+    With an absolute `eta_min` the slowest groups hardly anneal at all, or even rise to it. For
+    optimizers without layer decay such schedules are fine (`check_schedule` tells them apart).
+
+    Args:
+        schedulers: the config's `param_scheduler`: one, a list, or none.
+        base_lr: the optimizer's lr, to state the ratio to write instead.
+
+    Raises:
+        UserError: names the scheduler, its setting and what to write instead.
+    """
+    if isinstance(schedulers, dict):
+        schedulers = [schedulers]
+    for cfg in schedulers or []:
+        kind = _type_name(cfg["type"])
+        if not kind.endswith("LR") and cfg.get("param_name") != "lr":
+            continue  # momentum, weight decay: absolute limits are fine there
+        for key in ABSOLUTE_RATES:
+            if cfg.get(key):  # 0 and None keep the ratios
+                raise UserError(
+                    f"param_scheduler {kind}: {key}={cfg[key]} is one absolute rate for all "
+                    f"groups and would destroy the ratios of layer decay; "
+                    f"{_remedy(kind, key, cfg[key], base_lr)}"
+                )
+
+
+def check_schedule(cfg: Mapping) -> None:
+    """`check_schedulers` for a whole config; passes where no layer decay is used.
+
+    Raises:
+        UserError: as `check_schedulers`.
+    """
+    wrapper = cfg.get("optim_wrapper") or {}
+    if _type_name(wrapper.get("constructor") or "") == "LayerDecayOptimWrapperConstructor":
+        check_schedulers(cfg.get("param_scheduler"), wrapper["optimizer"].get("lr"))
+
+
+def _type_name(kind: str | type) -> str:
+    """The bare class name behind a config's `type`, which may be a class or carry a scope."""
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
+
+
+def _remedy(kind: str, key: str, value: float, base_lr: float | None) -> str:
+    if key != "eta_min" or kind not in RATIO_TWINS:
+        twins = sorted(set(RATIO_TWINS.values()))
+        return f"use MultiStepLR, or one of {', '.join(twins)} with eta_min_ratio"
+    ratio = f"{value / base_lr:g}" if base_lr else f"{value} / lr"
+    return f"write type={RATIO_TWINS[kind]!r}, eta_min_ratio={ratio} instead"

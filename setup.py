@@ -1,0 +1,43 @@
+"""Packaging: ranges here, exact versions in requirements/lock.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "convnext_dense/version.py").read_text())[1]
+
+# What the bare backbone needs: register, build, load weights.
+CORE = [
+    "torch>=2.6",
+    "torchvision>=0.21",
+    "timm>=1.0",
+    "mmengine>=0.10.7,<1",
+    "numpy>=1.26",
+    "safetensors>=0.4",
+    "rich>=13",
+]
+TASKS = ["mmcv-lite>=2.1,<2.2", "tensorboard>=2.14", "matplotlib>=3.7"]
+DETECTION = ["mmdet>=3.3,<4", "pycocotools>=2.0.7", "faster-coco-eval>=1.6"]
+SEGMENTATION = ["mmsegmentation>=1.2.2,<2", "ftfy", "regex"]
+
+setup(
+    name="convnext_dense",
+    version=VERSION,
+    description="Detection and segmentation with ConvNeXt: the paper's tables, end to end",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["convnext_dense", "convnext_dense.*"]),
+    python_requires=">=3.10",
+    install_requires=CORE,
+    extras_require={
+        "detection": TASKS + DETECTION,
+        "segmentation": TASKS + SEGMENTATION,
+        "all": TASKS + DETECTION + SEGMENTATION,
+        # The same with mmcv's own compiled operators; builds mmcv from source.
+        "compiled": ["mmcv>=2.1,<2.2", *TASKS[1:], *DETECTION, *SEGMENTATION],
+        "test": ["pytest>=8", "ruff>=0.6", "transformers>=4.56", "mmpretrain>=1.2"],
+    },
+)

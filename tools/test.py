@@ -1,0 +1,30 @@
+#!/usr/bin/env python
+"""Tests a checkpoint: python tools/test.py CONFIG CHECKPOINT."""
+
+import argparse
+
+from convnext_dense.engine import cli, testing
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    cli.add_config_arguments(parser)
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument(
+        "--work-dir", help="folder of metrics.json and logs (default: work_dirs/<config name>_test)"
+    )
+    parser.add_argument("--show-dir", help="write pictures of the truth beside the predictions")
+    parser.add_argument("--out", metavar="FILE.json", help="write the results in COCO format")
+    parser.add_argument("--limit", type=int, metavar="N", help="test the first N pictures only")
+    cli.add_launcher_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cli.set_local_rank(args.local_rank)
+    testing.test(args)
+
+
+if __name__ == "__main__":
+    cli.run_tool(main)
