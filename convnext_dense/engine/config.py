@@ -19,6 +19,7 @@ from convnext_dense.engine.fit_data import fit_to_data
 from convnext_dense.engine.launch import world_size
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
 from convnext_dense.errors import UserError
+from convnext_dense.optim.schedulers import check_schedule
 
 DATA_ROOT_VARIABLE = "CONVNEXT_DENSE_DATA"
 DEFAULT_DATA_ROOT = "data"
@@ -68,6 +69,7 @@ def load_config(
     if require_data:
         make_embedded_data(cfg)
         fit_to_data(cfg, splits, classes)
+    check_schedule(cfg)
     set_precision(cfg, amp)
     set_batch_norm(cfg, launcher)
     cfg.launcher = launcher

@@ -118,9 +118,7 @@ def _fixed_classes(cfg: Config) -> tuple[str, ...] | None:
     return None
 
 
-def _in_file_order(
-    classes: tuple[str, ...] | None, summary: AnnotationSummary
-) -> tuple[str, ...]:
+def _in_file_order(classes: tuple[str, ...] | None, summary: AnnotationSummary) -> tuple[str, ...]:
     """Labels count the categories in the file's order, whatever order the classes came in."""
     if classes is None:
         return summary.classes

@@ -69,4 +69,3 @@ class MetricsFileHook(Hook):
             content[PER_CLASS] = info[PER_CLASS]
         text = json.dumps({**content, **where}, indent=2, ensure_ascii=False)
         write_atomically(Path(runner.work_dir) / "metrics.json", text)
-

@@ -1,4 +1,4 @@
-"""mmengine's Runner with whole checkpoints, an environment report for new Pythons, honest scaling."""
+"""mmengine's Runner with whole checkpoints, a report for new Pythons, honest scaling."""
 
 import os
 from pathlib import Path

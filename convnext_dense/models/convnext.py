@@ -122,7 +122,9 @@ class ConvNeXt(BaseModule):
         _check_range("drop_path_rate", drop_path_rate, 0.0, 1.0)
         self.with_cp = with_cp
 
-        rates = torch.linspace(0, drop_path_rate, sum(self.depths)).split(list(self.depths))
+        # On the CPU even where the model is built on the meta device.
+        rates = torch.linspace(0, drop_path_rate, sum(self.depths), device="cpu")
+        rates = rates.split(list(self.depths))
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
         for i in range(self.out_indices[-1] + 1):

@@ -146,12 +146,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for name, param in module.named_parameters():
             if not param.requires_grad:
                 continue
-            inside = name.startswith(prefix)
-            layer = (
-                layer_id(name.removeprefix(prefix), backbone.depths, self.decay_type)
-                if inside
-                else last + 1
-            )
+            layer = last + 1  # necks and heads
+            if name.startswith(prefix):
+                layer = layer_id(name.removeprefix(prefix), backbone.depths, self.decay_type)
             decayed, custom = is_decayed(name, param), self._custom_key(name)
             key = (layer, not decayed, custom)
             if key not in groups:

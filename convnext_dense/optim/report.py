@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.optim import BaseOptimWrapper, build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, DefaultScope
 from torch.optim import Optimizer
 
 from convnext_dense.optim.curve import draw_curve, epoch_length, lr_curve
@@ -89,11 +89,11 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
             and `check_schedule`).
     """
     check_schedule(cfg)
-    init_default_scope(cfg.get("default_scope") or "mmengine")
-    optimizer = build_optim_wrapper(MODELS.build(cfg.model), cfg.optim_wrapper)
-    rows = group_table(optimizer)
     by_epoch = cfg.train_cfg.get("max_epochs") is not None
-    per_epoch, source = epoch_length(cfg) if by_epoch else (None, None)
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+        optimizer = build_optim_wrapper(MODELS.build(cfg.model), cfg.optim_wrapper)
+        per_epoch, source = epoch_length(cfg) if by_epoch else (None, None)
+    rows = group_table(optimizer)
     lrs = [row["lr"] for row in rows]
     curve = lr_curve(lrs, cfg.get("param_scheduler"), cfg.train_cfg, per_epoch)
     draw_curve(curve, curve_path, note=source or "")

@@ -31,6 +31,7 @@ train_dataloader = dict(batch_size=2, dataset=dict(type="Anything", data_root="n
 def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "small.py").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CONVNEXT_DENSE_DATA", raising=False)
     return tmp_path
 
 

@@ -21,9 +21,7 @@ model = dict(
         anchor_generator=dict(
             type="AnchorGenerator", scales=[8], ratios=[0.5, 1.0, 2.0], strides=[4, 8, 16, 32, 64]
         ),
-        bbox_coder=dict(
-            type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[1.0] * 4
-        ),
+        bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=[1.0] * 4),
         loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
     ),
     roi_head=dict(
@@ -67,9 +65,7 @@ model = dict(
             pos_weight=-1,
             debug=False,
         ),
-        rpn_proposal=dict(
-            nms_pre=2000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0
-        ),
+        rpn_proposal=dict(nms_pre=2000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0),
     ),
     test_cfg=dict(
         rpn=dict(

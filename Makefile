@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: make demo, make test.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DEMO_DIR ?= work_dirs/demo-$(shell date +%Y%m%d-%H%M%S)
+DEMO_CONFIG = configs/detection/cascade_convnext_a_shapes.py
+
+.PHONY: install demo test test-slow test-gpu test-pythons lint lock
+
+install: $(VENV)/installed
+
+# Wheels only: nothing is compiled. The file marks a finished installation.
+$(VENV)/installed: requirements/lock.txt setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --only-binary :all: -r requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: install
+	$(BIN)/python tools/train.py $(DEMO_CONFIG) --seed 0 --work-dir $(DEMO_DIR)
+	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_DIR) --work-dir $(DEMO_DIR)/test \
+		--show-dir $(DEMO_DIR)/pictures
+
+test: install
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-gpu: install
+	$(BIN)/python -m pytest -m gpu
+
+# Installation, import and unit tests on every Python 3.10 to 3.13 that is found.
+test-pythons:
+	tests/pythons.sh
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Exact versions for all supported Pythons; needs `pip install uv`.
+lock:
+	uv pip compile --universal --python-version 3.10 --only-binary :all: --no-header \
+		--no-annotate requirements/lock.in -o requirements/lock.txt

@@ -1,0 +1,144 @@
+"""One line from a picture to a result: ``Predictor(config, checkpoint)("street.jpg")``."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scope
+
+from convnext_dense.engine.config import load_config
+from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
+from convnext_dense.engine.runner import compare
+from convnext_dense.engine.testing import trained_classes
+from convnext_dense.errors import UserError
+from convnext_dense.weights import read_checkpoint
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class Predictor:
+    """A trained detector, ready for pictures.
+
+    Args:
+        config: The config it was trained with; no data set needs to be there.
+        checkpoint: A checkpoint of this project: it names its classes.
+        device: Where to run; the GPU where there is one.
+        score_threshold: Detections below this score are left out.
+
+    Raises:
+        UserError: For a checkpoint that names no classes or belongs to another model.
+    """
+
+    def __init__(
+        self,
+        config: str | os.PathLike,
+        checkpoint: str | os.PathLike,
+        device: str | None = None,
+        score_threshold: float = 0.3,
+    ) -> None:
+        content = read_checkpoint(checkpoint)
+        classes = trained_classes(content)
+        if classes is None:
+            raise UserError(f"{checkpoint} names no classes: give a checkpoint of tools/train.py.")
+        cfg = load_config(config, require_data=False)
+        init_default_scope(cfg.get("default_scope", "mmengine"))
+        set_num_classes(cfg, len(classes), str(checkpoint))
+        if not any("mask_head" in name for name in content["state_dict"]):
+            drop_mask_branch(cfg)
+        cfg.model.backbone.init_cfg = None
+        self.classes = classes
+        self.score_threshold = score_threshold
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = MODELS.build(cfg.model)
+        if differences := compare(self.model, content["state_dict"]):
+            raise UserError(f"{checkpoint} is not a checkpoint of {config}: {differences}")
+        self.model.load_state_dict(content["state_dict"])
+        self.model.to(self.device).eval()
+        self.pipeline = _pipeline(cfg)
+        self.visualizer = VISUALIZERS.build(
+            {**cfg.visualizer, "name": "predictor", "vis_backends": None}
+        )
+        self.visualizer.dataset_meta = dict(classes=classes)
+
+    @torch.no_grad()
+    def __call__(self, image: str | os.PathLike | np.ndarray) -> Any:
+        """Predicts one picture.
+
+        Args:
+            image: A file, or an array (height, width, 3) in BGR order.
+
+        Returns:
+            mmdet's ``DetDataSample``; ``pred_instances`` holds boxes (xyxy, pixels of the
+            picture), scores, labels and masks (n, height, width).
+
+        Raises:
+            UserError: When the file cannot be read as a picture.
+        """
+        image = read_image(image) if isinstance(image, str | os.PathLike) else image
+        batch = pseudo_collate([self.pipeline(dict(img=image, img_id=0))])
+        (sample,) = self.model.test_step(batch)
+        keep = sample.pred_instances.scores >= self.score_threshold
+        sample.pred_instances = sample.pred_instances[keep]
+        return sample.cpu()
+
+    def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
+        """The picture (BGR) with boxes, names, scores and masks drawn into a copy."""
+        self.visualizer.add_datasample(
+            "prediction",
+            cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+            sample,
+            draw_gt=False,
+            pred_score_thr=self.score_threshold,
+        )
+        return cv2.cvtColor(self.visualizer.get_image(), cv2.COLOR_RGB2BGR)
+
+
+def _pipeline(cfg: Any) -> Compose:
+    """The test pipeline for arrays: no file to load, no truth to read."""
+    steps = [
+        step
+        for step in cfg.test_dataloader.dataset.pipeline
+        if step["type"] not in ("LoadImageFromFile", "LoadAnnotations")
+    ]
+    return Compose([TRANSFORMS.build({"type": "mmdet.LoadImageFromNDArray"}), *map(_build, steps)])
+
+
+def _build(step: dict) -> Any:
+    if step["type"] == "PackDetInputs":
+        step = {**step, "meta_keys": ("img_id", "ori_shape", "img_shape", "scale_factor")}
+    return TRANSFORMS.build(step)
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Reads a picture as BGR (height, width, 3).
+
+    Raises:
+        UserError: When there is no such file or it is not a whole picture.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"There is no picture {path}.")
+    image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"{path} cannot be read as a picture: it is empty, cut off or no picture.")
+    return image
+
+
+def find_images(path: str | os.PathLike) -> list[Path]:
+    """The picture itself, or every picture in a folder, sorted.
+
+    Raises:
+        UserError: When there is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            raise UserError(f"{path} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
+        return images
+    if not path.is_file():
+        raise UserError(f"There is no picture or folder {path}.")
+    return [path]

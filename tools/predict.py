@@ -1,0 +1,81 @@
+#!/usr/bin/env python
+"""Predicts a picture or a folder of pictures: overlays and one JSON file."""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+
+from convnext_dense.detection.coco_metric import encode_masks
+from convnext_dense.engine import cli
+from convnext_dense.engine.files import write_atomically
+from convnext_dense.engine.progress import new_progress
+from convnext_dense.engine.workdir import latest_checkpoint
+from convnext_dense.errors import UserError
+from convnext_dense.predictor import Predictor, find_images, read_image
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("images", help="picture or folder of pictures")
+    parser.add_argument("--out", required=True, help="folder for overlays and predictions.json")
+    parser.add_argument("--score-threshold", type=float, default=0.3)
+    parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
+    return parser.parse_args()
+
+
+def to_json(name: str, sample, classes: tuple[str, ...]) -> dict:
+    """One picture's detections; boxes as (left, top, right, bottom) in pixels."""
+    found = sample.pred_instances
+    masks = encode_masks(found.masks) if "masks" in found else [None] * len(found)
+    return {
+        "file_name": name,
+        "detections": [
+            {
+                "class": classes[int(label)],
+                "score": float(score),
+                "bbox": [float(edge) for edge in box],
+                **({"segmentation": mask} if mask else {}),
+            }
+            for box, score, label, mask in zip(
+                found.bboxes, found.scores, found.labels, masks, strict=True
+            )
+        ],
+    }
+
+
+def main() -> None:
+    args = parse_args()
+    images = find_images(args.images)
+    checkpoint = Path(args.checkpoint)
+    if checkpoint.is_dir():
+        checkpoint = latest_checkpoint(checkpoint) or checkpoint
+    predictor = Predictor(
+        args.config, checkpoint, device=args.device, score_threshold=args.score_threshold
+    )
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    results, unreadable = [], []
+    with new_progress() as progress:
+        task = progress.add_task("predict", total=len(images), figures="")
+        for path in images:
+            try:
+                image = read_image(path)
+                sample = predictor(image)
+                results.append(to_json(path.name, sample, predictor.classes))
+                cv2.imwrite(str(out / f"{path.stem}.jpg"), predictor.draw(image, sample))
+            except UserError as error:  # the other pictures are not lost
+                unreadable.append(str(error))
+            progress.advance(task)
+    write_atomically(out / "predictions.json", json.dumps(results, indent=1))
+    total = sum(len(result["detections"]) for result in results)
+    print(f"{total} detections in {len(results)} pictures: {out}")
+    if unreadable:
+        raise UserError(f"{len(unreadable)} pictures were left out. {' '.join(unreadable[:5])}")
+
+
+if __name__ == "__main__":
+    cli.run_tool(main)
