@@ -1,4 +1,4 @@
-"""The one exception that means: the user's input is wrong, and this sentence says how to mend it."""
+"""The exception that means: the user's input is wrong, and this sentence says how to mend it."""
 
 
 class UserError(ValueError):

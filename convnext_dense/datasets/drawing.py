@@ -14,7 +14,7 @@ import numpy as np
 
 SUPERSAMPLING = 4  # outlines are filled at this many times the picture's resolution
 TRIES = 40  # random positions for one shape before the picture does without it
-CONTRAST = 110.0  # wanted distance of a shape's colour to what lies under it, BGR in [0, 255]
+CONTRAST = 140.0  # wanted distance of a shape's colour to what lies under it, BGR in [0, 255]
 
 
 def _polygon(corners: int, inner: float = 1.0) -> np.ndarray:
@@ -36,9 +36,9 @@ OUTLINES = {
     "circle": [_polygon(64)],
     "square": [_polygon(4)],
     "triangle": [_polygon(3)],
-    "star": [_polygon(10, inner=0.45)],
+    "star": [_polygon(10, inner=0.38)],
     "ring": [_polygon(64), 0.55 * _polygon(64)],
-    "cross": [_plus(0.32)],
+    "cross": [_plus(0.36)],
 }
 CLASSES = tuple(OUTLINES)
 
@@ -145,7 +145,7 @@ def _ground(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Two muted colours in a pattern over another two, (height, width, 3), float32."""
     hue, value = rng.random(), rng.uniform(0.4, 1)
     tones = [
-        _colour(hue + rng.normal(0, 0.1), rng.uniform(0.05, 0.45), value * rng.uniform(0.75, 1))
+        _colour(hue + rng.normal(0, 0.1), rng.uniform(0.05, 0.3), value * rng.uniform(0.85, 1))
         for _ in range(3)
     ]
     lower = _mix(tones[0], tones[1], _pattern(rng, size))
@@ -160,7 +160,7 @@ def _paint(rng, image, coverage, centre, radius, light) -> None:
     hue, saturation, value = max(
         looks, key=lambda look: min(np.linalg.norm(_colour(*look) - under), CONTRAST)
     )
-    second = _colour(hue + rng.normal(0, 0.06), saturation, value * rng.uniform(0.5, 0.85))
+    second = _colour(hue + rng.normal(0, 0.06), saturation, value * rng.uniform(0.75, 0.92))
     surface = _mix(_colour(hue, saturation, value), second, _pattern(rng, (height, width)))
     direction = np.float32([math.cos(light), math.sin(light)])
     y, x = np.ogrid[:height, :width]

@@ -32,7 +32,7 @@ VERSION = 1  # of what is drawn and how it is written: raise it with every chang
 STAMP = "dataset.json"
 SPLITS = ("train", "val")
 EMPTY_EVERY = 20  # the last of every so many pictures holds no shape
-VISIBLE = 0.65  # part of every shape that later shapes and the border leave to be seen
+VISIBLE = 0.75  # part of every shape that later shapes and the border leave to be seen
 
 
 def prepare_shapes(
@@ -168,7 +168,7 @@ def _scene(seed: int, split: str, number: int) -> Picture:
     height, width = (int(side) for side in rng.integers(160, 225, size=2))
     others = rng.integers(len(CLASSES), size=rng.integers(6)).tolist()
     classes = [] if number % EMPTY_EVERY == 0 else [number % len(CLASSES), *others]
-    return draw_picture(rng, (height, width), classes, radii=(16, 46), visible=VISIBLE)
+    return draw_picture(rng, (height, width), classes, radii=(20, 46), visible=VISIBLE)
 
 
 def _annotations(picture: Picture, image_id: int, first_id: int) -> list[dict]:

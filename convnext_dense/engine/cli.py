@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 from mmengine.config import DictAction
@@ -14,6 +15,9 @@ LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 def run_tool(main: Callable[[], None]) -> None:
     """Runs a tool; wrong input ends it with one sentence and exit code 2."""
+    # The toolboxes warn about their own code, which a user cannot mend.
+    for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
+        warnings.filterwarnings("ignore", module=package)
     try:
         main()
     except UserError as error:

@@ -116,7 +116,7 @@ def set_data_root(cfg: Config, data_root: str | os.PathLike | None) -> None:
             folder = dataset.data_root
             if previous and Path(folder).is_relative_to(previous):
                 folder = os.path.relpath(folder, previous)
-            dataset.data_root = os.path.join(root, folder)
+            dataset.data_root = os.path.normpath(os.path.join(root, folder))
 
 
 def make_embedded_data(cfg: Config) -> None:

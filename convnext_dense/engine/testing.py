@@ -10,14 +10,17 @@ from convnext_dense.engine import launch
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
-from convnext_dense.engine.workdir import keep_previous
+from convnext_dense.engine.workdir import keep_previous, latest_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 
 
 def test(args: argparse.Namespace) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
-    checkpoint = read_checkpoint(args.checkpoint)
+    path = Path(args.checkpoint)
+    if path.is_dir():
+        path = latest_checkpoint(path) or path
+    checkpoint = read_checkpoint(path)
     cfg = load_config(
         args.config,
         data_root=args.data_root,
@@ -28,7 +31,7 @@ def test(args: argparse.Namespace) -> None:
     )
     work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
     cfg.work_dir = str(work_dir)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = str(path)
     # Only the test is run; without the rest, nothing of the training set is opened.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg.pop(key, None)
@@ -47,7 +50,14 @@ def test(args: argparse.Namespace) -> None:
         kept = keep_previous(work_dir / "metrics.json")
         if kept:
             print_log(f"The figures of an earlier test are kept as {kept}.")
-    build_runner(cfg).test()
+    metrics = build_runner(cfg).test()
+    if launch.rank(args.launcher) == 0:
+        figures = "  ".join(
+            f"{name} {metrics[f'coco/{name}']:.3f}"
+            for name in ("bbox_mAP", "segm_mAP")
+            if f"coco/{name}" in metrics
+        )
+        print(f"{figures}  ({work_dir / 'metrics.json'})")
 
 
 def trained_classes(checkpoint: dict) -> tuple[str, ...] | None:

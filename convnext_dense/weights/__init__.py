@@ -1,0 +1,17 @@
+"""Weights: safe reading, every library's names, strict accounting, the official files."""
+
+from convnext_dense.weights.converting import Conversion, convert, convert_file
+from convnext_dense.weights.loading import LoadReport, load_pretrained
+from convnext_dense.weights.reading import read_checkpoint, register_safe_loader
+from convnext_dense.weights.zoo import ZOO
+
+__all__ = [
+    "ZOO",
+    "Conversion",
+    "LoadReport",
+    "convert",
+    "convert_file",
+    "load_pretrained",
+    "read_checkpoint",
+    "register_safe_loader",
+]

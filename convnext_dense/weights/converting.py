@@ -1,0 +1,114 @@
+"""Rewriting a checkpoint in another library's names, bit for bit, saying what is left out."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from convnext_dense.errors import UserError
+from convnext_dense.weights.formats import from_official, recognise, to_official
+from convnext_dense.weights.loading import find_state_dict
+from convnext_dense.weights.namings import TARGETS
+from convnext_dense.weights.reading import read_checkpoint
+
+# The key under which each library's files keep their state dict; others keep it bare.
+FILE_KEYS = {"official": "model", "ours": "state_dict", "mmpretrain": "state_dict"}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A translated state dict.
+
+    Attributes:
+        state_dict: The parameters in the target's names and shapes.
+        source: The naming that was recognised.
+        target: The naming that was asked for.
+        left_out: Name in the source -> why the target does not have it.
+    """
+
+    state_dict: dict[str, Tensor]
+    source: str
+    target: str
+    left_out: dict[str, str]
+
+    def __str__(self) -> str:
+        elements = sum(value.numel() for value in self.state_dict.values())
+        text = (
+            f"Translated {len(self.state_dict)} tensors ({elements:,} elements) from {self.source} "
+            f"to {self.target} naming"
+        )
+        for reason, count in Counter(self.left_out.values()).items():
+            names = [name for name, why in self.left_out.items() if why == reason]
+            more = ", ..." if count > 6 else ""
+            text += f"; left out {count} ({reason}): {', '.join(names[:6])}{more}"
+        return text + "."
+
+
+def convert(state_dict: Mapping[str, Tensor], to: str) -> Conversion:
+    """Translates a state dict of any known naming, values unchanged.
+
+    Args:
+        state_dict: Tensors by name, with or without the wrappers ``module.``, ``model.`` and
+            ``backbone.``.
+        to: A name in ``TARGETS``.
+
+    Raises:
+        UserError: For an unknown target or a file without a ConvNeXt.
+    """
+    if to not in TARGETS:
+        raise UserError(f"Unknown naming {to!r}: choose one of {', '.join(TARGETS)}.")
+    naming, prefix = recognise(state_dict)
+    official, unknown = to_official(state_dict, naming, prefix)
+    translated, left_out = from_official(official, TARGETS[to])
+    for name in unknown:
+        left_out[name] = "not a part of the backbone or its classifier"
+    return Conversion(translated, naming.name, to, left_out)
+
+
+def convert_file(
+    source: str | Path, target: str | Path, to: str, *, ema: bool = False, force: bool = False
+) -> Conversion:
+    """Translates a checkpoint file; the new file appears complete or not at all.
+
+    Args:
+        source: A file, an https address or the name of an official file.
+        target: A path that ends in .pth, .pt or .safetensors.
+        to: A name in ``TARGETS``.
+        ema: Take the averaged weights of a file that has both.
+        force: Replace an existing target.
+
+    Raises:
+        UserError: When the source cannot be read or translated, or the target cannot be written.
+    """
+    target = Path(target).expanduser()
+    if target.suffix not in (".pth", ".pt", ".safetensors"):
+        raise UserError(f"{target} must end in .pth, .pt or .safetensors.")
+    if target.exists() and not force:
+        raise UserError(f"{target} exists already: choose another name, or replace it by --force.")
+    if not target.parent.is_dir():
+        raise UserError(f"The folder {target.parent} does not exist: create it first.")
+    state, _ = find_state_dict(read_checkpoint(source), ema)
+    conversion = convert(state, to)
+    _write(conversion, target)
+    return conversion
+
+
+def _write(conversion: Conversion, target: Path) -> None:
+    # Slices of one storage would be written whole, or refused by safetensors: copy them apart.
+    state = {name: value.clone().contiguous() for name, value in conversion.state_dict.items()}
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        if target.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file(state, partial, metadata={"format": "pt"})
+        else:
+            key = FILE_KEYS.get(conversion.target)
+            torch.save({key: state} if key else state, partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""Fetching a file once, checked: https, a cache, sha256, and one clear sentence on failure.
+
+Files lie in ``convnext_dense/`` of torch hub's folder (``TORCH_HOME`` moves it). A file appears
+there complete or not at all. Without a given hash the first download is trusted: its hash is
+logged and kept beside the file, and a later change of the file is refused.
+"""
+
+import hashlib
+import http.client
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from mmengine.logging import print_log
+
+from convnext_dense.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes do not wait for one another, each fetches its own copy
+    fcntl = None
+
+TIMEOUT_S = 15  # for the connection, and for each silence while reading
+CHUNK_BYTES = 1 << 20
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+def cache_path(url: str) -> Path:
+    """Where the file of an address lies once fetched; different addresses never share a file."""
+    name = Path(urlsplit(url).path).name or "weights.pth"
+    key = hashlib.sha256(url.encode()).hexdigest()[:8]
+    stem, dot, ending = name.rpartition(".")
+    name = f"{stem}-{key}.{ending}" if dot else f"{name}-{key}"
+    return Path(torch.hub.get_dir()) / "convnext_dense" / name
+
+
+def fetch(url: str, sha256: str | None = None) -> Path:
+    """Returns the local copy of a file, downloading it on first use.
+
+    Args:
+        url: https; http only together with ``sha256`` or from this machine.
+        sha256: The hash that the file must have, in hexadecimal.
+
+    Raises:
+        UserError: For a forbidden address, a failed download, or another hash than expected.
+    """
+    sha256 = check_form(sha256)
+    _check_address(url, sha256)
+    path = cache_path(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path):
+        if path.exists():
+            _verify_cached(path, sha256)
+        else:
+            _download(url, path, sha256)
+    return path
+
+
+def check_form(sha256: str | None) -> str | None:
+    """Checks that a hash given by the user is one, and returns it in lower case."""
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UserError(f"{sha256!r} is no sha256: give all 64 hexadecimal digits.")
+    return sha256.lower() if sha256 else None
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_address(url: str, sha256: str | None) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
+        return
+    if parts.scheme == "http" and sha256:
+        return
+    raise UserError(
+        f"{url} is not fetched: anyone on the way could change the file. Use https, or give the "
+        "file's sha256 with an http address."
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Lets one process after the other in: eight GPUs' processes download one file once."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        if fcntl:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it, even after a kill
+        yield
+
+
+def _record(path: Path) -> Path:
+    """Where the hash of a file that was trusted on first use is kept."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _verify_cached(path: Path, sha256: str | None) -> None:
+    found = file_sha256(path)
+    record = _record(path)
+    if sha256 and found != sha256:
+        path.unlink()
+        record.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} has the sha256 {found}, not the expected {sha256}: the file was removed. "
+            "Check the hash; the next start downloads the file again."
+        )
+    if sha256:
+        return
+    if not record.exists():
+        _trust(path, found)
+    elif found != (known := record.read_text().strip()):
+        path.unlink()
+        raise UserError(
+            f"{path} has changed since it was first used (sha256 {found}, then {known}): the file "
+            f"was removed. If the change is meant, delete {record} as well."
+        )
+
+
+def _trust(path: Path, found: str) -> None:
+    _record(path).write_text(found + "\n")
+    print_log(
+        f"No sha256 was given or is published for {path.name}: trusting this copy, sha256 {found}, "
+        "from now on.",
+        logger="current",
+    )
+
+
+def _download(url: str, path: Path, sha256: str | None) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    print_log(f"Downloading {url} to {path}", logger="current")
+    try:
+        found = _transfer(url, partial, sha256)
+        known = _record(path).read_text().strip() if _record(path).exists() else None
+        expected = sha256 or known
+        if expected and found != expected:
+            raise UserError(
+                f"{url} has the sha256 {found}, not the expected {expected}: the download was "
+                f"removed. Check the hash (remembered ones: {_record(path)})."
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    if not expected:
+        _trust(path, found)
+
+
+def _transfer(url: str, partial: Path, sha256: str | None) -> str:
+    """Copies the address into a file and returns the sha256 of what came."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, partial.open("wb") as file:
+            _check_address(response.geturl(), sha256)  # it may have been redirected
+            expected = response.headers.get("Content-Length")
+            while chunk := response.read(CHUNK_BYTES):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+    except (OSError, http.client.HTTPException) as error:
+        raise _failed(url, str(error) or type(error).__name__) from error
+    if expected is not None and size != int(expected):
+        raise _failed(url, f"the connection ended after {size} of {expected} bytes")
+    return digest.hexdigest()
+
+
+def _failed(url: str, reason: str) -> UserError:
+    return UserError(
+        f"Cannot download {url} ({reason}): check the address and the network, or put the file by "
+        f"hand at {cache_path(url)}."
+    )

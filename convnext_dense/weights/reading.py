@@ -1,0 +1,166 @@
+"""Reading checkpoints of any age without running anything that is in them.
+
+``read_checkpoint`` is the one door: files, web addresses and names of official files come through
+it, and ``register_safe_loader`` puts it in the place of mmengine's own, so that resuming, testing
+and starting weights use it too.
+"""
+
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from convnext_dense.errors import UserError
+from convnext_dense.weights.download import check_form, fetch, file_sha256
+from convnext_dense.weights.safe_pickle import RefusedGlobalError, only_plain_data
+from convnext_dense.weights.zoo import ZOO, published_sha256
+
+WEB = ("http://", "https://")
+
+
+def read_checkpoint(
+    source: str | Path, *, sha256: str | None = None, map_location: Any = "cpu"
+) -> dict[str, Any]:
+    """Reads a checkpoint and executes nothing from it.
+
+    Args:
+        source: A file (.pth, .pt or any other ending that torch.save wrote; .safetensors), an
+            https address, or the name of an official file (``convnext_tiny_1k_224``; see zoo.py).
+        sha256: The hash that the file must have. A download with another one is removed.
+        map_location: Where tensors go, as for ``torch.load``.
+
+    Returns:
+        What the file holds: a state dict, or a training checkpoint with one inside.
+
+    Raises:
+        UserError: When there is no such file, it is damaged, has another hash, holds no dict, or
+            is a pickle that wants more than plain data; the message names what it wanted.
+    """
+    path = _local_file(str(source), check_form(sha256))
+    if path.suffix == ".safetensors":
+        content = _read_safetensors(path, map_location)
+    else:
+        content = _read_pickle(path, map_location)
+    if not isinstance(content, Mapping):
+        kind = type(content).__name__
+        raise UserError(f"{path} holds a {kind}, not a checkpoint: a dict of parameters is needed.")
+    return content
+
+
+def register_safe_loader() -> None:
+    """Makes mmengine read files and web addresses through :func:`read_checkpoint`.
+
+    Runner's resume and load_from, mmdet's and mmsegmentation's ``init_detector`` and
+    ``init_model`` then work with torch >= 2.6, safely. Calling it again changes nothing.
+    """
+    CheckpointLoader.register_scheme("", load_from_local, force=True)
+    CheckpointLoader.register_scheme(WEB, load_from_http, force=True)
+
+
+def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """mmengine's loader of local files; it also takes the names of official files."""
+    return read_checkpoint(filename, map_location=map_location)
+
+
+def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """mmengine's loader of web addresses."""
+    return read_checkpoint(filename, map_location=map_location)
+
+
+def _local_file(source: str, sha256: str | None) -> Path:
+    if source.startswith(WEB):
+        return fetch(source, sha256 or published_sha256(source))
+    path = Path(source).expanduser()
+    if source in ZOO and not path.exists():
+        return fetch(ZOO[source].url, sha256 or ZOO[source].sha256)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(
+            f"The checkpoint {source} {what}: give a file, an https address or the name of an "
+            f"official file, such as {next(iter(ZOO))}."
+        )
+    if sha256 and (found := file_sha256(path)) != sha256:
+        raise UserError(f"{path} has the sha256 {found}, not the expected {sha256}.")
+    return path
+
+
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device=str(map_location or "cpu"))
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_pickle(path: Path, map_location: Any) -> Any:
+    try:
+        with only_plain_data():
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except RefusedGlobalError as error:
+        raise _refused(path, str(error)) from error
+    # A hostile or broken file can make the unpickler fail in any way; none may pass as a crash.
+    except Exception as error:
+        wanted = re.search(r"GLOBAL (\S+?)(?: was| whose|\. |$)", str(error))
+        if wanted:
+            raise _refused(path, wanted[1]) from error
+        if names := _names_of_new_protocol(path):
+            raise UserError(
+                f"{path} is not loaded: it was pickled with protocol 4 or newer, which the safe "
+                f"reader does not take, and names {', '.join(names)}. Its author can save it again "
+                "with torch.save's default protocol, or as .safetensors."
+            ) from error
+        raise _damaged(path, error) from error
+
+
+def _refused(path: Path, wanted: str) -> UserError:
+    return UserError(
+        f"{path} is not loaded: its pickle wants {wanted}, which is more than parameters and "
+        "numbers and could run code. Ask its author for the plain weights (.safetensors, or "
+        "torch.save of a state dict)."
+    )
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return UserError(
+        f"{path} ({path.stat().st_size} bytes) is damaged or no checkpoint: download or copy it "
+        f"again ({reason})."
+    )
+
+
+def _names_of_new_protocol(path: Path) -> list[str]:
+    """What a pickle of protocol 4 or 5 names, which torch's safe reader gives up on unread."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                inner = next(n for n in archive.namelist() if n.endswith("data.pkl"))
+                with archive.open(inner) as stream:
+                    return _names_in(stream)
+        with path.open("rb") as stream:
+            return _names_in(stream)
+    except (ValueError, StopIteration, IndexError, UnicodeDecodeError, zipfile.BadZipFile):
+        return []  # not a pickle at all: the caller says so
+
+
+def _names_in(stream: IO[bytes]) -> list[str]:
+    """The module.name pairs of one pickle of protocol 4 or newer; nothing is built."""
+    names, texts, memo = set(), [], {}
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name == "PROTO" and argument < 4:
+            return []
+        if opcode.name == "STACK_GLOBAL":
+            names.add(".".join(texts[-2:]))
+        elif "UNICODE" in opcode.name:
+            texts.append(argument)
+        elif opcode.name == "MEMOIZE":
+            memo[len(memo)] = texts[-1] if texts else ""
+        elif opcode.name in ("BINGET", "LONG_BINGET"):
+            texts.append(memo.get(argument, ""))
+    return sorted(names)

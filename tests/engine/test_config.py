@@ -1,0 +1,229 @@
+"""What the engine settles before anything is built, and what it refuses."""
+
+import json
+import sys
+
+import pytest
+from mmengine.config import Config
+
+from convnext_dense.engine import load_config
+from convnext_dense.engine.nodes import walk
+from convnext_dense.errors import UserError
+from tests.engine.conftest import COCO, CONFIGS, SHAPES
+
+CLASSES = ("circle", "square", "triangle", "star", "ring", "cross")
+
+
+def load(data_root, options, **kwargs) -> Config:
+    return load_config(SHAPES, data_root=data_root, cfg_options=dict(options), **kwargs)
+
+
+def heads(cfg) -> list:
+    roi_head = cfg.model.roi_head
+    return [*roi_head.bbox_head, roi_head.mask_head]
+
+
+def annotations(data_root, tmp_path, change) -> dict:
+    """cfg_options for a changed copy of the training annotations."""
+    content = json.loads((data_root / "mini/annotations/instances_train.json").read_text())
+    change(content)
+    path = tmp_path / "changed.json"
+    path.write_text(json.dumps(content))
+    return {"train_dataloader.dataset.ann_file": str(path)}
+
+
+def test_classes_come_from_the_annotation_file(data_root, options):
+    cfg = load(data_root, options)
+    assert set(cfg.train_dataloader.dataset.metainfo.classes) == set(CLASSES)
+    assert [head.num_classes for head in heads(cfg)] == [6] * 4
+    assert cfg.val_evaluator.ann_file == str(data_root / "mini/annotations/instances_val.json")
+
+
+def test_data_root_flag_beats_variable_beats_default(options, data_root, monkeypatch, tmp_path):
+    paths = {}
+    for name, variable, flag in (
+        ("default", None, None),
+        ("variable", "/somewhere", None),
+        ("flag", "/somewhere", tmp_path),
+    ):
+        monkeypatch.delenv("CONVNEXT_DENSE_DATA", raising=False)
+        if variable:
+            monkeypatch.setenv("CONVNEXT_DENSE_DATA", variable)
+        cfg = load_config(COCO, data_root=flag, require_data=False)
+        paths[name] = cfg.train_dataloader.dataset.data_root
+    assert paths == {
+        "default": "data/coco",
+        "variable": "/somewhere/coco",
+        "flag": f"{tmp_path}/coco",
+    }
+
+
+def test_a_resolved_config_loads_again_and_moves(data_root, options, tmp_path):
+    cfg = load(data_root, options)
+    cfg.dump(tmp_path / "resolved.py")
+    again = load_config(tmp_path / "resolved.py")
+    assert again.train_dataloader.dataset == cfg.train_dataloader.dataset
+    moved = load_config(tmp_path / "resolved.py", data_root="elsewhere", require_data=False)
+    assert moved.train_dataloader.dataset.data_root == "elsewhere/mini"
+
+
+def test_fixed_classes_are_put_into_the_files_order(data_root, options):
+    options = {**options, "train_dataloader.dataset.metainfo.classes": ("star", "circle")}
+    cfg = load(data_root, options)
+    assert cfg.val_dataloader.dataset.metainfo.classes == ("circle", "star")
+    assert heads(cfg)[0].num_classes == 2
+
+
+def test_a_misspelt_class_is_named_with_the_nearest(data_root, options):
+    options = {**options, "train_dataloader.dataset.metainfo.classes": ("cirkle",)}
+    with pytest.raises(UserError, match="no class 'cirkle'; the nearest name is 'circle'"):
+        load(data_root, options)
+
+
+def test_a_head_of_another_size_is_refused(data_root, options):
+    options = {**options, "model.roi_head.mask_head.num_classes": 80}
+    with pytest.raises(UserError, match="mask_head is built for 80 classes but .* gives 6"):
+        load(data_root, options)
+
+
+def test_another_order_of_categories_is_refused(data_root, options, tmp_path):
+    changed = annotations(data_root, tmp_path, lambda content: content["categories"].reverse())
+    with pytest.raises(UserError, match="another order"):
+        load(data_root, {**options, **changed})
+
+
+def test_boxes_without_masks_drop_the_mask_branch(data_root, options, tmp_path):
+    def drop(content):
+        for annotation in content["annotations"]:
+            del annotation["segmentation"]
+
+    cfg = load(data_root, {**options, **annotations(data_root, tmp_path, drop)})
+    assert "mask_head" not in cfg.model.roi_head
+    assert "mask_roi_extractor" not in cfg.model.roi_head
+    assert cfg.val_evaluator.metric == ["bbox"]
+    loading = [step for step in walk(cfg.train_dataloader) if step.get("type") == "LoadAnnotations"]
+    assert [step.with_mask for step in loading] == [False]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [', "not complete JSON"),
+        ("[]", "not a COCO file"),
+        ('{"images": [], "annotations": []}', "not a COCO file"),
+        ('{"images": [], "annotations": [], "categories": []}', "categories with distinct names"),
+    ],
+)
+def test_bad_annotation_files_are_named(data_root, options, tmp_path, text, message):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    options = {**options, "train_dataloader.dataset.ann_file": str(path)}
+    with pytest.raises(UserError, match=f"bad.json.*{message}"):
+        load(data_root, options)
+
+
+def test_missing_data_names_the_flag(tmp_path):
+    with pytest.raises(UserError, match="instances_train2017.json: give the folder.*--data-root"):
+        load_config(COCO, data_root=tmp_path)
+
+
+def test_missing_config_and_wrong_options(tmp_path):
+    with pytest.raises(UserError, match="There is no config file"):
+        load_config(tmp_path / "nothing.py")
+    (tmp_path / "broken.py").write_text("model = dict(\n")
+    with pytest.raises(UserError, match="broken.py cannot be read"):
+        load_config(tmp_path / "broken.py")
+
+
+def test_a_missing_toolbox_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs mmdet.*pip install 'convnext_dense\[detection\]'"):
+        load_config(COCO, require_data=False)
+
+
+def test_precision_on_a_machine_without_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for amp in (None, "off", "bf16", "fp16"):
+        wrapper = load_config(COCO, require_data=False, amp=amp).optim_wrapper
+        assert wrapper.type == "OptimWrapper"
+        assert "dtype" not in wrapper and "loss_scale" not in wrapper
+
+
+def test_precision_on_a_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    found = {
+        amp: load_config(COCO, require_data=False, amp=amp).optim_wrapper
+        for amp in (None, "off", "bf16", "fp16")
+    }
+    assert found["off"].type == "OptimWrapper"
+    assert found[None] == found["bf16"]
+    assert found["bf16"].type == "AmpOptimWrapper" and found["bf16"].dtype == "bfloat16"
+    assert found["fp16"].dtype == "float16" and found["fp16"].loss_scale == "dynamic"
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
+    assert load_config(COCO, require_data=False).optim_wrapper.type == "OptimWrapper"
+
+
+def test_sync_bn_becomes_bn_in_one_process(monkeypatch):
+    def norms(**kwargs):
+        cfg = load_config(COCO, require_data=False, **kwargs)
+        return {head.norm_cfg.type for head in cfg.model.roi_head.bbox_head}
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert norms() == {"BN"}
+    assert norms(launcher="pytorch") == {"SyncBN"}
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert norms(launcher="pytorch") == {"BN"}
+
+
+# name -> method, arch, drop path, lr, decay rate, epochs: recipes of the paper and its release
+RECIPES = {
+    "mask_rcnn_convnext_t_1x": ("MaskRCNN", "tiny", 0.4, 1e-4, 0.95, 12),
+    "mask_rcnn_convnext_t_3x": ("MaskRCNN", "tiny", 0.4, 1e-4, 0.95, 36),
+    "cascade_convnext_t_3x": ("CascadeRCNN", "tiny", 0.4, 2e-4, 0.7, 36),
+    "cascade_convnext_s_3x": ("CascadeRCNN", "small", 0.6, 2e-4, 0.7, 36),
+    "cascade_convnext_b_3x": ("CascadeRCNN", "base", 0.7, 2e-4, 0.8, 36),
+    "cascade_convnext_b_in22k_3x": ("CascadeRCNN", "base", 0.6, 1e-4, 0.8, 36),
+    "cascade_convnext_l_in22k_3x": ("CascadeRCNN", "large", 0.7, 1e-4, 0.7, 36),
+    "cascade_convnext_xl_in22k_3x": ("CascadeRCNN", "xlarge", 0.8, 1e-4, 0.7, 36),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_the_papers(name):
+    cfg = load_config(CONFIGS / f"{name}.py", require_data=False)
+    wrapper, backbone = cfg.optim_wrapper, cfg.model.backbone
+    assert RECIPES[name] == (
+        cfg.model.type,
+        backbone.arch,
+        backbone.drop_path_rate,
+        wrapper.optimizer.lr,
+        wrapper.paramwise_cfg.decay_rate,
+        cfg.train_cfg.max_epochs,
+    )
+    assert backbone.layer_scale_init_value == 1.0
+    assert wrapper.paramwise_cfg.decay_type == "layer_wise"
+    assert (wrapper.optimizer.weight_decay, wrapper.optimizer.betas) == (0.05, (0.9, 0.999))
+    assert cfg.train_dataloader.batch_size == 2 and cfg.auto_scale_lr.base_batch_size == 16
+    milestones = {12: [8, 11], 36: [27, 33]}[cfg.train_cfg.max_epochs]
+    assert cfg.param_scheduler[1].milestones == milestones
+    assert ("22k" in backbone.init_cfg.checkpoint) == ("in22k" in name)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_leaf_configs_are_short(path):
+    """At most 15 lines of settings after the docstring and the bases."""
+    code = path.read_text().split('"""')[2]
+    settings = code.split("]\n", 1)[1]
+    assert len([line for line in settings.splitlines() if line.strip()]) <= 15
+
+
+def test_neither_pkg_resources_nor_distutils_is_needed(data_root, options, monkeypatch):
+    for name in ("pkg_resources", "distutils"):
+        monkeypatch.setitem(sys.modules, name, None)
+    from convnext_dense.engine.workdir import environment
+
+    assert load(data_root, options).model.type == "CascadeRCNN"
+    assert environment()["torch"]

@@ -1,0 +1,114 @@
+"""The training loop against mmengine's own, and a resumed run against an uninterrupted one."""
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from convnext_dense.engine import DenseRunner
+
+
+class Numbers(Dataset):
+    """Twelve numbers; remembers which were read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.read.append(index)
+        return torch.tensor([float(index)])
+
+
+class Line(BaseModel):
+    """One weight; remembers the batches it was trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.batches: list[list[int]] = []
+
+    def forward(self, inputs: list[torch.Tensor], mode: str) -> dict:
+        batch = torch.stack(list(inputs))
+        self.batches.append(batch.flatten().int().tolist())
+        return {"loss": (self.layer(batch / 12) - 1).square().mean()}
+
+    def train_step(self, data, optim_wrapper):
+        with optim_wrapper.optim_context(self):
+            loss = self(data, "loss")["loss"]
+        optim_wrapper.update_params(loss)
+        return {"loss": loss}
+
+
+def run(work_dir, loop: dict, runner_type=DenseRunner, **kwargs):
+    torch.manual_seed(0)
+    runner = runner_type(
+        model=Line(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=Numbers(),
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type="DefaultSampler", shuffle=True),
+            collate_fn=dict(type="default_collate"),
+        ),
+        train_cfg=loop,
+        optim_wrapper=dict(optimizer=dict(type="Adam", lr=0.1)),
+        param_scheduler=[
+            dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=5),
+            dict(type="MultiStepLR", by_epoch=True, milestones=[2], gamma=0.1),
+        ],
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=5, by_epoch=False)),
+        randomness=dict(seed=3),
+        experiment_name=f"{work_dir.name}-{id(loop)}",
+        **kwargs,
+    )
+    runner.train()
+    return runner
+
+
+def state(runner) -> tuple:
+    return (
+        runner.model.layer.weight.item(),
+        runner.optim_wrapper.get_lr()["lr"],
+        runner.iter,
+        runner.epoch,
+    )
+
+
+def test_equals_mmengines_loop(tmp_path):
+    ours = run(tmp_path / "a", dict(type="ResumableEpochLoop", max_epochs=3))
+    theirs = run(tmp_path / "b", dict(type="EpochBasedTrainLoop", max_epochs=3), Runner)
+    assert ours.model.batches == theirs.model.batches
+    assert state(ours) == state(theirs)
+
+
+@pytest.mark.parametrize("stop", [5, 10, 15])
+def test_resuming_inside_an_epoch_continues_exactly(tmp_path, stop):
+    whole = run(tmp_path / "whole", dict(type="ResumableEpochLoop", max_epochs=3))
+    run(tmp_path / "cut", dict(type="ResumableEpochLoop", max_epochs=3, max_iters=stop))
+    resumed = run(
+        tmp_path / "cut",
+        dict(type="ResumableEpochLoop", max_epochs=3),
+        load_from=str(tmp_path / f"cut/iter_{stop}.pth"),
+        resume=True,
+    )
+    assert resumed.model.batches == whole.model.batches[stop:]
+    assert state(resumed) == state(whole)
+    # the skipped pictures were not read
+    assert len(resumed.train_dataloader.dataset.read) == 36 - 2 * stop
+
+
+def test_max_iters_stops_there(tmp_path):
+    runner = run(tmp_path, dict(type="ResumableEpochLoop", max_epochs=3, max_iters=8))
+    assert runner.iter == 8 and len(runner.model.batches) == 8
+    assert (tmp_path / "iter_8.pth").exists()
+
+
+def test_checkpoints_are_renamed_into_place(tmp_path):
+    run(tmp_path, dict(type="ResumableEpochLoop", max_epochs=1))
+    assert not list(tmp_path.glob(".*"))
+    assert {path.name for path in tmp_path.glob("*.pth")} == {"iter_5.pth", "iter_6.pth"}

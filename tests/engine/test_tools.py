@@ -1,0 +1,178 @@
+"""The tools as a user runs them: train, kill, resume, test, predict; and wrong input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from convnext_dense.engine.workdir import keep_previous, latest_checkpoint
+from tests.engine.conftest import SHAPES
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(tool: str, *arguments) -> list[str]:
+    return [sys.executable, str(ROOT / f"tools/{tool}.py"), *map(str, arguments)]
+
+
+def run(tool: str, *arguments, code: int = 0) -> str:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command(tool, *arguments), capture_output=True, text=True, env=env, timeout=300
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output[-4000:]
+    if code == 2:
+        assert "Traceback" not in output
+    return output
+
+
+@pytest.fixture(scope="module")
+def flags(data_root, options) -> list[str]:
+    return ["--data-root", data_root, "--cfg-options", *(f"{k}={v}" for k, v in options.items())]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, flags) -> tuple[Path, str]:
+    """A run of three iterations with a checkpoint after every one, and what it printed."""
+    work_dir = tmp_path_factory.mktemp("runs") / "first"
+    checkpoints = "default_hooks.checkpoint.interval=1"
+    output = run(
+        "train", SHAPES, "--max-iters", 3, "--work-dir", work_dir, "--seed", 1, *flags, checkpoints
+    )
+    return work_dir, output
+
+
+def test_the_work_folder_holds_what_it_should(trained):
+    work_dir, output = trained
+    env = json.loads((work_dir / "env.json").read_text())
+    assert env["torch"].startswith("2.") and env["device"] and "--max-iters" in env["command"]
+    metrics = json.loads((work_dir / "metrics.json").read_text())
+    assert {"bbox_mAP", "segm_mAP", "bbox_mAP_50", "per_class"} <= set(metrics)
+    assert set(metrics["per_class"]["circle"]) == {"bbox_mAP", "segm_mAP"}
+    assert metrics["iter"] == 3
+    assert "lr_scale" in (work_dir / "lr_groups.csv").read_text().splitlines()[0]
+    assert (work_dir / SHAPES.name).is_file()
+    logs = next(path.parent for path in work_dir.glob("*/*.log"))
+    lines = (logs / "vis_data/scalars.json").read_text().splitlines()
+    first = json.loads(lines[0])
+    assert first["loss"] > 0 and first["lr_min"] <= first["lr_max"] and first["memory"] > 0
+    assert list(logs.glob("vis_data/events*"))
+    assert "eta:" in output and "lr_max:" in output and "circle" in output
+
+
+def test_a_second_run_does_not_overwrite_the_first(trained, flags):
+    work_dir, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")}
+    output = run("train", SHAPES, "--max-iters", 1, "--work-dir", work_dir, *flags, code=2)
+    assert "holds a run already: continue it with --resume" in output
+    assert before == {path: path.stat().st_mtime_ns for path in work_dir.rglob("*")}
+
+
+def test_test_writes_results_and_pictures(trained, flags, tmp_path, data_root):
+    work_dir, _ = trained
+    out, shown = tmp_path / "results.json", tmp_path / "shown"
+    arguments = ["--work-dir", tmp_path / "t", "--out", out, "--show-dir", shown, "--limit", 4]
+    output = run("test", SHAPES, work_dir / "iter_3.pth", *arguments, *flags)
+    metrics = json.loads((tmp_path / "t/metrics.json").read_text())
+    assert f"bbox_mAP {metrics['bbox_mAP']:.3f}" in output
+    results = json.loads(out.read_text())
+    truth = json.loads((data_root / "mini/annotations/instances_val.json").read_text())
+    first = {image["id"] for image in truth["images"][:4]}
+    assert {result["image_id"] for result in results} <= first
+    assert all(set(r) >= {"category_id", "bbox", "score", "segmentation"} for r in results)
+    pictures = sorted(shown.glob("*.jpg"))
+    assert len(pictures) == 4
+    width = {image["file_name"]: image["width"] for image in truth["images"]}
+    for path in pictures:  # truth and prediction side by side
+        assert cv2.imread(str(path)).shape[1] == 2 * width[path.name]
+    # a second test into the same folder keeps the first one's figures
+    output = run("test", SHAPES, work_dir, "--work-dir", tmp_path / "t", "--limit", 2, *flags)
+    assert json.loads((tmp_path / "t/metrics.1.json").read_text()) == metrics
+    assert "metrics.1.json" in output
+
+
+def test_kill_and_resume(trained, flags, tmp_path):
+    work_dir = tmp_path / "killed"
+    arguments = ["--max-iters", 6, "--work-dir", work_dir, "--seed", 1, *flags]
+    arguments.append("default_hooks.checkpoint.interval=2")
+    process = subprocess.Popen(
+        command("train", SHAPES, *arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    deadline = time.time() + 200
+    while not (work_dir / "last_checkpoint").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (work_dir / "last_checkpoint").exists()
+    output = run("train", SHAPES, "--resume", *arguments)
+    assert "resumed epoch: 0, iter: " in output
+    assert (work_dir / "iter_6.pth").is_file()
+    assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 6
+
+
+def test_predict_writes_overlays_and_json(trained, tmp_path, data_root):
+    work_dir, _ = trained
+    folder = tmp_path / "in"
+    folder.mkdir()
+    source = sorted((data_root / "mini/val").glob("*.jpg"))[0]
+    (folder / "good.jpg").write_bytes(source.read_bytes())
+    run("predict", SHAPES, work_dir / "iter_3.pth", folder, "--out", tmp_path / "a")
+    assert cv2.imread(str(tmp_path / "a/good.jpg")).shape == cv2.imread(str(source)).shape
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    output = run("predict", SHAPES, work_dir, folder, "--out", tmp_path / "b", code=2)
+    assert "bad.jpg cannot be read as a picture" in output
+    found = json.loads((tmp_path / "b/predictions.json").read_text())
+    assert [entry["file_name"] for entry in found] == ["good.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("train", ["nothing.py"], "There is no config file nothing.py"),
+        ("train", [SHAPES, "--max-iters", "0"], "--max-iters must be at least 1"),
+        ("train", [SHAPES, "--resume", "gone.pth"], "--resume names gone.pth, which does not"),
+        ("train", [SHAPES, "--load-from", "gone.pth"], "--load-from names gone.pth"),
+        ("test", [SHAPES, "gone.pth"], "gone.pth does not exist"),
+    ],
+)
+def test_wrong_input_gets_one_sentence(tool, arguments, message, flags, tmp_path):
+    output = run(tool, *arguments, "--work-dir", tmp_path / "w", *flags, code=2)
+    assert f"error: {message}" in output or message in output.splitlines()[-1]
+    assert not (tmp_path / "w/env.json").exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(trained, flags, tmp_path):
+    other = [*flags, "model.roi_head.mask_head.num_convs=1"]
+    arguments = [SHAPES, trained[0] / "iter_3.pth", "--work-dir", tmp_path, *other]
+    output = run("test", *arguments, code=2)
+    assert "is not a checkpoint of this config's model" in output
+
+
+def test_latest_checkpoint_survives_a_moved_folder(tmp_path):
+    (tmp_path / "iter_1.pth").touch()
+    os.utime(tmp_path / "iter_1.pth", (1, 1))
+    (tmp_path / "iter_2.pth").touch()
+    assert latest_checkpoint(tmp_path).name == "iter_2.pth"
+    (tmp_path / "last_checkpoint").write_text("/gone/iter_1.pth")
+    assert latest_checkpoint(tmp_path) == tmp_path / "iter_1.pth"
+    (tmp_path / "last_checkpoint").write_text("/gone/iter_9.pth")
+    assert latest_checkpoint(tmp_path).name == "iter_2.pth"
+
+
+def test_earlier_files_are_numbered(tmp_path):
+    path = tmp_path / "metrics.json"
+    assert keep_previous(path) is None
+    for number in (1, 2):
+        path.write_text(str(number))
+        assert keep_previous(path).name == f"metrics.{number}.json"
+    assert (tmp_path / "metrics.1.json").read_text() == "1"

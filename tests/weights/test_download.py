@@ -1,0 +1,217 @@
+"""Downloads from a local server: the cache, the hashes, and every way in which they fail."""
+
+import hashlib
+import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_convnext import backbone, official
+
+from convnext_dense.errors import UserError
+from convnext_dense.weights import ZOO, download, load_pretrained, read_checkpoint, zoo
+
+
+def file_bytes(seed: int = 1) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"model": official(seed=seed)}, buffer)
+    return buffer.getvalue()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        server.requests.append(self.path)
+        if self.path == "/redirect.pth":
+            self.send_response(302)
+            self.send_header("Location", server.redirect)
+            self.end_headers()
+            return
+        content = server.files.get(self.path)
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content) + server.promised_too_much))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server on this machine, and a cache of its own."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.files = {"/a.pth": file_bytes()}
+    server.requests, server.promised_too_much, server.redirect = [], 0, ""
+    server.url = f"http://127.0.0.1:{server.server_port}/a.pth"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def files_in_cache(tmp_path: Path) -> list[str]:
+    """The names in the cache, without the locks."""
+    folder = tmp_path / "home" / "hub" / "convnext_dense"
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
+
+
+def test_downloaded_once_into_the_cache(server, tmp_path):
+    content = server.files["/a.pth"]
+    model = backbone()
+    report = load_pretrained(model, server.url, sha256=sha256(content).upper())
+    assert report.share == 1.0
+    path = download.cache_path(server.url)
+    assert files_in_cache(tmp_path) == [path.name]
+    assert path.read_bytes() == content
+    read_checkpoint(server.url)
+    assert server.requests == ["/a.pth"]
+
+
+def test_equal_names_of_different_addresses_do_not_mix(server):
+    server.files["/other/a.pth"] = file_bytes(seed=2)
+    read_checkpoint(server.url)
+    other = read_checkpoint(server.url.replace("/a.pth", "/other/a.pth"))
+    assert torch.equal(other["model"]["head.bias"], official(seed=2)["head.bias"])
+
+
+def test_a_wrong_hash_is_refused_and_the_file_removed(server, tmp_path):
+    with pytest.raises(UserError, match=f"has the sha256 {sha256(server.files['/a.pth'])}, not"):
+        read_checkpoint(server.url, sha256="1" * 64)
+    assert files_in_cache(tmp_path) == []
+    read_checkpoint(server.url)
+    with pytest.raises(UserError, match="the file was removed"):
+        read_checkpoint(server.url, sha256="1" * 64)
+    assert files_in_cache(tmp_path) == []
+
+
+def test_trust_on_first_use(server, tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(download, "print_log", lambda text, **_: logged.append(text))
+    found = sha256(server.files["/a.pth"])
+    read_checkpoint(server.url)
+    assert any(found in text for text in logged)
+    path = download.cache_path(server.url)
+    record = path.with_name(f"{path.name}.sha256")
+    assert record.read_text().strip() == found
+
+    path.write_bytes(file_bytes(seed=2))  # someone changed the cached file
+    with pytest.raises(UserError, match="has changed since it was first used"):
+        read_checkpoint(server.url)
+    assert not path.exists()
+    server.files["/a.pth"] = file_bytes(seed=2)  # and the server has another one now
+    with pytest.raises(UserError, match=f"not the expected {found}"):
+        read_checkpoint(server.url)
+    assert files_in_cache(tmp_path) == [record.name]
+    record.unlink()
+    read_checkpoint(server.url)
+
+
+def test_a_file_put_there_by_hand(server):
+    path = download.cache_path(server.url)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(file_bytes(seed=2))
+    read_checkpoint(server.url)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("fault", ["404", "short", "refused", "redirect"])
+def test_failures_are_one_sentence_and_leave_nothing(server, tmp_path, fault):
+    url = server.url
+    if fault == "404":
+        url = url.replace("a.pth", "nothing.pth")
+    elif fault == "short":
+        server.promised_too_much = 7
+    elif fault == "refused":
+        server.shutdown()
+        server.server_close()
+    else:
+        url, server.redirect = url.replace("a.pth", "redirect.pth"), "http://127.0.0.1:1/a.pth"
+    with pytest.raises(UserError) as error:
+        read_checkpoint(url)
+    message = str(error.value)
+    assert url in message and str(download.cache_path(url)) in message and "by hand" in message
+    assert "\n" not in message
+    assert files_in_cache(tmp_path) == []
+
+
+def test_a_silent_server_times_out(server, monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(Handler, "do_GET", lambda self: threading.Event().wait(0.6))
+    with pytest.raises(UserError, match="timed out"):
+        read_checkpoint(server.url)
+
+
+@pytest.mark.parametrize("url", ["http://example.org/a.pth", "http://127.0.0.1.example.org/a.pth"])
+def test_plain_http_needs_a_hash(url, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    opened = []
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *a, **k: opened.append(a))
+    with pytest.raises(UserError, match="Use https"):
+        read_checkpoint(url)
+    assert opened == []
+    with pytest.raises(TypeError):  # the stand-in above was asked: the address is allowed
+        read_checkpoint(url, sha256="1" * 64)
+    assert len(opened) == 1
+
+
+def test_a_redirect_may_not_leave_https(server, tmp_path, monkeypatch):
+    class Response(io.BytesIO):
+        headers = {}
+
+        def geturl(self):
+            return "http://example.org/a.pth"
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *a, **k: Response(b"x"))
+    with pytest.raises(UserError, match="example.org.*Use https"):
+        read_checkpoint("https://host/a.pth")
+    assert files_in_cache(tmp_path) == []
+
+
+def test_processes_wait_for_one_another(server):
+    threads = [threading.Thread(target=read_checkpoint, args=(server.url,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.requests == ["/a.pth"]
+
+
+class TestZoo:
+    def test_every_entry_is_well_formed(self):
+        for name, file in ZOO.items():
+            assert file.url == f"https://dl.fbaipublicfiles.com/convnext/{name}.pth"
+            assert file.sha256 is None or len(file.sha256) == 64
+        assert len({file.url for file in ZOO.values()}) == len(ZOO) == 41
+        for name in (
+            "tiny_1k_224",
+            "small_1k_224",
+            "base_1k_224",
+            "large_1k_224",
+            "base_22k_224",
+            "large_22k_224",
+            "xlarge_22k_224",
+            "tiny_1k_224_ema",
+        ):
+            assert f"convnext_{name}" in ZOO
+
+    @pytest.mark.parametrize("by_name", [True, False])
+    def test_a_published_hash_is_checked(self, server, monkeypatch, by_name):
+        monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, "1" * 64))
+        with pytest.raises(UserError, match="not the expected 1111"):
+            read_checkpoint("some" if by_name else server.url)
+        right = sha256(server.files["/a.pth"])
+        monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, right))
+        assert "model" in read_checkpoint("some" if by_name else server.url)
