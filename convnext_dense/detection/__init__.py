@@ -1,5 +1,1 @@
-"""What mmdet lacks for this project: importing this package registers it."""
-
-from convnext_dense.detection.coco_metric import CocoInstanceMetric
-
-__all__ = ["CocoInstanceMetric"]
+"""What mmdet lacks for this project; configs import the modules they use, which registers them."""

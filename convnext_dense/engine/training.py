@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from convnext_dense import weights
@@ -73,24 +73,31 @@ def start_from(cfg: Config, args: argparse.Namespace, work_dir: Path) -> None:
     elif args.load_from:
         cfg.load_from = args.load_from
     backbone = cfg.model.get("backbone", {})
-    if not backbone.get("init_cfg"):
-        return
     if cfg.get("load_from"):
         backbone.init_cfg = None  # the checkpoint holds the backbone
-    elif args.max_iters is not None:
-        allow_random_start(backbone)
+    elif backbone.get("init_cfg", {}).get("type") == "Pretrained":
+        fetch_weights(backbone, trial=args.max_iters is not None)
 
 
-def allow_random_start(backbone: dict) -> None:
-    """A trial run (``--max-iters``) may start from random weights where the file is out of reach.
+def fetch_weights(backbone: ConfigDict, trial: bool) -> None:
+    """Has the starting weights at hand before anything is built.
 
-    A full run may not: it would take days to show that its weights were never there.
+    Args:
+        backbone: Config of the backbone; a trial that starts from random weights changes it.
+        trial: A run shortened by ``--max-iters`` may start from random weights where they cannot
+            be downloaded. A full run may not: it would take days to show that they were missing.
+
+    Raises:
+        UserError: When a full run's weights are out of reach, or a named file does not exist.
     """
+    source = str(backbone.init_cfg.checkpoint)
     try:
-        weights.read_checkpoint(backbone["init_cfg"]["checkpoint"])
+        weights.local_file(source, backbone.init_cfg.get("sha256"))
     except UserError as error:
+        if not trial or not (source in weights.ZOO or "://" in source):
+            raise
         print_log(
             f"{error} This shortened run starts from RANDOM weights; a full run would stop here.",
             level=logging.WARNING,
         )
-        backbone["init_cfg"] = None
+        backbone.init_cfg = None

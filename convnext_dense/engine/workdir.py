@@ -40,7 +40,8 @@ def claim(work_dir: Path, *, resume: bool) -> None:
         UserError: When the folder holds another run and this one does not resume it.
     """
     env = work_dir / "env.json"
-    if env.exists() and not resume:
+    # Written when the first step begins: a run that failed before it left nothing to lose.
+    if (work_dir / "lr_groups.csv").exists() and not resume:
         raise UserError(
             f"{work_dir} holds a run already: continue it with --resume, or name another folder "
             "with --work-dir."

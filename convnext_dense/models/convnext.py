@@ -4,6 +4,7 @@ One module serves detection, segmentation and (with a head on top) classificatio
 are those of the official release, so its files load without renaming.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -208,6 +209,12 @@ class ConvNeXt(BaseModule):
             super().init_weights()
             return
         options = {key: value for key, value in self.init_cfg.items() if key != "type"}
+        known = inspect.signature(load_pretrained).parameters
+        if unknown := sorted(set(options) - set(known)):
+            raise UserError(
+                f"init_cfg of ConvNeXt does not know {', '.join(unknown)}; prefixes and namings "
+                f"are recognised. Known: {', '.join(list(known)[1:])}."
+            )
         report = load_pretrained(self, **options)
         print_log(str(report), logger="current")
         self.is_init = True

@@ -2,7 +2,7 @@
 
 from convnext_dense.weights.converting import Conversion, convert, convert_file
 from convnext_dense.weights.loading import LoadReport, load_pretrained
-from convnext_dense.weights.reading import read_checkpoint, register_safe_loader
+from convnext_dense.weights.reading import local_file, read_checkpoint, register_safe_loader
 from convnext_dense.weights.zoo import ZOO
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "convert",
     "convert_file",
     "load_pretrained",
+    "local_file",
     "read_checkpoint",
     "register_safe_loader",
 ]

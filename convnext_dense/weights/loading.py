@@ -53,8 +53,8 @@ class LoadReport:
     def __str__(self) -> str:
         where = f" (key {self.key})" if self.key else ""
         parts = [
-            f"Loaded {len(self.loaded)} parameters, {self.share:.2%} of the backbone, from weights "
-            f"in {self.source} naming{where}"
+            f"Weights in {self.source} naming{where}: {len(self.loaded)} parameters match, "
+            f"{self.share:.2%} of the backbone"
         ]
         for title, names in (
             ("new by design", self.new_by_design),
@@ -112,7 +112,9 @@ def load_pretrained(
     fitting, report = _account(translated, unknown, model, naming.name, key, prefix)
     problem = _problem(report, translated, model)
     if problem and not allow_partial:
-        raise UserError(f"{problem} {report} To load it all the same, give allow_partial=True.")
+        raise UserError(
+            f"{problem} Nothing was loaded. {report} To load what matches, give allow_partial=True."
+        )
     module.load_state_dict(fitting, strict=False)
     return report
 

@@ -5,7 +5,7 @@ written elsewhere. The translation itself is in ``formats.py``.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 STAGES = range(4)
 
@@ -102,6 +102,14 @@ TIMM = Naming(
     final_norm="head.norm",
     head="head.fc",
 )
+# timm.create_model(..., features_only=True) flattens the outer modules.
+TIMM_FEATURES = replace(
+    TIMM,
+    name="timm features_only",
+    stem=("stem_0", "stem_1"),
+    downsampling=("stages_{i}.downsample.0", "stages_{i}.downsample.1"),
+    block="stages_{i}.blocks.*",
+)
 TORCHVISION = Naming(
     name="torchvision",
     stem=("features.0.0", "features.0.1"),
@@ -178,9 +186,10 @@ DINOV3 = Naming(
     head="classifier",
     outside=("layer_norm", "classifier"),
 )
-NAMINGS = (OFFICIAL, TIMM, TORCHVISION, MMPRETRAIN, TRANSFORMERS, DINOV3)
 # What files can be written as; this project's own names are the official ones.
 TARGETS = {
     "ours": _official("ours"),
-    **{naming.name: naming for naming in NAMINGS if naming is not DINOV3},
+    **{n.name: n for n in (OFFICIAL, TIMM, TORCHVISION, MMPRETRAIN, TRANSFORMERS)},
 }
+# What files are recognised as.
+NAMINGS = (OFFICIAL, TIMM, TIMM_FEATURES, TORCHVISION, MMPRETRAIN, TRANSFORMERS, DINOV3)

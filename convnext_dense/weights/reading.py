@@ -41,7 +41,7 @@ def read_checkpoint(
         UserError: When there is no such file, it is damaged, has another hash, holds no dict, or
             is a pickle that wants more than plain data; the message names what it wanted.
     """
-    path = _local_file(str(source), check_form(sha256))
+    path = local_file(source, sha256)
     if path.suffix == ".safetensors":
         content = _read_safetensors(path, map_location)
     else:
@@ -72,7 +72,13 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     return read_checkpoint(filename, map_location=map_location)
 
 
-def _local_file(source: str, sha256: str | None) -> Path:
+def local_file(source: str | Path, sha256: str | None = None) -> Path:
+    """The file behind a path, an address or an official name; downloads it on first use.
+
+    Raises:
+        UserError: When there is none, it cannot be downloaded, or it has another hash.
+    """
+    source, sha256 = str(source), check_form(sha256)
     if source.startswith(WEB):
         return fetch(source, sha256 or published_sha256(source))
     path = Path(source).expanduser()

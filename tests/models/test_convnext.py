@@ -249,3 +249,22 @@ def test_all_variants_are_well_formed():
     for variant in VARIANTS.values():
         dims = variant["dims"]
         assert dims == tuple(dims[0] * 2**stage for stage in range(4))
+
+
+def test_pretrained_weights_are_loaded_and_reported(tmp_path, caplog):
+    source = make(seed=1)
+    torch.save(
+        {"state_dict": {f"backbone.{k}": v for k, v in source.state_dict().items()}},
+        tmp_path / "w.pth",
+    )
+    model = ConvNeXt(
+        TINY, 3, 0.0, 1.0, init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "w.pth"))
+    )
+    model.init_weights()
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), source.state_dict().values(), strict=True)
+    )
+    model.init_cfg["prefix"] = "backbone."
+    with pytest.raises(UserError, match="does not know prefix.*Known: checkpoint, sha256"):
+        model.init_weights()

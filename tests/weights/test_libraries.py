@@ -17,6 +17,12 @@ def timm_model(v2: bool, **options) -> tuple[nn.Module, list[nn.Module]]:
     return model, list(model.stages)
 
 
+def timm_features_only(v2: bool) -> tuple[nn.Module, list[nn.Module]]:
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("convnext_atto", features_only=True, depths=DEPTHS, dims=DIMS)
+    return model, [model.get_submodule(f"stages_{i}") for i in range(4)]
+
+
 def timm_conv_mlp(v2: bool) -> tuple[nn.Module, list[nn.Module]]:
     return timm_model(v2, conv_mlp=True)
 
@@ -88,6 +94,7 @@ def dinov3_model(v2: bool) -> tuple[nn.Module, list[nn.Module]]:
 CASES = [
     ("timm", timm_model, False),
     ("timm", timm_model, True),
+    ("timm features_only", timm_features_only, False),
     ("timm", timm_conv_mlp, False),
     ("timm", timm_conv_mlp, True),
     ("torchvision", torchvision_model, False),

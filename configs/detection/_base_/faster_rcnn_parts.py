@@ -26,13 +26,13 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="Float32RoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
         ),
         mask_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="Float32RoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],

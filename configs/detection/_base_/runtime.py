@@ -1,7 +1,10 @@
 """What every detection run shares: logs, checkpoints, pictures, the environment."""
 
 default_scope = "mmdet"
-custom_imports = dict(imports=["convnext_dense.detection"], allow_failed_imports=False)
+custom_imports = dict(
+    imports=["convnext_dense.detection.coco_metric", "convnext_dense.detection.roi_extractor"],
+    allow_failed_imports=False,
+)
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")

@@ -1,0 +1,103 @@
+"""Interleaved timing: rounds, their order, and what is made of them. Knows no networks."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+
+MIN_ROUND_S = 0.2  # a shorter round measures the clock and the scheduler
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What warming up took and found.
+
+    Attributes:
+        first_s: Seconds of the first iteration, in which a compiled model is compiled.
+        rest_s: Seconds of the iterations after it.
+        count: Iterations that last at least ``MIN_ROUND_S`` together.
+    """
+
+    first_s: float
+    rest_s: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rounds of one model.
+
+    Attributes:
+        images_per_s: Median.
+        iqr: Third minus first quartile of images/s.
+        quartiles: First and third quartile of images/s.
+        ratio: Median of the rounds' ratios to the first peer; None without a peer.
+    """
+
+    images_per_s: float
+    iqr: float
+    quartiles: tuple[float, float]
+    ratio: float | None
+
+
+def seconds_of(step: Step, count: int, device: str) -> float:
+    """Runs a step ``count`` times and waits for the device."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = perf_counter()
+    for _ in range(count):
+        step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return perf_counter() - start
+
+
+def warm_up(step: Step, device: str) -> WarmUp:
+    """Runs a step until as many iterations as one round has are long enough to be timed."""
+    first = seconds_of(step, 1, device)
+    count, rest = 1, 0.0
+    while (took := seconds_of(step, count, device)) < MIN_ROUND_S:
+        rest += took
+        count = max(count + 1, math.ceil(count * MIN_ROUND_S / max(took, 1e-6)))
+    return WarmUp(first, rest + took, count)
+
+
+def run_rounds(
+    steps: Sequence[Step], counts: Sequence[int], rounds: int, device: str
+) -> np.ndarray:
+    """Times every step once a round, forwards in even rounds and backwards in odd ones.
+
+    Args:
+        steps: One a model.
+        counts: Iterations per round, one a model.
+        rounds: Number of rounds.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        Seconds per iteration, (steps, rounds).
+    """
+    seconds = np.empty((len(steps), rounds))
+    for k in range(rounds):
+        order = range(len(steps))
+        for i in order if k % 2 == 0 else reversed(order):
+            seconds[i, k] = seconds_of(steps[i], counts[i], device) / counts[i]
+    return seconds
+
+
+def summarise(rates: np.ndarray) -> list[Summary]:
+    """Medians and quartiles of every model.
+
+    Args:
+        rates: Images/s, (models, rounds): ours, then the peers.
+    """
+    ratios = np.median(rates / rates[1], axis=1).tolist() if len(rates) > 1 else [None]
+    quartiles = np.percentile(rates, (25, 50, 75), axis=1).T.tolist()
+    return [
+        Summary(images_per_s=median, iqr=high - low, quartiles=(low, high), ratio=ratio)
+        for (low, median, high), ratio in zip(quartiles, ratios, strict=True)
+    ]
