@@ -34,7 +34,7 @@ def test_bfloat16_features_do_not_move_boxes():
         out = extractor(feats, rois).float()
         return ((out - expected).mean(dim=(1, 2, 3)).abs().mean() * 1333).item()  # in pixels
 
-    assert error(ours) < 0.25 < 0.8 < error(plain)
+    assert error(ours) < 0.5 < 0.8 < error(plain)
     ours(feats, rois).sum().backward()
     assert feats[0].grad.dtype == torch.bfloat16 and feats[0].grad.abs().sum() > 0
 
