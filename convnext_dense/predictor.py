@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scop
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
 from convnext_dense.engine.runner import compare
-from convnext_dense.engine.testing import trained_classes
+from convnext_dense.engine.testing import has_masks, trained_classes
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 
@@ -47,7 +47,7 @@ class Predictor:
         cfg = load_config(config, require_data=False)
         init_default_scope(cfg.get("default_scope", "mmengine"))
         set_num_classes(cfg, len(classes), str(checkpoint))
-        if not any("mask_head" in name for name in content["state_dict"]):
+        if not has_masks(content):
             drop_mask_branch(cfg)
         cfg.model.backbone.init_cfg = None
         self.classes = classes

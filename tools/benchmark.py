@@ -12,13 +12,14 @@ import torch
 
 from convnext_dense.engine.cli import run_tool
 from convnext_dense.paper import throughput
+from convnext_dense.paper.steps import AMP, MODES, Options
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("mode", choices=throughput.MODES)
+    parser.add_argument("mode", choices=MODES)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="variant: atto ... xlarge")
     parser.add_argument(
         "--against", nargs="+", metavar="timm:NAME", help="peers; ratios are to the first"
@@ -29,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="default: the GPU where there is one",
     )
-    parser.add_argument("--amp", choices=throughput.AMP, default="off", help="autocast's type")
+    parser.add_argument("--amp", choices=AMP, default="off", help="autocast's type")
     parser.add_argument(
         "--channels-last", action="store_true", help="channels-last pictures and peers"
     )
@@ -44,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    options = throughput.Options(
+    options = Options(
         mode=args.mode,
         device=args.device,
         amp=args.amp,

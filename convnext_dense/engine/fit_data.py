@@ -67,7 +67,8 @@ def fit_to_data(
         _set_evaluator_files(cfg, split, found)
     set_num_classes(cfg, len(classes), known[0].path)
     if not all(summary.has_masks for summary in known):
-        drop_mask_branch(cfg)
+        # A trained model keeps its mask branch, whatever it is tested on.
+        drop_mask_branch(cfg) if "train" in splits else evaluate_boxes_only(cfg)
 
 
 def annotation_path(dataset: ConfigDict) -> str:
@@ -170,10 +171,14 @@ def set_num_classes(cfg: Config, num_classes: int, source: str) -> None:
 def drop_mask_branch(cfg: Config) -> None:
     """Turns Mask R-CNN into Faster R-CNN: for data that has boxes only."""
     roi_head = cfg.model.get("roi_head", {})
-    if roi_head.pop("mask_head", None) is None:
-        return
-    roi_head.pop("mask_roi_extractor", None)
-    print_log("The annotations hold boxes only: training without the mask branch.")
+    if roi_head.pop("mask_head", None) is not None:
+        roi_head.pop("mask_roi_extractor", None)
+        print_log("Without masks in the data or the checkpoint, the model has no mask branch.")
+    evaluate_boxes_only(cfg)
+
+
+def evaluate_boxes_only(cfg: Config) -> None:
+    """Neither reads nor evaluates masks."""
     for split in SPLITS:
         for node in walk(cfg.get(f"{split}_dataloader")):
             if node.get("type") == "LoadAnnotations":

@@ -91,6 +91,8 @@ class DenseRunner(Runner):
         self.logger.info(f"Learning rates x {step / base:g}: {step} pictures a step ({account}).")
         for group in optim_wrapper.optimizer.param_groups:
             group["lr"] *= step / base
+        if optim_wrapper.base_param_settings is not None:  # what the log shows as base_lr
+            optim_wrapper.base_param_settings["lr"] *= step / base
 
 
 def compare(model: nn.Module, state: dict[str, torch.Tensor]) -> str:

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 
 from convnext_dense.engine import launch
 from convnext_dense.engine.config import load_config
+from convnext_dense.engine.fit_data import drop_mask_branch
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.workdir import keep_previous, latest_checkpoint
@@ -29,6 +30,8 @@ def test(args: argparse.Namespace) -> None:
         splits=("test",),
         classes=trained_classes(checkpoint),
     )
+    if not has_masks(checkpoint):
+        drop_mask_branch(cfg)
     work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
     cfg.work_dir = str(work_dir)
     cfg.load_from = str(path)
@@ -65,6 +68,11 @@ def trained_classes(checkpoint: dict) -> tuple[str, ...] | None:
     meta = checkpoint.get("meta") or {}
     classes = (meta.get("dataset_meta") or {}).get("classes")
     return tuple(classes) if classes else None
+
+
+def has_masks(checkpoint: dict) -> bool:
+    """Whether a checkpoint's model has a mask branch."""
+    return any("mask_head" in name for name in checkpoint.get("state_dict", checkpoint))
 
 
 def limit(cfg: Config, pictures: int) -> None:

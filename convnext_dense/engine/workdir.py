@@ -48,6 +48,8 @@ def claim(work_dir: Path, *, resume: bool) -> None:
         )
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
+        for torso in work_dir.glob(".*.pth.*"):  # of a run that was killed while writing
+            torso.unlink()
         keep_previous(env)
         write_atomically(env, json.dumps(environment(), indent=2))
     except OSError as error:

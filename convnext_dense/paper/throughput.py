@@ -4,90 +4,27 @@ What is compared: our backbone as its users run it, with its four output norms, 
 features lack. timm's model of the same variant gets our random weights, and its features must equal
 our stages' outputs before anything is timed; any other model is compared for speed alone.
 
-``infer`` is a forward pass in inference mode. ``train`` is a forward and a backward pass of the sum
-of the maps' mean squares, without an optimizer, whose step costs both sides the same.
-
 Rounds alternate between the models and turn their order every time, so that a machine that slows
 down slows all of them; ratios are taken within a round.
 """
 
 import platform
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from convnext_dense.errors import UserError
-from convnext_dense.models import ConvNeXt
 from convnext_dense.models.convnext import parse_arch
 from convnext_dense.paper import peers as networks
-from convnext_dense.paper.timing import Step, Summary, WarmUp, run_rounds, summarise, warm_up
+from convnext_dense.paper.steps import Options, make_step
+from convnext_dense.paper.timing import Summary, WarmUp, run_rounds, summarise, warm_up
 
-AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 MIB = 2**20
-
-Forward = Callable[[], Sequence[torch.Tensor]]
-
-
-def _infer(network: nn.Module, forward: Forward) -> Step:
-    return torch.inference_mode()(forward)
-
-
-def _train(network: nn.Module, forward: Forward) -> Step:
-    def step() -> None:
-        network.zero_grad(set_to_none=True)
-        sum(y.float().square().mean() for y in forward()).backward()
-
-    return step
-
-
-# Mode -> how it makes one iteration of a network and its forward pass.
-MODES = {"infer": _infer, "train": _train}
-
-
-@dataclass(frozen=True)
-class Options:
-    """How every model of a run is measured.
-
-    Attributes:
-        mode: A name in ``MODES``.
-        device: ``cpu`` or ``cuda``.
-        amp: A name in ``AMP``: the type of the autocast forward pass.
-        channels_last: Give the pictures and the peers' weights in channels-last memory; ours
-            computes in it in any case.
-        compile: Run every model through ``torch.compile``.
-        batch_size: Pictures per iteration.
-        image_size: (height, width) in pixels.
-        rounds: Number of interleaved rounds.
-        threads: CPU threads; torch's own choice where it is None.
-    """
-
-    mode: str = "infer"
-    device: str = "cpu"
-    amp: str = "off"
-    channels_last: bool = False
-    compile: bool = False
-    batch_size: int = 1
-    image_size: tuple[int, int] = (512, 512)
-    rounds: int = 10
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, known in (("mode", MODES), ("device", ("cpu", "cuda")), ("amp", AMP)):
-            if getattr(self, name) not in known:
-                raise UserError(f"Unknown {name} {getattr(self, name)!r}: use {', '.join(known)}.")
-        for name in ("batch_size", "rounds", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name} must be at least 1, got {value}.")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("torch finds no CUDA device here: use --device cpu.")
 
 
 @dataclass(frozen=True)
@@ -176,6 +113,8 @@ def _compare_one(variant: str, peers: Sequence[str], options: Options) -> list[M
 
 
 def _race(names: Sequence[str], options: Options) -> tuple[list[Summary], list[WarmUp]]:
+    if options.compile:
+        torch.compiler.reset()  # its cache holds eight networks: a ninth would run uncompiled
     built = [networks.build(name, options.image_size).to(options.device) for name in names]
     ours = built[0]
     for name, peer in zip(names[1:], built[1:], strict=True):
@@ -186,25 +125,6 @@ def _race(names: Sequence[str], options: Options) -> tuple[list[Summary], list[W
     warm = [warm_up(step, options.device) for step in steps]
     seconds = run_rounds(steps, [w.count for w in warm], options.rounds, options.device)
     return summarise(options.batch_size / seconds), warm
-
-
-def make_step(network: nn.Module, options: Options) -> Step:
-    """Makes one iteration of the mode, with everything it needs on the device."""
-    network = network.to(options.device).train(options.mode == "train")
-    pictures = torch.randn(options.batch_size, 3, *options.image_size, device=options.device)
-    if options.channels_last:
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        if not isinstance(network, ConvNeXt):
-            network = network.to(memory_format=torch.channels_last)
-    if options.compile:
-        network = torch.compile(network)
-    dtype = AMP[options.amp]
-
-    def forward() -> Sequence[torch.Tensor]:
-        with torch.autocast(options.device, dtype) if dtype else nullcontext():
-            return network(pictures)
-
-    return MODES[options.mode](network, forward)
 
 
 def peak_memory_mb(name: str, options: Options) -> float | None:
@@ -246,7 +166,7 @@ def _resident_mib(field: str) -> float | None:
 def to_json(found: Sequence[Measurement], options: Options) -> list[dict]:
     """One row a model: its figures, and the options under which they are true."""
     used = asdict(replace(options, threads=torch.get_num_threads()))
-    return [{**asdict(one), **used, "torch": torch.__version__} for one in found]
+    return [{"name": one.name, **asdict(one), **used, "torch": torch.__version__} for one in found]
 
 
 def format_table(found: Sequence[Measurement], options: Options) -> str:

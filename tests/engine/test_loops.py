@@ -112,3 +112,23 @@ def test_checkpoints_are_renamed_into_place(tmp_path):
     run(tmp_path, dict(type="ResumableEpochLoop", max_epochs=1))
     assert not list(tmp_path.glob(".*"))
     assert {path.name for path in tmp_path.glob("*.pth")} == {"iter_5.pth", "iter_6.pth"}
+
+
+@pytest.mark.parametrize(("enable", "accumulate"), [(False, 1), (True, 1), (True, 4)])
+def test_auto_scale_lr_counts_accumulation(tmp_path, enable, accumulate):
+    runner = DenseRunner(
+        model=Line(),
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            dataset=Numbers(), batch_size=2, num_workers=0, sampler=dict(type="DefaultSampler")
+        ),
+        train_cfg=dict(type="ResumableEpochLoop", max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1), accumulative_counts=accumulate),
+        auto_scale_lr=dict(enable=enable, base_batch_size=16),
+        experiment_name=f"scale-{enable}-{accumulate}",
+    )
+    runner.train()
+    expected = 0.1 * (2 * accumulate / 16 if enable else 1)
+    assert runner.optim_wrapper.get_lr()["lr"] == [pytest.approx(expected)]
+    log = next(tmp_path.glob("*/*.log")).read_text()
+    assert ("--auto-scale-lr multiplies it by 0.125" in log) is not enable

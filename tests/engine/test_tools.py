@@ -151,6 +151,69 @@ def test_wrong_input_gets_one_sentence(tool, arguments, message, flags, tmp_path
     assert not (tmp_path / "w/env.json").exists()
 
 
+def test_boxes_without_masks_train_and_test(data_root, flags, tmp_path):
+    files = {}
+    for split in ("train", "val"):
+        content = json.loads((data_root / f"mini/annotations/instances_{split}.json").read_text())
+        for annotation in content["annotations"]:
+            del annotation["segmentation"]
+        files[split] = tmp_path / f"{split}.json"
+        files[split].write_text(json.dumps(content))
+    boxes = [
+        *flags,
+        f"train_dataloader.dataset.ann_file={files['train']}",
+        f"val_dataloader.dataset.ann_file={files['val']}",
+    ]
+    work_dir = tmp_path / "boxes"
+    run("train", SHAPES, "--max-iters", 1, "--work-dir", work_dir, *boxes)
+    metrics = json.loads((work_dir / "metrics.json").read_text())
+    assert "bbox_mAP" in metrics and "segm_mAP" not in metrics
+    # the box model on data with masks
+    run("test", SHAPES, work_dir, "--work-dir", tmp_path / "t", "--limit", 2, *flags)
+    assert "segm_mAP" not in json.loads((tmp_path / "t/metrics.json").read_text())
+
+
+def test_a_mask_model_is_tested_on_boxes(trained, data_root, flags, tmp_path):
+    content = json.loads((data_root / "mini/annotations/instances_val.json").read_text())
+    for annotation in content["annotations"]:
+        del annotation["segmentation"]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    boxes = [*flags, f"test_dataloader.dataset.ann_file={tmp_path / 'val.json'}"]
+    run("test", SHAPES, trained[0], "--work-dir", tmp_path / "t", "--limit", 2, *boxes)
+    metrics = json.loads((tmp_path / "t/metrics.json").read_text())
+    assert "bbox_mAP" in metrics and "segm_mAP" not in metrics
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate(flags, tmp_path):
+    work_dir = tmp_path / "two"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    train = command("train", SHAPES, "--max-iters", 2, "--work-dir", work_dir, *flags)[1:]
+    done = subprocess.run(
+        [*launch, *train, "--launcher", "pytorch"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        timeout=400,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 2
+    assert "2 processes" in done.stdout + done.stderr
+    assert len(list(work_dir.glob("env*.json"))) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("amp", ["bf16", "fp16", "off"])
+def test_training_on_a_gpu(amp, flags, tmp_path):
+    arguments = [SHAPES, "--max-iters", 3, "--work-dir", tmp_path, "--amp", amp, *flags]
+    done = subprocess.run(command("train", *arguments), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    wrapper = "AmpOptimWrapper" if amp != "off" else "type='OptimWrapper'"
+    assert wrapper in (tmp_path / SHAPES.name).read_text()
+    first = json.loads(next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()[0])
+    assert 0 < first["loss"] < 100 and first["memory"] > 0
+
+
 def test_a_checkpoint_of_another_model_is_refused(trained, flags, tmp_path):
     other = [*flags, "model.roi_head.mask_head.num_convs=1"]
     arguments = [SHAPES, trained[0] / "iter_3.pth", "--work-dir", tmp_path, *other]
