@@ -2,7 +2,7 @@
 
     make demo        (or: python tools/train.py configs/detection/cascade_convnext_a_shapes.py)
 
-Data: drawn on first use under shapes/ of the data root. Cost: about 8 minutes on 2 CPU cores.
+Data: drawn on first use under shapes/ of the data root. Cost: about 5 minutes on 2 CPU cores.
 Paper: not in it. Ours: docs/results.md.
 """
 

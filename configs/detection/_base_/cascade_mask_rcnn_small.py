@@ -7,12 +7,12 @@ model = dict(
     neck=dict(in_channels=[40, 80, 160, 320], out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64),
-        mask_roi_extractor=dict(out_channels=64),
+        bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=1)),
+        mask_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=1)),
         bbox_head=[
             dict(
                 head,
-                num_shared_convs=2,
+                num_shared_convs=1,
                 in_channels=64,
                 conv_out_channels=64,
                 fc_out_channels=256,
@@ -25,7 +25,7 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
         rcnn=[
-            dict(stage, sampler=dict(stage.sampler, num=64))
+            dict(stage, sampler=dict(stage.sampler, num=32))
             for stage in _base_.model.train_cfg.rcnn
         ],
     ),

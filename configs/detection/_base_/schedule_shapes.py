@@ -1,6 +1,6 @@
 """A few minutes on two CPU cores: cosine to a hundredth of the rate, evaluated at the end."""
 
-train_cfg = dict(type="ResumableEpochLoop", max_epochs=14, val_interval=14)
+train_cfg = dict(type="ResumableEpochLoop", max_epochs=6, val_interval=6)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
@@ -9,12 +9,12 @@ param_scheduler = [
         by_epoch=True,
         convert_to_iter_based=True,
         begin=0,
-        end=14,
+        end=6,
     ),
 ]
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
+    optimizer=dict(type="AdamW", lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor="LayerDecayOptimWrapperConstructor",
     # From scratch there is nothing to protect in the early layers.
     paramwise_cfg=dict(decay_rate=1.0, decay_type="layer_wise"),
