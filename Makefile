@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 DEMO_DIR ?= work_dirs/demo-$(shell date +%Y%m%d-%H%M%S)
 DEMO_CONFIG = configs/detection/cascade_convnext_a_shapes.py
 
-.PHONY: install demo test test-slow test-gpu test-pythons lint lock
+.PHONY: install demo test test-slow test-gpu test-mmpretrain test-pythons lint lock
 
 install: $(VENV)/installed
 
@@ -29,6 +29,12 @@ test-slow: install
 
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
+
+# mmpretrain apart from the environment, since mmdet imports it and it breaks with transformers 5.
+test-mmpretrain: install
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --upgrade \
+		--target $(VENV)/mmpretrain -r requirements/mmpretrain.txt
+	PYTHONPATH=$(VENV)/mmpretrain $(BIN)/python -m pytest tests/weights/test_libraries.py -k mmpretrain
 
 # Installation, import and unit tests on every Python 3.10 to 3.13 that is found.
 test-pythons:

@@ -38,6 +38,6 @@ setup(
         "all": TASKS + DETECTION + SEGMENTATION,
         # The same with mmcv's own compiled operators; builds mmcv from source.
         "compiled": ["mmcv>=2.1,<2.2", *TASKS[1:], *DETECTION, *SEGMENTATION],
-        "test": ["pytest>=8", "ruff>=0.6", "transformers>=4.56", "mmpretrain>=1.2"],
+        "test": ["pytest>=8", "ruff>=0.6", "transformers>=4.56"],
     },
 )

@@ -63,8 +63,7 @@ def load_config(
     if cfg_options:
         _merge_options(cfg, cfg_options)
     require_toolbox(cfg)
-    if "custom_imports" in cfg:
-        import_modules_from_strings(**cfg.custom_imports)
+    import_registering_modules(cfg)
     set_data_root(cfg, data_root)
     if require_data:
         make_embedded_data(cfg)
@@ -100,6 +99,26 @@ def require_toolbox(cfg: Config) -> None:
             f"This config needs {package}, which is not installed: "
             f"pip install 'convnext_dense[{extra}]'."
         )
+
+
+def import_registering_modules(cfg: Config) -> None:
+    """Imports what the config's ``custom_imports`` name, with one sentence where that fails."""
+    try:
+        import_modules_from_strings(**cfg.get("custom_imports", dict(imports=[])))
+    except (ImportError, AttributeError, TypeError) as error:
+        # mmdet imports mmpretrain where it is installed, and that breaks with transformers 5.
+        hint = (
+            ""
+            if importlib.util.find_spec("mmpretrain") is None
+            else (
+                " If it comes from mmpretrain, which mmdet imports when it finds it: pip uninstall "
+                "mmpretrain, or install transformers below 5."
+            )
+        )
+        raise UserError(
+            f"The modules that the config names cannot be imported "
+            f"({type(error).__name__}: {error}).{hint}"
+        ) from error
 
 
 def set_data_root(cfg: Config, data_root: str | os.PathLike | None) -> None:

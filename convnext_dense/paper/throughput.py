@@ -35,7 +35,8 @@ class Measurement(Summary):
         name: As on the command line: ``tiny``, ``timm:convnext_tiny``.
         peak_memory_mb: See :func:`peak_memory_mb`.
         warmup_s: Seconds before the first round, without ``compile_s``.
-        compile_s: Seconds of the first, compiling iteration; None without ``compile``.
+        compile_s: Seconds of the first, compiling iteration; None without ``compile``. The first
+            model's contain the compiler's own start.
         same_weights: A peer whose features were checked against ours; None for ours.
     """
 
@@ -186,11 +187,13 @@ def format_table(found: Sequence[Measurement], options: Options) -> str:
     cuda = options.device == "cuda"
     device = torch.cuda.get_device_name() if cuda else f"cpu {platform.machine()}"
     height, width = options.image_size
+    checked = ", ".join(one.name for one in found if one.same_weights) or "none"
     lines += [
         f"{options.mode}, {options.batch_size} x 3 x {height} x {width}, {', '.join(flags)}, "
         f"{options.rounds} rounds; torch {torch.__version__}, {device}, "
         f"{torch.get_num_threads()} threads",
         "Ours includes its four output norms, which timm's features lack; the ratio is of images/s "
         "to the first peer.",
+        f"Same weights and features as ours: {checked}.",
     ]
     return "\n".join(lines)

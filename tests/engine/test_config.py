@@ -227,3 +227,11 @@ def test_neither_pkg_resources_nor_distutils_is_needed(data_root, options, monke
 
     assert load(data_root, options).model.type == "CascadeRCNN"
     assert environment()["torch"]
+
+
+def test_a_failing_import_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "broken_module.py").write_text("class A(None): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"custom_imports.imports": ["broken_module"]}
+    with pytest.raises(UserError, match="cannot be imported .TypeError: NoneType"):
+        load_config(COCO, require_data=False, cfg_options=options)

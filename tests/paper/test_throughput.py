@@ -275,13 +275,14 @@ def test_json_of_the_tool(run, mode, no_memory, short_rounds):
 
 def test_table_of_the_tool(run, no_memory, short_rounds):
     out = run("infer atto --image-size 64x32 --rounds 1 --channels-last")
-    header, ours, peer, conditions, note = out.splitlines()
+    header, ours, peer, conditions, note, checked = out.splitlines()
     assert "images/s" in header
     assert ours.split()[0] == "atto"
     assert peer.split()[0] == PEER  # the default peer
     for part in ("infer, 1 x 3 x 64 x 32", "channels_last", torch.__version__, "1 threads"):
         assert part in conditions
     assert "output norms" in note
+    assert checked.endswith(f" {PEER}.")
 
 
 def test_a_wrong_name_ends_the_tool_with_one_sentence(run, capsys):
@@ -291,6 +292,12 @@ def test_a_wrong_name_ends_the_tool_with_one_sentence(run, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: Unknown ConvNeXt arch 'attto'")
+
+
+def test_images_are_counted_and_peers_are_optional(monkeypatch, no_memory, short_rounds):
+    monkeypatch.setattr(throughput, "run_rounds", lambda *_: np.array([[0.5, 0.5, 0.25]]))
+    (found,) = throughput.compare(["atto"], [], Options(image_size=SIZE, batch_size=4))
+    assert (found.images_per_s, found.ratio, found.same_weights) == (8.0, None, None)
 
 
 def test_peak_memory_is_the_models_own():
