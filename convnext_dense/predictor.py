@@ -54,9 +54,10 @@ class Predictor:
         self.score_threshold = score_threshold
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model = MODELS.build(cfg.model)
-        if differences := compare(self.model, content["state_dict"]):
+        state, differences = compare(self.model, content)
+        if differences:
             raise UserError(f"{checkpoint} is not a checkpoint of {config}: {differences}")
-        self.model.load_state_dict(content["state_dict"])
+        self.model.load_state_dict(state)
         self.model.to(self.device).eval()
         self.pipeline = _pipeline(cfg)
         self.visualizer = VISUALIZERS.build(

@@ -4,6 +4,7 @@ What depends on the data (classes, masks) or on the machine (mixed precision, Sy
 here, before anything is built, so that leaf configs state the recipe and nothing else.
 """
 
+import difflib
 import importlib.util
 import os
 from pathlib import Path
@@ -85,6 +86,13 @@ def _read(path: str | os.PathLike) -> Config:
 
 
 def _merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    for key in options:
+        section = key.split(".")[0]
+        if section not in cfg:
+            near = difflib.get_close_matches(section, list(cfg), n=1, cutoff=0)
+            raise UserError(
+                f"--cfg-options {key}: the config has no {section!r}; the nearest is {near[0]!r}."
+            )
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AssertionError) as error:

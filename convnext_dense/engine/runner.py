@@ -44,21 +44,25 @@ class DenseRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def load_checkpoint(
-        self, filename: str, map_location="cpu", strict: bool = False, **kwargs
+        self, filename: str, map_location="cpu", strict: bool = False, **_: Any
     ) -> dict:
         """Loads a checkpoint after comparing it with the model, name by name.
 
         Raises:
             UserError: When a test or a resumed run gets a checkpoint of another model.
         """
-        checkpoint = read_checkpoint(filename)
+        checkpoint = read_checkpoint(filename, map_location=map_location)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        differences = compare(model, checkpoint.get("state_dict", checkpoint))
-        if differences and (self._train_loop is None or self._resume):
+        state, differences = compare(model, checkpoint)
+        if differences and (strict or self._train_loop is None or self._resume):
             raise UserError(f"{filename} is not a checkpoint of this config's model: {differences}")
         if differences:
             self.logger.warning(f"{filename} fills the model in part: {differences}")
-        return super().load_checkpoint(filename, map_location, strict, **kwargs)
+        model.load_state_dict(state, strict=False)
+        self._has_loaded = True
+        self.logger.info(f"Loaded {filename}")
+        return checkpoint
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Writes a checkpoint under a temporary name and renames it: a kill leaves no torso."""
@@ -95,24 +99,30 @@ class DenseRunner(Runner):
             optim_wrapper.base_param_settings["lr"] *= step / base
 
 
-def compare(model: nn.Module, state: dict[str, torch.Tensor]) -> str:
-    """One phrase on what differs between a model and a state dict; empty where nothing does."""
+def compare(model: nn.Module, checkpoint: dict) -> tuple[dict[str, torch.Tensor], str]:
+    """Compares a model with a checkpoint's parameters, name by name.
+
+    Returns:
+        The parameters that fit, and one phrase on what differs; empty where nothing does.
+    """
+    state = checkpoint.get("state_dict", checkpoint)
     state = {name.removeprefix("module."): value for name, value in state.items()}
     own = model.state_dict()
+    reshaped = {n: v for n, v in own.items() if n in state and state[n].shape != v.shape}
     differences = {
         "missing": [name for name in own if name not in state],
         "not in the model": [name for name in state if name not in own],
         "of another shape": [
             f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
-            for name, value in own.items()
-            if name in state and state[name].shape != value.shape
+            for name, value in reshaped.items()
         ],
     }
-    return "; ".join(
+    phrase = "; ".join(
         f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})"
         for what, names in differences.items()
         if names
     )
+    return {n: v for n, v in state.items() if n in own and n not in reshaped}, phrase
 
 
 def build_runner(cfg: Config) -> DenseRunner:

@@ -18,49 +18,56 @@ from convnext_dense.weights import read_checkpoint
 
 def test(args: argparse.Namespace) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
-    path = Path(args.checkpoint)
-    if path.is_dir():
-        path = latest_checkpoint(path) or path
-    checkpoint = read_checkpoint(path)
+    checkpoint = Path(args.checkpoint)
+    if checkpoint.is_dir():
+        checkpoint = latest_checkpoint(checkpoint) or checkpoint
+    work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
+    cfg = test_config(args, checkpoint)
+    cfg.work_dir = str(work_dir)
+    is_first = launch.rank(args.launcher) == 0
+    if is_first and (kept := keep_previous(work_dir / "metrics.json")):
+        print_log(f"The figures of an earlier test are kept as {kept}.")
+    metrics = build_runner(cfg).test()
+    if is_first:
+        print(f"{headline(metrics)}  ({work_dir / 'metrics.json'})")
+
+
+def test_config(args: argparse.Namespace, checkpoint: Path) -> Config:
+    """The config of a test: the checkpoint's classes and branches, the flags' limits and files."""
+    content = read_checkpoint(checkpoint)
     cfg = load_config(
         args.config,
         data_root=args.data_root,
         cfg_options=args.cfg_options,
         launcher=args.launcher,
         splits=("test",),
-        classes=trained_classes(checkpoint),
+        classes=trained_classes(content),
     )
-    if not has_masks(checkpoint):
+    if not has_masks(content):
         drop_mask_branch(cfg)
-    work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
-    cfg.work_dir = str(work_dir)
-    cfg.load_from = str(path)
-    # Only the test is run; without the rest, nothing of the training set is opened.
-    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-        cfg.pop(key, None)
-    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
+    cfg.load_from = str(checkpoint)
+    # Only the test is run: nothing of the other splits is opened.
+    for key in ("dataloader", "cfg"):
+        cfg.pop(f"train_{key}", None)
+        cfg.pop(f"val_{key}", None)
+    for key in ("val_evaluator", "optim_wrapper", "param_scheduler"):
         cfg.pop(key, None)
     if args.limit is not None:
         limit(cfg, args.limit)
     if args.show_dir:
-        cfg.default_hooks.visualization.update(
-            draw=True, test_out_dir=str(Path(args.show_dir).resolve())
-        )
+        pictures = str(Path(args.show_dir).resolve())
+        cfg.default_hooks.visualization.update(draw=True, test_out_dir=pictures)
     if args.out:
         for evaluator in evaluators(cfg, "test"):
             evaluator.outfile = args.out
-    if launch.rank(args.launcher) == 0:
-        kept = keep_previous(work_dir / "metrics.json")
-        if kept:
-            print_log(f"The figures of an earlier test are kept as {kept}.")
-    metrics = build_runner(cfg).test()
-    if launch.rank(args.launcher) == 0:
-        figures = "  ".join(
-            f"{name} {metrics[f'coco/{name}']:.3f}"
-            for name in ("bbox_mAP", "segm_mAP")
-            if f"coco/{name}" in metrics
-        )
-        print(f"{figures}  ({work_dir / 'metrics.json'})")
+    return cfg
+
+
+def headline(metrics: dict[str, float]) -> str:
+    """The figures that a test prints last."""
+    short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
+    names = [name for name in ("bbox_mAP", "segm_mAP") if name in short]
+    return "  ".join(f"{name} {short[name]:.3f}" for name in names)
 
 
 def trained_classes(checkpoint: dict) -> tuple[str, ...] | None:

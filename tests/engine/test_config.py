@@ -135,6 +135,11 @@ def test_missing_config_and_wrong_options(tmp_path):
         load_config(tmp_path / "broken.py")
 
 
+def test_a_misspelt_option_is_named():
+    with pytest.raises(UserError, match="has no 'modle'; the nearest is 'model'"):
+        load_config(COCO, require_data=False, cfg_options={"modle.backbone.arch": "small"})
+
+
 def test_a_missing_toolbox_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs mmdet.*pip install 'convnext_dense\[detection\]'"):
