@@ -19,7 +19,8 @@ PER_CLASS = "per_class"
 class LearningRateHook(Hook):
     """Writes ``lr_groups.csv`` and logs the smallest and largest learning rate.
 
-    Scalars: ``train/lr_min``, ``train/lr_max`` and, without a GPU, ``train/memory`` (peak
+    The names end in ``lr``: by that mmengine prints them as exponents.
+    Scalars: ``train/min_lr``, ``train/max_lr`` and, without a GPU, ``train/memory`` (peak
     resident memory of the process in MB; mmengine logs the device's itself).
     """
 
@@ -39,8 +40,8 @@ class LearningRateHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Records the range of learning rates of this step."""
         low, high = lr_range(runner.optim_wrapper.optimizer)
-        runner.message_hub.update_scalar("train/lr_min", low)
-        runner.message_hub.update_scalar("train/lr_max", high)
+        runner.message_hub.update_scalar("train/min_lr", low)
+        runner.message_hub.update_scalar("train/max_lr", high)
         if not torch.cuda.is_available():
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             runner.message_hub.update_scalar("train/memory", peak)

@@ -94,8 +94,8 @@ class ProgressHook(Hook):
         parts = []
         for name, pattern in (
             ("loss", "loss {:.4f}"),
-            ("lr_min", "lr {:.2e}"),
-            ("lr_max", "to {:.2e}"),
+            ("min_lr", "lr {:.2e}"),
+            ("max_lr", "to {:.2e}"),
             ("memory", "{:.0f} MB"),
         ):
             with contextlib.suppress(KeyError):  # not every run logs every figure

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,9 +70,9 @@ def test_the_work_folder_holds_what_it_should(trained):
     logs = next(path.parent for path in work_dir.glob("*/*.log"))
     lines = (logs / "vis_data/scalars.json").read_text().splitlines()
     first = json.loads(lines[0])
-    assert first["loss"] > 0 and first["lr_min"] <= first["lr_max"] and first["memory"] > 0
+    assert first["loss"] > 0 and first["min_lr"] <= first["max_lr"] and first["memory"] > 0
     assert list(logs.glob("vis_data/events*"))
-    assert "eta:" in output and "lr_max:" in output and "circle" in output
+    assert "eta:" in output and re.search(r"max_lr: [1-9].*e-0", output) and "circle" in output
 
 
 def test_a_second_run_does_not_overwrite_the_first(trained, flags):
