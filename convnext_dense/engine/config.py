@@ -105,7 +105,7 @@ def require_toolbox(cfg: Config) -> None:
     if package and importlib.util.find_spec(package) is None:
         raise UserError(
             f"This config needs {package}, which is not installed: "
-            f"pip install 'convnext_dense[{extra}]'."
+            f"run pip install '.[{extra}]' in a checkout of convnext_dense."
         )
 
 

@@ -142,7 +142,7 @@ def test_a_misspelt_option_is_named():
 
 def test_a_missing_toolbox_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs mmdet.*pip install 'convnext_dense\[detection\]'"):
+    with pytest.raises(UserError, match=r"needs mmdet.*run pip install '.\[detection\]'"):
         load_config(COCO, require_data=False)
 
 
