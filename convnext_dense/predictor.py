@@ -52,7 +52,7 @@ class Predictor:
         cfg.model.backbone.init_cfg = None
         self.classes = classes
         self.score_threshold = score_threshold
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = choose_device(device)
         self.model = MODELS.build(cfg.model)
         state, differences = compare(self.model, content)
         if differences:
@@ -80,7 +80,13 @@ class Predictor:
             UserError: When the file cannot be read as a picture.
         """
         image = read_image(image) if isinstance(image, str | os.PathLike) else image
-        batch = pseudo_collate([self.pipeline(dict(img=image, img_id=0))])
+        try:
+            batch = pseudo_collate([self.pipeline(dict(img=image, img_id=0))])
+        except cv2.error as error:  # a side of the resized picture rounds to nothing
+            height, width = image.shape[:2]
+            raise UserError(
+                f"A picture of {height} x {width} pixels is too thin for the test scale."
+            ) from error
         (sample,) = self.model.test_step(batch)
         keep = sample.pred_instances.scores >= self.score_threshold
         sample.pred_instances = sample.pred_instances[keep]
@@ -114,6 +120,22 @@ def _build(step: dict) -> Any:
     return TRANSFORMS.build(step)
 
 
+def choose_device(name: str | None) -> torch.device:
+    """The named device; without a name the GPU where there is one.
+
+    Raises:
+        UserError: When there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"Device {name!r} is not available here: {str(error).splitlines()[0]}"
+        ) from error
+
+
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads a picture as BGR (height, width, 3).
 
@@ -122,10 +144,21 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise UserError(f"There is no picture {path}.")
-    image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+    content = np.fromfile(path, dtype=np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     if image is None:
         raise UserError(f"{path} cannot be read as a picture: it is empty, cut off or no picture.")
     return image
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Writes a BGR picture.
+
+    Raises:
+        UserError: When it cannot be written.
+    """
+    if not cv2.imwrite(str(path), image):
+        raise UserError(f"{path} cannot be written: is the disk full, or the folder protected?")
 
 
 def find_images(path: str | os.PathLike) -> list[Path]:

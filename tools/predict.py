@@ -3,17 +3,16 @@
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
-
-import cv2
 
 from convnext_dense.detection.coco_metric import encode_masks
 from convnext_dense.engine import cli
-from convnext_dense.engine.files import write_atomically
+from convnext_dense.engine.files import make_folder, write_atomically
 from convnext_dense.engine.progress import new_progress
-from convnext_dense.engine.workdir import latest_checkpoint
+from convnext_dense.engine.workdir import resolve_checkpoint
 from convnext_dense.errors import UserError
-from convnext_dense.predictor import Predictor, find_images, read_image
+from convnext_dense.predictor import Predictor, find_images, read_image, write_image
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,34 +46,47 @@ def to_json(name: str, sample, classes: tuple[str, ...]) -> dict:
     }
 
 
+def overlay_names(images: list[Path], out: Path) -> list[Path]:
+    """One new file for each picture: never an input, never one for two."""
+    stems = Counter(path.stem for path in images)
+    names = [f"{path.stem if stems[path.stem] == 1 else path.name}.jpg" for path in images]
+    overlays = [out / name for name in names]
+    if clash := {path.resolve() for path in images} & {path.resolve() for path in overlays}:
+        raise UserError(f"--out would overwrite {sorted(clash)[0]}: name another folder.")
+    return overlays
+
+
 def main() -> None:
     args = parse_args()
     images = find_images(args.images)
-    checkpoint = Path(args.checkpoint)
-    if checkpoint.is_dir():
-        checkpoint = latest_checkpoint(checkpoint) or checkpoint
-    predictor = Predictor(
-        args.config, checkpoint, device=args.device, score_threshold=args.score_threshold
-    )
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    results, unreadable = [], []
-    with new_progress() as progress:
-        task = progress.add_task("predict", total=len(images), figures="")
-        for path in images:
-            try:
-                image = read_image(path)
-                sample = predictor(image)
-                results.append(to_json(path.name, sample, predictor.classes))
-                cv2.imwrite(str(out / f"{path.stem}.jpg"), predictor.draw(image, sample))
-            except UserError as error:  # the other pictures are not lost
-                unreadable.append(str(error))
-            progress.advance(task)
-    write_atomically(out / "predictions.json", json.dumps(results, indent=1))
+    overlays = overlay_names(images, out)
+    make_folder(out)
+    predictor = Predictor(
+        args.config,
+        resolve_checkpoint(args.checkpoint),
+        device=args.device,
+        score_threshold=args.score_threshold,
+    )
+    results, left_out = [], []
+    try:
+        with new_progress() as progress:
+            task = progress.add_task("predict", total=len(images), figures="")
+            for path, overlay in zip(images, overlays, strict=True):
+                try:
+                    image = read_image(path)
+                    sample = predictor(image)
+                    results.append(to_json(path.name, sample, predictor.classes))
+                    write_image(overlay, predictor.draw(image, sample))
+                except UserError as error:  # the other pictures are not lost
+                    left_out.append(f"{path.name}: {error}")
+                progress.advance(task)
+    finally:
+        write_atomically(out / "predictions.json", json.dumps(results, indent=1))
     total = sum(len(result["detections"]) for result in results)
     print(f"{total} detections in {len(results)} pictures: {out}")
-    if unreadable:
-        raise UserError(f"{len(unreadable)} pictures were left out. {' '.join(unreadable[:5])}")
+    if left_out:
+        raise UserError(f"{len(left_out)} pictures were left out. {' '.join(left_out[:5])}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,24 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.exit(2)
 
 
+class OptionsAction(DictAction):
+    """``KEY=VALUE`` pairs as mmengine reads them, but a plain value keeps its spaces."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        options = dict(getattr(namespace, self.dest) or {})
+        for pair in values:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                parser.error(f"{option_string} needs KEY=VALUE, got {pair!r}")
+            nested = any(mark in value for mark in ",[]()")
+            options[key] = (
+                self._parse_iterable(value)
+                if nested
+                else self._parse_int_float_bool(value.strip("'\""))
+            )
+        setattr(namespace, self.dest, options)
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every tool that reads a config."""
     parser.add_argument("config", help="config file")
@@ -35,7 +53,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=OptionsAction,
         metavar="KEY=VALUE",
         help="replace entries of the config, e.g. train_dataloader.batch_size=4",
     )

@@ -26,14 +26,16 @@ class AnnotationSummary:
     Attributes:
         path: The file.
         classes: Category names in the file's order, which is the order of the labels.
-        has_masks: Whether any annotation carries a segmentation.
-        num_images: Number of pictures.
+        has_masks: Whether the annotations carry segmentations (all of them, or none).
+        num_annotations: Number of instances.
+        file_names: The pictures, as the file names them.
     """
 
     path: str
     classes: tuple[str, ...]
     has_masks: bool
-    num_images: int
+    num_annotations: int
+    file_names: tuple[str, ...]
 
 
 def fit_to_data(
@@ -61,6 +63,9 @@ def fit_to_data(
     classes = _in_file_order(classes or _fixed_classes(cfg), known[0])
     for split, found in summaries.items():
         for dataset, summary in zip(_coco_datasets(cfg, split), found, strict=True):
+            _check_pictures(dataset, summary)
+            if split == "train" and not summary.num_annotations:
+                raise UserError(f"{summary.path} holds no instance: there is nothing to train on.")
             _check_known(classes, summary)
             _check_order(classes, summary)
             dataset.metainfo = dict(classes=classes)
@@ -98,12 +103,37 @@ def read_summary(path: str) -> AnnotationSummary:
     classes = tuple(category["name"] for category in content["categories"])
     if not classes or len(set(classes)) != len(classes):
         raise UserError(f"{path} needs categories with distinct names, it has {list(classes)}.")
+    total = len(content["annotations"])
+    with_mask = sum(bool(annotation.get("segmentation")) for annotation in content["annotations"])
+    if 0 < with_mask < total:
+        raise UserError(
+            f"{path}: {total - with_mask} of {total} annotations have no segmentation. Complete "
+            "them, or remove all of them to train on boxes."
+        )
     return AnnotationSummary(
         path=path,
         classes=classes,
-        has_masks=any(annotation.get("segmentation") for annotation in content["annotations"]),
-        num_images=len(content["images"]),
+        has_masks=with_mask > 0,
+        num_annotations=total,
+        file_names=tuple(image["file_name"] for image in content["images"]),
     )
+
+
+def _check_pictures(dataset: ConfigDict, summary: AnnotationSummary) -> None:
+    folder = os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
+    there = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
+    missing = []
+    for name in summary.file_names:
+        parent, base = os.path.split(os.path.join(folder, name))
+        if parent not in there:
+            there[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
+        if base not in there[parent]:
+            missing.append(name)
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(summary.file_names)} pictures of {summary.path} are not in "
+            f"{folder}: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
+        )
 
 
 def _coco_datasets(cfg: Config, split: str) -> list[ConfigDict]:

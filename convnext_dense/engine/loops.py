@@ -41,6 +41,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def run(self):
         """Trains to the end of the last epoch or to ``max_iters``, evaluating on the way."""
         self.runner.call_hook("before_train")
+        if self._finished:
+            self.runner.logger.info(f"Nothing left to train at iteration {self._iter}.")
+            if self.runner.val_loop is not None:
+                self.runner.val_loop.run()
         while not self._finished and not self.stop_training:
             self.run_epoch()
             self._decide_current_val_interval()

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
+from convnext_dense.engine.files import keep_previous, write_atomically
 from convnext_dense.engine.workdir import environment
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
@@ -26,6 +28,17 @@ class DenseRunner(Runner):
         text = "\n".join(f"    {key}: {value}" for key, value in lines.items())
         self.logger.info(f"Environment:\n{text}\n")
         self.logger.info(f"Config:\n{self.cfg.pretty_text}")
+
+    @master_only
+    def dump_config(self) -> None:
+        """Writes the resolved config; one that differs from an earlier one does not replace it."""
+        name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
+        path = Path(self.work_dir) / name
+        text = self.cfg.pretty_text
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            kept = keep_previous(path)
+            self.logger.info(f"The earlier config of this folder is kept as {kept}.")
+        write_atomically(path, text)
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Connects processes without GPUs through gloo, where mmengine asks for a CUDA device."""
@@ -126,5 +139,15 @@ def compare(model: nn.Module, checkpoint: dict) -> tuple[dict[str, torch.Tensor]
 
 
 def build_runner(cfg: Config) -> DenseRunner:
-    """Builds the runner of a resolved config (see :func:`convnext_dense.engine.load_config`)."""
-    return DenseRunner.from_cfg(cfg)
+    """Builds the runner of a resolved config (see :func:`convnext_dense.engine.load_config`).
+
+    Raises:
+        UserError: When a class does not know what the config gives it.
+    """
+    try:
+        return DenseRunner.from_cfg(cfg)
+    except UserError:
+        raise
+    except (TypeError, KeyError, ValueError, AssertionError) as error:
+        # mmengine names the class and what it was given; most often a misspelt option.
+        raise UserError(f"The config cannot be built: {error}") from error

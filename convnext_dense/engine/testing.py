@@ -8,31 +8,32 @@ from mmengine.logging import print_log
 
 from convnext_dense.engine import launch
 from convnext_dense.engine.config import load_config
+from convnext_dense.engine.files import keep_previous
 from convnext_dense.engine.fit_data import drop_mask_branch
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
-from convnext_dense.engine.workdir import keep_previous, latest_checkpoint
+from convnext_dense.engine.workdir import resolve_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 
 
 def test(args: argparse.Namespace) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
-    checkpoint = Path(args.checkpoint)
-    if checkpoint.is_dir():
-        checkpoint = latest_checkpoint(checkpoint) or checkpoint
+    checkpoint = resolve_checkpoint(args.checkpoint)
     work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
     cfg = test_config(args, checkpoint)
     cfg.work_dir = str(work_dir)
     is_first = launch.rank(args.launcher) == 0
-    if is_first and (kept := keep_previous(work_dir / "metrics.json")):
-        print_log(f"The figures of an earlier test are kept as {kept}.")
+    if is_first:
+        for path in (work_dir / "metrics.json", args.out and Path(args.out)):
+            if path and (kept := keep_previous(path)):
+                print_log(f"An earlier {path.name} is kept as {kept}.")
     metrics = build_runner(cfg).test()
     if is_first:
         print(f"{headline(metrics)}  ({work_dir / 'metrics.json'})")
 
 
-def test_config(args: argparse.Namespace, checkpoint: Path) -> Config:
+def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
     """The config of a test: the checkpoint's classes and branches, the flags' limits and files."""
     content = read_checkpoint(checkpoint)
     cfg = load_config(
@@ -45,7 +46,7 @@ def test_config(args: argparse.Namespace, checkpoint: Path) -> Config:
     )
     if not has_masks(content):
         drop_mask_branch(cfg)
-    cfg.load_from = str(checkpoint)
+    cfg.load_from, cfg.resume = checkpoint, False
     # Only the test is run: nothing of the other splits is opened.
     for key in ("dataloader", "cfg"):
         cfg.pop(f"train_{key}", None)
@@ -56,6 +57,8 @@ def test_config(args: argparse.Namespace, checkpoint: Path) -> Config:
         limit(cfg, args.limit)
     if args.show_dir:
         pictures = str(Path(args.show_dir).resolve())
+        if launch.world_size(args.launcher) > 1:
+            print_log("--show-dir: only the first process draws its share of the pictures.")
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=pictures)
     if args.out:
         for evaluator in evaluators(cfg, "test"):

@@ -64,14 +64,13 @@ def start_from(cfg: Config, args: argparse.Namespace, work_dir: Path) -> None:
     for flag, path in (("--resume", args.resume), ("--load-from", args.load_from)):
         if path not in (None, AUTO) and not Path(path).is_file():
             raise UserError(f"{flag} names {path}, which does not exist.")
-    if args.resume is not None:
-        found = latest_checkpoint(work_dir) if args.resume == AUTO else Path(args.resume)
-        if found is None:
-            print_log(f"{work_dir} holds no checkpoint to resume: starting from the beginning.")
-        else:
-            cfg.resume, cfg.load_from = True, str(found)
-    elif args.load_from:
-        cfg.load_from = args.load_from
+    if cfg.get("resume"):  # the resolved config of a resumed run, trained again
+        cfg.load_from = None
+    found = latest_checkpoint(work_dir) if args.resume == AUTO else args.resume
+    cfg.resume = found is not None
+    cfg.load_from = str(found) if found else args.load_from or cfg.get("load_from")
+    if args.resume and not found:
+        print_log(f"{work_dir} holds no checkpoint to resume: starting from the beginning.")
     backbone = cfg.model.get("backbone", {})
     if cfg.get("load_from"):
         backbone.init_cfg = None  # the checkpoint holds the backbone

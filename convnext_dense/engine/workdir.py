@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from convnext_dense import ops
-from convnext_dense.engine.files import write_atomically
+from convnext_dense.engine.files import keep_previous, write_atomically
 from convnext_dense.errors import UserError
 from convnext_dense.version import __version__
 
@@ -56,17 +56,6 @@ def claim(work_dir: Path, *, resume: bool) -> None:
         raise UserError(f"The work folder {work_dir} cannot be written: {error}") from error
 
 
-def keep_previous(path: Path) -> Path | None:
-    """Renames an existing file to the first free ``name.N.suffix``; returns the new name."""
-    if not path.exists():
-        return None
-    number = 1
-    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
-        number += 1
-    path.rename(kept)
-    return kept
-
-
 def latest_checkpoint(work_dir: Path) -> Path | None:
     """The newest checkpoint of a work folder, wherever the folder has been moved to."""
     pointer = work_dir / "last_checkpoint"
@@ -76,6 +65,12 @@ def latest_checkpoint(work_dir: Path) -> Path | None:
             return named
     found = [*work_dir.glob("epoch_*.pth"), *work_dir.glob("iter_*.pth")]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def resolve_checkpoint(source: str) -> str:
+    """The newest checkpoint where ``source`` is a work folder; else ``source``: file, URL, name."""
+    found = latest_checkpoint(Path(source)) if Path(source).is_dir() else None
+    return str(found or source)
 
 
 def environment() -> dict[str, Any]:

@@ -110,5 +110,7 @@ def _write(conversion: Conversion, target: Path) -> None:
             key = FILE_KEYS.get(conversion.target)
             torch.save({key: state} if key else state, partial)
         os.replace(partial, target)
+    except (OSError, RuntimeError) as error:  # torch.save has errors of its own
+        raise UserError(f"{target} cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -122,6 +122,44 @@ def test_bad_annotation_files_are_named(data_root, options, tmp_path, text, mess
         load(data_root, options)
 
 
+def test_masks_on_some_annotations_only_are_refused(data_root, options, tmp_path):
+    def drop_one(content):
+        content["annotations"][0]["segmentation"] = []
+
+    with pytest.raises(UserError, match="changed.json: 1 of .* have no segmentation"):
+        load(data_root, {**options, **annotations(data_root, tmp_path, drop_one)})
+
+
+def test_nothing_to_train_on_is_refused(data_root, options, tmp_path):
+    changed = annotations(data_root, tmp_path, lambda content: content["annotations"].clear())
+    with pytest.raises(UserError, match="holds no instance"):
+        load(data_root, {**options, **changed})
+
+
+def test_missing_pictures_are_named(data_root, options, tmp_path):
+    def rename(content):
+        for image in content["images"][:2]:
+            image["file_name"] = f"sub/gone_{image['id']}.jpg"
+
+    changed = annotations(data_root, tmp_path, rename)
+    with pytest.raises(UserError, match=r"2 of 10 pictures of .* are not in .*: sub/gone_1.jpg"):
+        load(data_root, {**options, **changed})
+
+
+def test_options_keep_the_spaces_of_paths():
+    import argparse
+
+    from convnext_dense.engine import cli
+
+    parser = argparse.ArgumentParser()
+    cli.add_config_arguments(parser)
+    text = ["a.path=my birds ü/", "b=3", "c=(1,2)", "d=None", "e='x y'", "f=[(1,2),(3,4)]"]
+    options = parser.parse_args(["c.py", "--cfg-options", *text]).cfg_options
+    assert options == {
+        "a.path": "my birds ü/", "b": 3, "c": (1, 2), "d": None, "e": "x y", "f": [(1, 2), (3, 4)]
+    }  # fmt: skip
+
+
 def test_missing_data_names_the_flag(tmp_path):
     with pytest.raises(UserError, match="instances_train2017.json: give the folder.*--data-root"):
         load_config(COCO, data_root=tmp_path)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
-from convnext_dense.engine.workdir import keep_previous, latest_checkpoint
+from convnext_dense.engine.files import keep_previous
+from convnext_dense.engine.workdir import latest_checkpoint
 from tests.engine.conftest import SHAPES
 
 ROOT = Path(__file__).parents[2]
@@ -137,10 +140,25 @@ def test_predict_writes_overlays_and_json(trained, tmp_path, data_root):
     run("predict", SHAPES, work_dir / "iter_3.pth", folder, "--out", tmp_path / "a")
     assert cv2.imread(str(tmp_path / "a/good.jpg")).shape == cv2.imread(str(source)).shape
     (folder / "bad.jpg").write_bytes(b"no picture")
+    (folder / "empty.png").touch()
+    cv2.imwrite(str(folder / "thin.png"), np.zeros((1000, 1, 3), np.uint8))
+    cv2.imwrite(str(folder / "good.png"), cv2.imread(str(source), cv2.IMREAD_GRAYSCALE))
     output = run("predict", SHAPES, work_dir, folder, "--out", tmp_path / "b", code=2)
-    assert "bad.jpg cannot be read as a picture" in output
+    assert "3 pictures were left out" in output
+    for message in ("bad.jpg cannot be read", "empty.png cannot be read", "too thin"):
+        assert message in output
     found = json.loads((tmp_path / "b/predictions.json").read_text())
-    assert [entry["file_name"] for entry in found] == ["good.jpg"]
+    assert [entry["file_name"] for entry in found] == ["good.jpg", "good.png"]
+    overlays = {path.name for path in (tmp_path / "b").glob("*.jpg")}
+    assert overlays == {"good.jpg.jpg", "good.png.jpg"}
+
+
+def test_predict_never_overwrites_its_input(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((64, 64, 3), np.uint8))
+    before = (tmp_path / "a.jpg").read_bytes()
+    output = run("predict", SHAPES, "gone.pth", tmp_path, "--out", tmp_path, code=2)
+    assert "--out would overwrite" in output
+    assert (tmp_path / "a.jpg").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -151,12 +169,15 @@ def test_predict_writes_overlays_and_json(trained, tmp_path, data_root):
         ("train", [SHAPES, "--resume", "gone.pth"], "--resume names gone.pth, which does not"),
         ("train", [SHAPES, "--load-from", "gone.pth"], "--load-from names gone.pth"),
         ("test", [SHAPES, "gone.pth"], "gone.pth does not exist"),
+        ("train", [SHAPES, "--amp", "off"], "The config cannot be built: ConvNeXt"),
     ],
 )
 def test_wrong_input_gets_one_sentence(tool, arguments, message, flags, tmp_path):
+    if "--amp" in arguments:
+        flags = [*flags, "model.backbone.drop_path_rat=0.5"]
     output = run(tool, *arguments, "--work-dir", tmp_path / "w", *flags, code=2)
     assert f"error: {message}" in output or message in output.splitlines()[-1]
-    assert not (tmp_path / "w/env.json").exists()
+    assert not (tmp_path / "w/lr_groups.csv").exists()
 
 
 def test_boxes_without_masks_train_and_test(data_root, flags, tmp_path):
@@ -227,6 +248,26 @@ def test_a_checkpoint_of_another_model_is_refused(trained, flags, tmp_path):
     arguments = [SHAPES, trained[0] / "iter_3.pth", "--work-dir", tmp_path, *other]
     output = run("test", *arguments, code=2)
     assert "is not a checkpoint of this config's model" in output
+
+
+def test_the_resolved_config_of_a_resumed_run_can_be_tested(trained, flags, tmp_path):
+    work_dir = tmp_path / "again"
+    shutil.copytree(trained[0], work_dir)
+    output = run("train", SHAPES, "--resume", "--max-iters", 3, "--work-dir", work_dir, *flags)
+    assert "Nothing left to train at iteration 3" in output
+    resolved = work_dir / SHAPES.name
+    assert "resume = True" in resolved.read_text()
+    before = resolved.read_bytes()
+    run("test", resolved, work_dir, "--work-dir", work_dir, "--limit", 2, *flags[:2])
+    assert (work_dir / "metrics.1.json").exists()
+    kept = [path for path in work_dir.glob("*.py") if path.read_bytes() == before]
+    assert len(kept) == 1  # the test's config did not replace the training's
+
+
+def test_resume_into_an_empty_folder_takes_load_from(trained, flags, tmp_path):
+    arguments = ["--resume", "--load-from", trained[0] / "iter_3.pth", "--max-iters", 1]
+    output = run("train", SHAPES, *arguments, "--work-dir", tmp_path / "w", *flags)
+    assert "no checkpoint to resume" in output and "iter_3.pth" in output.split("Loaded ")[1]
 
 
 def test_latest_checkpoint_survives_a_moved_folder(tmp_path):

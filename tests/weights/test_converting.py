@@ -104,7 +104,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match="b.pth cannot be written: disk full"):
         convert_file(tmp_path / "a.pth", tmp_path / "b.pth", "timm", force=True)
     assert (tmp_path / "b.pth").read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pth", "b.pth"]
