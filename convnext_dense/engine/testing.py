@@ -9,8 +9,10 @@ from mmengine.logging import print_log
 from convnext_dense.engine import launch
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch
+from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.tta import use_views
 from convnext_dense.engine.workdir import keep_previous, latest_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
@@ -27,8 +29,11 @@ def test(args: argparse.Namespace) -> None:
     is_first = launch.rank(args.launcher) == 0
     if is_first and (kept := keep_previous(work_dir / "metrics.json")):
         print_log(f"The figures of an earlier test are kept as {kept}.")
-    metrics = build_runner(cfg).test()
+    runner = build_runner(cfg)
+    metrics = runner.test()
     if is_first:
+        if args.tta:
+            print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
         print(f"{headline(metrics)}  ({work_dir / 'metrics.json'})")
 
 
@@ -52,6 +57,8 @@ def test_config(args: argparse.Namespace, checkpoint: Path) -> Config:
         cfg.pop(f"val_{key}", None)
     for key in ("val_evaluator", "optim_wrapper", "param_scheduler"):
         cfg.pop(key, None)
+    if args.tta:
+        use_views(cfg)
     if args.limit is not None:
         limit(cfg, args.limit)
     if args.show_dir:
@@ -68,6 +75,14 @@ def headline(metrics: dict[str, float]) -> str:
     short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
     names = [name for name in ("bbox_mAP", "segm_mAP") if name in short]
     return "  ".join(f"{name} {short[name]:.3f}" for name in names)
+
+
+def time_line(facts: dict[str, int | float]) -> str:
+    """What testing in several views costs, beside the plain test."""
+    return (
+        f"{facts['tta_views']} views: {facts['seconds_per_image']:.3f} s per picture; "
+        f"single scale: {facts['seconds_per_image_single']:.3f} s (its first pictures)"
+    )
 
 
 def trained_classes(checkpoint: dict) -> tuple[str, ...] | None:
