@@ -142,15 +142,22 @@ def by_hand(model, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> 
     return np.mean(maps, axis=0)
 
 
-@pytest.mark.parametrize("name", ["mask_rcnn", "cascade"])
-def test_mask_probabilities_are_averaged_over_views(detector, monkeypatch, name):
-    model, averaged, original = detector(name), [], tta.paste
+@pytest.fixture
+def averaged(monkeypatch) -> list[np.ndarray]:
+    """The mean mask probabilities of every picture, as they come to be pasted."""
+    recorded, original = [], tta.paste
 
     def recording(roi_head, masks, results, size):
-        averaged.append(masks.numpy().copy())
+        recorded.append(masks.numpy().copy())
         return original(roi_head, masks, results, size)
 
     monkeypatch.setattr(tta, "paste", recording)
+    return recorded
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn", "cascade"])
+def test_mask_probabilities_are_averaged_over_views(detector, averaged, name):
+    model = detector(name)
     found = predict(make_views(), model, picture(3))
     with torch.no_grad():
         expected = by_hand(model, picture(3), found.bboxes.numpy(), found.labels.numpy())
@@ -182,7 +189,7 @@ def test_a_batch_is_its_pictures_one_by_one(detector):
         assert sample.pred_instances.masks.shape[1:] == image.shape[:2]
 
 
-def test_features_are_computed_once_and_do_not_pile_up(detector):
+def test_features_are_computed_once_and_do_not_pile_up(detector, averaged):
     model = detector("cascade")
     maps, alive = [], []
 
@@ -202,12 +209,14 @@ def test_features_are_computed_once_and_do_not_pile_up(detector):
     finally:
         handle.remove()
     assert_identical(results[0], results[256])
+    assert np.array_equal(*averaged)
 
 
 def test_views_are_sorted_and_single():
-    views = make_views([(96, 128), (64, 86), (128, 96)])
-    assert len(views) == 4
-    assert views.views[:2] == [View((64, 86), False), View((64, 86), True)]
+    scales = [(side, 2 * side) for side in range(200, 20, -7)]
+    views = make_views([*scales, (400, 200)])  # the last is there already
+    assert len(views) == 2 * len(scales)
+    assert views.views == [View(scale, flip) for scale in scales[::-1] for flip in (False, True)]
     assert len(make_views(flip=False)) == 2
 
 
