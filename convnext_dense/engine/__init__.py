@@ -5,11 +5,13 @@ from convnext_dense.engine.hooks import LearningRateHook, MetricsFileHook
 from convnext_dense.engine.loops import ResumableEpochLoop
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
+from convnext_dense.engine.tta import MultiViewTestLoop
 
 __all__ = [
     "DenseRunner",
     "LearningRateHook",
     "MetricsFileHook",
+    "MultiViewTestLoop",
     "ProgressHook",
     "ResumableEpochLoop",
     "build_runner",

@@ -12,7 +12,9 @@ from mmengine.registry import HOOKS
 from convnext_dense.engine.files import write_atomically
 from convnext_dense.optim.report import group_table, lr_range, write_csv
 
+# Names under which the message hub holds what goes into metrics.json beside the figures.
 PER_CLASS = "per_class"
+TEST_FACTS = "facts_of_the_run"
 
 
 @HOOKS.register_module()
@@ -68,5 +70,6 @@ class MetricsFileHook(Hook):
         info = runner.message_hub.runtime_info
         if PER_CLASS in info:
             content[PER_CLASS] = info[PER_CLASS]
+        content.update(info.get(TEST_FACTS, {}))
         text = json.dumps({**content, **where}, indent=2, ensure_ascii=False)
         write_atomically(Path(runner.work_dir) / "metrics.json", text)

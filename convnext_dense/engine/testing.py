@@ -10,8 +10,10 @@ from convnext_dense.engine import launch
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.files import keep_previous
 from convnext_dense.engine.fit_data import drop_mask_branch
+from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.tta import use_views
 from convnext_dense.engine.workdir import resolve_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
@@ -28,8 +30,11 @@ def test(args: argparse.Namespace) -> None:
         for path in (work_dir / "metrics.json", args.out and Path(args.out)):
             if path and (kept := keep_previous(path)):
                 print_log(f"An earlier {path.name} is kept as {kept}.")
-    metrics = build_runner(cfg).test()
+    runner = build_runner(cfg)
+    metrics = runner.test()
     if is_first:
+        if args.tta:
+            print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
         print(f"{headline(metrics)}  ({work_dir / 'metrics.json'})")
 
 
@@ -53,6 +58,8 @@ def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
         cfg.pop(f"val_{key}", None)
     for key in ("val_evaluator", "optim_wrapper", "param_scheduler"):
         cfg.pop(key, None)
+    if args.tta:
+        use_views(cfg)
     if args.limit is not None:
         limit(cfg, args.limit)
     if args.show_dir:
@@ -71,6 +78,14 @@ def headline(metrics: dict[str, float]) -> str:
     short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
     names = [name for name in ("bbox_mAP", "segm_mAP") if name in short]
     return "  ".join(f"{name} {short[name]:.3f}" for name in names)
+
+
+def time_line(facts: dict[str, int | float]) -> str:
+    """What testing in several views costs, beside the plain test."""
+    return (
+        f"{facts['tta_views']} views: {facts['seconds_per_image']:.3f} s per picture; "
+        f"single scale: {facts['seconds_per_image_single']:.3f} s (its first pictures)"
+    )
 
 
 def trained_classes(checkpoint: dict) -> tuple[str, ...] | None:

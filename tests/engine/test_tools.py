@@ -109,6 +109,20 @@ def test_test_writes_results_and_pictures(trained, flags, tmp_path, data_root):
     assert "metrics.1.json" in output
 
 
+def test_tta_writes_its_time_beside_the_plain_one(trained, flags, tmp_path):
+    work_dir, _ = trained
+    arguments = ["--work-dir", tmp_path / "t", "--limit", 2, "--tta", *flags]
+    output = run("test", SHAPES, work_dir, *arguments, "tta_views.scales=[(96,128),(128,170)]")
+    metrics = json.loads((tmp_path / "t/metrics.json").read_text())
+    assert {"bbox_mAP", "segm_mAP", "per_class"} <= set(metrics)
+    assert metrics["tta"] is True and metrics["tta_views"] == 4
+    seconds, single = metrics["seconds_per_image"], metrics["seconds_per_image_single"]
+    assert single > 0 and seconds > 0
+    assert f"4 views: {seconds:.3f} s per picture; single scale: {single:.3f} s" in output
+    output = run("test", SHAPES, work_dir, *arguments, "tta_views.scale=5", code=2)
+    assert "tta_views does not fit" in output and "'scale'" in output
+
+
 def test_kill_and_resume(trained, flags, tmp_path):
     work_dir = tmp_path / "killed"
     arguments = ["--max-iters", 6, "--work-dir", work_dir, "--seed", 1, *flags]

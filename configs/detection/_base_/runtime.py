@@ -2,7 +2,11 @@
 
 default_scope = "mmdet"
 custom_imports = dict(
-    imports=["convnext_dense.detection.coco_metric", "convnext_dense.detection.roi_extractor"],
+    imports=[
+        "convnext_dense.detection.coco_metric",
+        "convnext_dense.detection.roi_extractor",
+        "convnext_dense.detection.tta",
+    ],
     allow_failed_imports=False,
 )
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))

@@ -57,3 +57,11 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="CocoInstanceMetric", metric=["bbox", "segm"])
 test_evaluator = val_evaluator
+# Views of tools/test.py --tta: scales (short side, longest side), each also mirrored.
+tta_views = dict(
+    type="DetectionViews",
+    scales=[(short, short * 4 // 3) for short in (144, 192, 240)],
+    flip=True,
+    merge=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
+    feature_memory=256,  # MiB a picture; what is more waits in a temporary file
+)
