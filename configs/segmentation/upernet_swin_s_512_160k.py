@@ -6,7 +6,8 @@ Data: ADE20K under ade/ADEChallengeData2016/ of the data root. Cost: made for 8 
 pictures each.
 Paper (table 4): 49.5 mIoU at several scales.
 Ours: not trained to the end yet (docs/results.md).
-Values: mmsegmentation's Swin configs (drop path 0.3 for all; Swin's paper says 0.2).
+Values: mmsegmentation's Swin configs (drop path 0.3 for all; Swin's paper has 0.2 as
+far as known to us).
 """
 
 _base_ = [

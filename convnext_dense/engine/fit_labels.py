@@ -32,8 +32,8 @@ def fit_to_labels(
         classes: The names that a checkpoint was trained with; the data must have the same.
 
     Raises:
-        UserError: For missing folders, missing or contradicting class names, or heads that were
-            built for another number of classes.
+        UserError: For missing folders or pictures, missing or contradicting class names, or heads
+            that were built for another number of classes.
     """
     used = [data for split in splits for data in label_datasets(cfg, split)]
     if not used:
@@ -101,6 +101,12 @@ def _check_folders(data: ConfigDict) -> None:
                 f"There is no folder {folder}: give the folder that holds the data with "
                 "--data-root or the environment variable CONVNEXT_DENSE_DATA."
             )
+    folder, suffix = Path(data.data_root, data.data_prefix.img_path), data.get("img_suffix", ".jpg")
+    if not data.get("ann_file") and next(folder.rglob(f"*{suffix}"), None) is None:
+        raise UserError(
+            f"{folder} holds no picture *{suffix}: name the ending of the pictures with "
+            "--cfg-options train_dataloader.dataset.img_suffix=.png (or another)."
+        )
 
 
 def _class_names(

@@ -29,10 +29,12 @@ def classes_option(names, split="train") -> dict:
 
 @pytest.fixture
 def ade_root(tmp_path):
-    """ADE20K's folders, empty."""
-    for kind in ("images", "annotations"):
+    """ADE20K's folders with one empty file each."""
+    for kind, suffix in (("images", ".jpg"), ("annotations", ".png")):
         for split in ("training", "validation"):
-            (tmp_path / "ade/ADEChallengeData2016" / kind / split).mkdir(parents=True)
+            folder = tmp_path / "ade/ADEChallengeData2016" / kind / split
+            folder.mkdir(parents=True)
+            (folder / f"1{suffix}").touch()
     return tmp_path
 
 
@@ -101,6 +103,8 @@ def test_missing_folders_name_the_flag(tmp_path, data_root):
         load_config(ADE, data_root=tmp_path)
     with pytest.raises(UserError, match="no folder .*mini/lables: give"):
         load(data_root, {"train_dataloader.dataset.data_prefix.seg_map_path": "lables"})
+    with pytest.raises(UserError, match=r"mini/val holds no picture \*.webp: .*img_suffix="):
+        load(data_root, {"val_dataloader.dataset.img_suffix": ".webp"})
 
 
 def test_a_resolved_config_loads_again(data_root, tmp_path):
