@@ -134,11 +134,11 @@ def _class_names(
 def _without_config(
     cfg: Config, data: ConfigDict, trained: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], str]:
+    if trained:  # also where it knows some of the dataset type's classes only
+        return trained, "the checkpoint"
     own = _own_classes(cfg, data)
     if own:
         return own, f"the dataset type {data.type}"
-    if trained:
-        return trained, "the checkpoint"
     raise UserError(
         f"There are no class names for {data.data_root}: write them into {_class_file(data)}, one "
         "a line in the order of the labels, or give them with --cfg-options "

@@ -75,6 +75,8 @@ def test_own_names_in_ade20ks_layout(ade_root):
 def test_some_of_ade20ks_classes_and_a_misspelt_one(ade_root):
     cfg = load_config(ADE, data_root=ade_root, cfg_options=classes_option(["sky", "wall"]))
     assert cfg.model.decode_head.num_classes == 2
+    cfg = load_config(ADE, data_root=ade_root, splits=("test",), classes=("wall", "sky"))
+    assert cfg.model.decode_head.num_classes == 2  # what a checkpoint was trained with
     with pytest.raises(UserError, match="ADE20KDataset has no class 'skky'; the nearest is 'sky'"):
         load_config(ADE, data_root=ade_root, cfg_options=classes_option(["skky"]))
 
