@@ -3,7 +3,7 @@
     python tools/train.py configs/segmentation/upernet_convnext_a_shapes.py
 
 Data: drawn on first use under shapes/ of the data root. Cost: minutes on 2 CPU cores.
-Paper: not in it. Ours: docs/results.md.
+Paper: not in it. Ours: not trained to its end yet (docs/results.md).
 """
 
 _base_ = [
