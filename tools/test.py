@@ -14,7 +14,9 @@ def parse_args() -> argparse.Namespace:
         "--work-dir", help="folder of metrics.json and logs (default: work_dirs/<config name>_test)"
     )
     parser.add_argument("--show-dir", help="write pictures of the truth beside the predictions")
-    parser.add_argument("--out", metavar="FILE.json", help="write the results in COCO format")
+    parser.add_argument(
+        "--out", metavar="FILE.json", help="write the results: COCO format, or every picture's mIoU"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="test the first N pictures only")
     parser.add_argument(
         "--tta", action="store_true", help="test in all views of the config's tta_views, and merge"

@@ -2,7 +2,7 @@
 
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.hooks import LearningRateHook, MetricsFileHook
-from convnext_dense.engine.loops import ResumableEpochLoop
+from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.engine.tta import MultiViewTestLoop
@@ -14,6 +14,7 @@ __all__ = [
     "MultiViewTestLoop",
     "ProgressHook",
     "ResumableEpochLoop",
+    "ResumableIterLoop",
     "build_runner",
     "load_config",
 ]

@@ -21,7 +21,7 @@ def run_tool(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -41,6 +41,14 @@ class OptionsAction(DictAction):
                 else self._parse_int_float_bool(value.strip("'\""))
             )
         setattr(namespace, self.dest, options)
+
+
+def sentence(error: UserError) -> str:
+    """The error's own words, also where a data loader's process wrapped them in a traceback."""
+    text = str(error)
+    if "Original Traceback" in text:
+        text = text.rstrip().splitlines()[-1].split("UserError: ", 1)[-1]
+    return text
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

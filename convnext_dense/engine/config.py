@@ -17,6 +17,7 @@ from mmengine.utils import import_modules_from_strings
 
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine.fit_data import fit_to_data
+from convnext_dense.engine.fit_labels import fit_to_labels
 from convnext_dense.engine.launch import world_size
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
 from convnext_dense.errors import UserError
@@ -69,6 +70,7 @@ def load_config(
     if require_data:
         make_embedded_data(cfg)
         fit_to_data(cfg, splits, classes)
+        fit_to_labels(cfg, splits, classes)
     check_schedule(cfg)
     set_precision(cfg, amp)
     set_batch_norm(cfg, launcher)

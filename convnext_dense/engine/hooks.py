@@ -1,6 +1,7 @@
 """Hooks every run uses: the layer-wise learning rates and the metrics file."""
 
 import json
+import math
 import resource
 from pathlib import Path
 
@@ -66,10 +67,17 @@ class MetricsFileHook(Hook):
 
     @master_only
     def _write(self, runner, metrics: dict[str, float] | None, **where: int | str) -> None:
-        content = {key.split("/", 1)[-1]: value for key, value in (metrics or {}).items()}
+        content = {
+            key.split("/", 1)[-1]: _none_if_nan(value) for key, value in (metrics or {}).items()
+        }
         info = runner.message_hub.runtime_info
         if PER_CLASS in info:
             content[PER_CLASS] = info[PER_CLASS]
         content.update(info.get(TEST_FACTS, {}))
         text = json.dumps({**content, **where}, indent=2, ensure_ascii=False)
         write_atomically(Path(runner.work_dir) / "metrics.json", text)
+
+
+def _none_if_nan(value: float) -> float | None:
+    """JSON knows no nan: a figure of pictures without any truth is null."""
+    return None if math.isnan(value) else value

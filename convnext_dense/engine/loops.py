@@ -1,4 +1,4 @@
-"""The training loop: epochs that can stop and resume at any iteration."""
+"""The training loops: epochs or iterations, to stop and resume at any iteration."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -6,6 +6,8 @@ from itertools import islice
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
+
+from convnext_dense.errors import UserError
 
 
 @LOOPS.register_module()
@@ -35,6 +37,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         dynamic_intervals: list[tuple[int, int]] | None = None,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        if not len(self.dataloader):
+            raise UserError(
+                f"The {len(self.dataloader.dataset)} training pictures make no batch of "
+                f"{self.dataloader.batch_size}: lower train_dataloader.batch_size."
+            )
         if max_iters is not None:
             self._max_iters = min(self._max_iters, max_iters)
 
@@ -47,12 +54,16 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 self.runner.val_loop.run()
         while not self._finished and not self.stop_training:
             self.run_epoch()
-            self._decide_current_val_interval()
-            due = self._epoch % self.val_interval == 0 and self._epoch >= self.val_begin
-            if self.runner.val_loop is not None and (due or self._finished):
-                self.runner.val_loop.run()
+            self.after_epoch()
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def after_epoch(self) -> None:
+        """Evaluates where an epoch ends that is due for it, or the run."""
+        self._decide_current_val_interval()
+        due = self._epoch % self.val_interval == 0 and self._epoch >= self.val_begin
+        if self.runner.val_loop is not None and (due or self._finished):
+            self.runner.val_loop.run()
 
     @property
     def _finished(self) -> bool:
@@ -71,6 +82,44 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if self._iter == (self._epoch + 1) * len(self.dataloader):
             self.runner.call_hook("after_train_epoch")
             self._epoch += 1
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(ResumableEpochLoop):
+    """Training by iterations: passes over the data, each in a new order, until they are done.
+
+    mmengine's IterBasedTrainLoop reads every picture that was trained on once more when it
+    resumes. Here the batches of the passes go on where they stopped, as in epochs.
+
+    Args:
+        runner: The runner.
+        dataloader: Training data, or its config.
+        max_iters: Iterations in all; the run is evaluated at its end.
+        val_begin, val_interval: As in mmengine, in iterations.
+    """
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+    ) -> None:
+        # A pass has at least one iteration: so many passes are enough.
+        super().__init__(runner, dataloader, max_iters, max_iters, val_begin, val_interval)
+        self._max_epochs = -(-max_iters // len(self.dataloader))
+
+    def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
+        """Trains on one batch, then evaluates where that is due."""
+        super().run_iter(idx, data_batch)
+        due = self._iter % self.val_interval == 0 and self._iter >= self.val_begin
+        if self.runner.val_loop is not None and (due or self._finished):
+            self.runner.val_loop.run()
+            self.runner.model.train()
+
+    def after_epoch(self) -> None:
+        """Evaluates nothing: evaluations count iterations."""
 
 
 class _Tail:

@@ -49,7 +49,7 @@ def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
         splits=("test",),
         classes=trained_classes(content),
     )
-    if not has_masks(content):
+    if "roi_head" in cfg.model and not has_masks(content):
         drop_mask_branch(cfg)
     cfg.load_from, cfg.resume = checkpoint, False
     # Only the test is run: nothing of the other splits is opened.
@@ -76,7 +76,7 @@ def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
 def headline(metrics: dict[str, float]) -> str:
     """The figures that a test prints last."""
     short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
-    names = [name for name in ("bbox_mAP", "segm_mAP") if name in short]
+    names = [name for name in ("bbox_mAP", "segm_mAP", "mIoU") if name in short]
     return "  ".join(f"{name} {short[name]:.3f}" for name in names)
 
 

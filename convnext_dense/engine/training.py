@@ -50,7 +50,8 @@ def shorten(cfg: Config, max_iters: int, cfg_options: dict) -> None:
     """
     if max_iters < 1:
         raise UserError(f"--max-iters must be at least 1, got {max_iters}.")
-    cfg.train_cfg.max_iters = max_iters
+    recipe = cfg.train_cfg.get("max_iters", max_iters)  # where the recipe counts iterations
+    cfg.train_cfg.max_iters = min(max_iters, recipe)
     checkpoint = cfg.default_hooks.checkpoint
     checkpoint.by_epoch = False
     if "default_hooks.checkpoint.interval" not in cfg_options:
@@ -74,7 +75,7 @@ def start_from(cfg: Config, args: argparse.Namespace, work_dir: Path) -> None:
     backbone = cfg.model.get("backbone", {})
     if cfg.get("load_from"):
         backbone.init_cfg = None  # the checkpoint holds the backbone
-    elif backbone.get("init_cfg", {}).get("type") == "Pretrained":
+    elif (backbone.get("init_cfg") or {}).get("type") == "Pretrained":
         fetch_weights(backbone, trial=args.max_iters is not None)
 
 

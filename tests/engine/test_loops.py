@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from convnext_dense.engine import DenseRunner
+from convnext_dense.errors import UserError
 
 
 class Numbers(Dataset):
@@ -42,24 +45,31 @@ class Line(BaseModel):
         optim_wrapper.update_params(loss)
         return {"loss": loss}
 
+    def val_step(self, data) -> list:
+        return list(data)
+
 
 def run(work_dir, loop: dict, runner_type=DenseRunner, **kwargs):
     torch.manual_seed(0)
-    runner = runner_type(
-        model=Line(),
-        work_dir=str(work_dir),
-        train_dataloader=dict(
+    kwargs.setdefault(
+        "train_dataloader",
+        dict(
             dataset=Numbers(),
             batch_size=2,
             num_workers=0,
             sampler=dict(type="DefaultSampler", shuffle=True),
             collate_fn=dict(type="default_collate"),
         ),
+    )
+    runner = runner_type(
+        model=Line(),
+        work_dir=str(work_dir),
         train_cfg=loop,
         optim_wrapper=dict(optimizer=dict(type="Adam", lr=0.1)),
         param_scheduler=[
             dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=5),
-            dict(type="MultiStepLR", by_epoch=True, milestones=[2], gamma=0.1),
+            # explicit, since an iteration loop that is cut short has fewer epochs
+            dict(type="MultiStepLR", by_epoch=True, end=9, milestones=[2], gamma=0.1),
         ],
         default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=5, by_epoch=False)),
         randomness=dict(seed=3),
@@ -100,6 +110,63 @@ def test_resuming_inside_an_epoch_continues_exactly(tmp_path, stop):
     assert state(resumed) == state(whole)
     # the skipped pictures were not read
     assert len(resumed.train_dataloader.dataset.read) == 36 - 2 * stop
+
+
+@pytest.mark.parametrize("stop", [5, 10, 15])
+def test_iterations_resume_exactly(tmp_path, stop):
+    loop = dict(type="ResumableIterLoop", max_iters=20, val_interval=100)
+    whole = run(tmp_path / "whole", dict(loop))
+    assert len(whole.model.batches) == whole.iter == 20
+    passes = [sorted(sum(whole.model.batches[i : i + 6], [])) for i in (0, 6, 12)]
+    assert passes == [list(range(12))] * 3  # every picture once a pass ...
+    assert whole.model.batches[:6] != whole.model.batches[6:12]  # ... in a new order
+    run(tmp_path / "cut", dict(loop, max_iters=stop))
+    path = str(tmp_path / f"cut/iter_{stop}.pth")
+    resumed = run(tmp_path / "cut", dict(loop), load_from=path, resume=True)
+    assert resumed.model.batches == whole.model.batches[stop:]
+    assert state(resumed) == state(whole)
+    assert len(resumed.train_dataloader.dataset.read) == 2 * (20 - stop)
+
+
+class Count(BaseMetric):
+    """Remembers after how many iterations it was asked."""
+
+    asked: list[int] = []
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results) -> dict:
+        self.asked.append(MessageHub.get_current_instance().get_info("iter"))
+        return {"count": 1.0}
+
+
+def test_evaluations_count_iterations(tmp_path):
+    Count.asked.clear()
+    run(
+        tmp_path,
+        dict(type="ResumableIterLoop", max_iters=10, val_interval=4),
+        val_dataloader=dict(
+            dataset=Numbers(), batch_size=12, sampler=dict(type="DefaultSampler", shuffle=False)
+        ),
+        val_cfg=dict(type="ValLoop"),
+        val_evaluator=[Count()],
+    )
+    assert Count.asked == [3, 7, 9]  # the hub counts from 0: after 4, 8 and, at the end, 10
+
+
+def test_too_few_pictures_for_a_batch(tmp_path):
+    with pytest.raises(UserError, match="The 12 training pictures make no batch of 13"):
+        run(
+            tmp_path,
+            dict(type="ResumableIterLoop", max_iters=10),
+            train_dataloader=dict(
+                dataset=Numbers(),
+                batch_size=13,
+                drop_last=True,
+                sampler=dict(type="DefaultSampler", shuffle=True),
+            ),
+        )
 
 
 def test_max_iters_stops_there(tmp_path):

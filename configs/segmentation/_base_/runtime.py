@@ -1,0 +1,19 @@
+"""What every segmentation run shares: detection's, counted in iterations instead of epochs."""
+
+_base_ = ["../../detection/_base_/runtime.py"]
+
+default_scope = "mmseg"
+custom_imports = dict(
+    imports=[
+        "convnext_dense.segmentation.labels",
+        "convnext_dense.segmentation.mean_iou",
+        "convnext_dense.segmentation.pictures",
+    ],
+)
+visualizer = dict(type="SegLocalVisualizer")
+log_processor = dict(by_epoch=False)
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=16000),
+    visualization=dict(type="LabelPicturesHook"),
+)

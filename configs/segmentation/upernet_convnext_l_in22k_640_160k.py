@@ -1,0 +1,25 @@
+"""UperNet, ConvNeXt-L, ImageNet-22K weights, ADE20K, crops of 640, 160k iterations.
+
+    python tools/train.py configs/segmentation/upernet_convnext_l_in22k_640_160k.py
+
+Data: ADE20K under ade/ADEChallengeData2016/ of the data root. Cost: made for 8 GPUs with 2
+pictures each.
+Paper (table 4): 53.2 mIoU at a single scale, 53.7 at several.
+Ours: not trained to the end yet (docs/results.md).
+"""
+
+_base_ = [
+    "_base_/upernet_ade20k_640.py",
+    "_base_/schedule_160k.py",
+    "_base_/runtime.py",
+]
+model = dict(
+    backbone=dict(
+        arch="large",
+        drop_path_rate=0.4,
+        init_cfg=dict(type="Pretrained", checkpoint="convnext_large_22k_224"),
+    ),
+    decode_head=dict(in_channels=[192, 384, 768, 1536]),
+    auxiliary_head=dict(in_channels=768),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

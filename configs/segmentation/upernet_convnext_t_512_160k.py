@@ -1,0 +1,25 @@
+"""UperNet, ConvNeXt-T, ImageNet-1K weights, ADE20K, crops of 512, 160k iterations.
+
+    python tools/train.py configs/segmentation/upernet_convnext_t_512_160k.py
+
+Data: ADE20K under ade/ADEChallengeData2016/ of the data root. Cost: made for 8 GPUs with 2
+pictures each.
+Paper (table 4): 46.0 mIoU at a single scale, 46.7 at several.
+Ours: not trained to the end yet (docs/results.md).
+"""
+
+_base_ = [
+    "_base_/upernet_ade20k_512.py",
+    "_base_/schedule_160k.py",
+    "_base_/runtime.py",
+]
+model = dict(
+    backbone=dict(
+        arch="tiny",
+        drop_path_rate=0.4,
+        init_cfg=dict(type="Pretrained", checkpoint="convnext_tiny_1k_224"),
+    ),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
+    auxiliary_head=dict(in_channels=384),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

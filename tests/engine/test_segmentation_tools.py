@@ -1,0 +1,73 @@
+"""The tools on a segmentation config: train, resume, test; and a label that is no class."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from convnext_dense.engine.cli import sentence
+from convnext_dense.errors import UserError
+from tests.engine.test_fit_labels import MINI, NAMES, SHAPES
+from tests.engine.test_tools import run
+
+SMALL = ["train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1"]
+
+
+def flags(data_root, *more) -> list:
+    options = [f"{key}={value}" for key, value in MINI.items()]
+    return ["--data-root", data_root, "--cfg-options", *options, *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data_root):
+    work_dir = tmp_path_factory.mktemp("seg") / "run"
+    arguments = ["--work-dir", work_dir, "--seed", 1, *flags(data_root)]
+    run("train", SHAPES, "--max-iters", 2, *arguments)
+    return work_dir, arguments
+
+
+def test_a_run_writes_its_metrics(trained):
+    metrics = json.loads((trained[0] / "metrics.json").read_text())
+    assert {"mIoU", "mAcc", "aAcc"} <= set(metrics) and 0 <= metrics["mIoU"] <= 1
+    assert tuple(metrics["per_class"]) == NAMES and metrics["iter"] == 2
+    assert (trained[0] / "iter_2.pth").is_file() and (trained[0] / "iter_1.pth").is_file()
+
+
+def test_resume_and_test(trained, data_root, tmp_path):
+    work_dir = tmp_path / "copy"
+    shutil.copytree(trained[0], work_dir)
+    arguments = ["--work-dir", work_dir, *trained[1][2:]]
+    output = run("train", SHAPES, "--resume", "--max-iters", 3, *arguments)
+    assert "resumed epoch: 0, iter: 2" in output
+    assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 3
+    out, shown = tmp_path / "out.json", tmp_path / "shown"
+    more = ["--limit", 3, "--show-dir", shown, "--out", out, "--work-dir", tmp_path / "t"]
+    output = run("test", SHAPES, work_dir, *more, *flags(data_root))
+    metrics = json.loads((tmp_path / "t/metrics.json").read_text())
+    assert output.rstrip().splitlines()[-1].startswith(f"mIoU {metrics['mIoU']:.3f}")
+    assert len(json.loads(out.read_text())) == 3
+    pictures = sorted(shown.glob("*.jpg"))
+    assert len(pictures) == 3
+    for path in pictures:  # truth and prediction side by side
+        original = cv2.imread(str(data_root / "mini/val" / path.name))
+        assert cv2.imread(str(path)).shape[1] == 2 * original.shape[1]
+
+
+def test_a_label_that_is_no_class_ends_with_one_sentence(data_root, tmp_path):
+    shutil.copytree(data_root / "mini", tmp_path / "mini")
+    for path in (tmp_path / "mini/labels/train").glob("*.png"):
+        cv2.imwrite(str(path), np.full(cv2.imread(str(path), -1).shape, 9, np.uint8))
+    arguments = ["--work-dir", tmp_path / "w", "--max-iters", 1]
+    workers = flags(tmp_path, "train_dataloader.num_workers=1")
+    output = run("train", SHAPES, *arguments, *workers, code=2)
+    last = output.rstrip().splitlines()[-1]
+    assert last.startswith("error: ") and ".png holds the label 9, but the 7 classes" in last
+
+
+def test_a_sentence_survives_a_worker_process():
+    wrapped = "Caught UserError in worker 0.\nOriginal Traceback (most recent call last):\n  File\n"
+    error = UserError(f"{wrapped}convnext_dense.errors.UserError: x.png is wrong.\n")
+    assert sentence(error) == "x.png is wrong."
+    assert sentence(UserError("plain")) == "plain"
