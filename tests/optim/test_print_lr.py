@@ -92,6 +92,9 @@ def test_data_that_is_there_is_counted_and_sets_the_heads(monkeypatch, capsys):
         for i in range(1, 34)
     ]
     Path("data/coco/annotations").mkdir(parents=True)
+    Path("data/coco/train2017").mkdir()
+    for i in range(1, 41):
+        Path(f"data/coco/train2017/{i}.jpg").touch()
     Path("data/coco/annotations/instances_train2017.json").write_text(
         json.dumps(
             dict(
