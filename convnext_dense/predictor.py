@@ -45,7 +45,9 @@ class Predictor:
         if classes is None:
             raise UserError(f"{checkpoint} names no classes: give a checkpoint of tools/train.py.")
         cfg = load_config(config, require_data=False)
-        init_default_scope(cfg.get("default_scope", "mmengine"))
+        if cfg.get("default_scope") != "mmdet":
+            raise UserError(f"{config} is no detector: prediction is for detectors only so far.")
+        init_default_scope(cfg.default_scope)
         set_num_classes(cfg, len(classes), str(checkpoint))
         if not has_masks(content):
             drop_mask_branch(cfg)
