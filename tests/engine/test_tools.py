@@ -240,7 +240,7 @@ def test_two_processes_train_and_evaluate(flags, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     train = [ROOT / "tools/train.py", SHAPES, "--max-iters", 2, "--work-dir", work_dir, *flags]
     done = subprocess.run(
-        [*launch, *map(str, train), "--launcher", "pytorch"],
+        [*launch, *map(str, train), "--launcher", "pytorch", "--auto-scale-lr"],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -248,7 +248,7 @@ def test_two_processes_train_and_evaluate(flags, tmp_path):
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 2
-    assert "2 processes" in done.stdout + done.stderr
+    assert "2 pictures x 2 processes x 1 batches" in done.stdout + done.stderr
     assert len(list(work_dir.glob("env*.json"))) == 1
 
 
