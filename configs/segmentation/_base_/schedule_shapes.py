@@ -1,9 +1,9 @@
 """A few minutes on two CPU cores: cosine to a hundredth of the rate, evaluated at the end."""
 
-train_cfg = dict(type="ResumableIterLoop", max_iters=600, val_interval=600)
+train_cfg = dict(type="ResumableIterLoop", max_iters=1400, val_interval=1400)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type="CosineAnnealingLR", eta_min_ratio=0.01, by_epoch=False, begin=0, end=600),
+    dict(type="CosineAnnealingLR", eta_min_ratio=0.01, by_epoch=False, begin=0, end=1400),
 ]
 optim_wrapper = dict(
     type="OptimWrapper",
