@@ -56,9 +56,7 @@ class DenseRunner(Runner):
             )
         return super().wrap_model(model_wrapper_cfg, model)
 
-    def load_checkpoint(
-        self, filename: str, map_location="cpu", strict: bool = False, **_: Any
-    ) -> dict:
+    def load_checkpoint(self, filename: str, map_location="cpu", strict: bool = False) -> dict:
         """Loads a checkpoint after comparing it with the model, name by name.
 
         Raises:
