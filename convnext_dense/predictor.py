@@ -7,21 +7,22 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scope
 
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
+from convnext_dense.engine.fit_labels import set_label_classes
 from convnext_dense.engine.runner import compare
 from convnext_dense.engine.testing import has_masks, trained_classes
 from convnext_dense.errors import UserError
+from convnext_dense.pictures import read_image, write_image
 from convnext_dense.weights import read_checkpoint
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Predictor:
-    """A trained detector, ready for pictures.
+    """A trained detector or segmentor, ready for pictures.
 
     Args:
         config: The config it was trained with; no data set needs to be there.
@@ -45,15 +46,14 @@ class Predictor:
         if classes is None:
             raise UserError(f"{checkpoint} names no classes: give a checkpoint of tools/train.py.")
         cfg = load_config(config, require_data=False)
-        if cfg.get("default_scope") != "mmdet":
-            raise UserError(f"{config} is no detector: prediction is for detectors only so far.")
-        init_default_scope(cfg.default_scope)
-        set_num_classes(cfg, len(classes), str(checkpoint))
-        if not has_masks(content):
-            drop_mask_branch(cfg)
+        scope = cfg.get("default_scope")
+        if scope not in TASKS:
+            raise UserError(f"{config} is neither a detector nor a segmentor ({scope}).")
+        init_default_scope(scope)
+        self.task = TASKS[scope](classes, score_threshold)
+        self.task.prepare(cfg, content, str(checkpoint))
         cfg.model.backbone.init_cfg = None
         self.classes = classes
-        self.score_threshold = score_threshold
         self.device = choose_device(device)
         self.model = MODELS.build(cfg.model)
         state, differences = compare(self.model, content)
@@ -61,11 +61,11 @@ class Predictor:
             raise UserError(f"{checkpoint} is not a checkpoint of {config}: {differences}")
         self.model.load_state_dict(state)
         self.model.to(self.device).eval()
-        self.pipeline = _pipeline(cfg)
+        self.pipeline = self._pipeline(cfg)
         self.visualizer = VISUALIZERS.build(
             {**cfg.visualizer, "name": "predictor", "vis_backends": None}
         )
-        self.visualizer.dataset_meta = dict(classes=classes)
+        self.visualizer.dataset_meta = dict(classes=classes, palette=_palette(content, classes))
 
     @torch.no_grad()
     def __call__(self, image: str | os.PathLike | np.ndarray) -> Any:
@@ -75,8 +75,10 @@ class Predictor:
             image: A file, or an array (height, width, 3) in BGR order.
 
         Returns:
-            mmdet's ``DetDataSample``; ``pred_instances`` holds boxes (xyxy, pixels of the
-            picture), scores, labels and masks (n, height, width).
+            mmdet's ``DetDataSample``: ``pred_instances`` holds boxes (xyxy, pixels of the
+            picture), scores, labels and masks (n, height, width). Of a segmentor
+            mmsegmentation's ``SegDataSample``: ``pred_sem_seg.data`` holds a label a pixel,
+            (1, height, width).
 
         Raises:
             UserError: When the file cannot be read as a picture.
@@ -90,36 +92,135 @@ class Predictor:
                 f"A picture of {height} x {width} pixels is too thin for the test scale."
             ) from error
         (sample,) = self.model.test_step(batch)
-        keep = sample.pred_instances.scores >= self.score_threshold
-        sample.pred_instances = sample.pred_instances[keep]
-        return sample.cpu()
+        return self.task.select(sample).cpu()
 
     def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        """The picture (BGR) with boxes, names, scores and masks drawn into a copy."""
+        """The picture (BGR) with boxes, names, scores and masks, or labels, drawn into a copy."""
         self.visualizer.add_datasample(
             "prediction",
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
             sample,
             draw_gt=False,
-            pred_score_thr=self.score_threshold,
+            **self.task.drawing,
         )
         return cv2.cvtColor(self.visualizer.get_image(), cv2.COLOR_RGB2BGR)
 
+    def describe(self, sample: Any) -> dict:
+        """A result in plain numbers, for JSON."""
+        return self.task.describe(sample)
 
-def _pipeline(cfg: Any) -> Compose:
-    """The test pipeline for arrays: no file to load, no truth to read."""
-    steps = [
-        step
-        for step in cfg.test_dataloader.dataset.pipeline
-        if step["type"] not in ("LoadImageFromFile", "LoadAnnotations")
-    ]
-    return Compose([TRANSFORMS.build({"type": "mmdet.LoadImageFromNDArray"}), *map(_build, steps)])
+    def summary(self, descriptions: list[dict]) -> str:
+        """What was found in all, in a few words."""
+        return self.task.summary(descriptions)
+
+    def write_files(self, sample: Any, stem: Path) -> None:
+        """Writes what of a result is a file of its own: a segmentor's ``STEM_labels.png``."""
+        self.task.write_files(sample, stem)
+
+    def _pipeline(self, cfg: Config) -> Compose:
+        """The test pipeline for arrays: no file to load, no truth to read."""
+        reading = ("LoadImageFromFile", "LoadAnnotations", "LoadLabels")
+        steps = [
+            TRANSFORMS.build({**step, "meta_keys": META_KEYS} if "Pack" in step["type"] else step)
+            for step in cfg.test_dataloader.dataset.pipeline
+            if step["type"] not in reading
+        ]
+        return Compose([TRANSFORMS.build({"type": "LoadImageFromNDArray"}), *steps])
 
 
-def _build(step: dict) -> Any:
-    if step["type"] == "PackDetInputs":
-        step = {**step, "meta_keys": ("img_id", "ori_shape", "img_shape", "scale_factor")}
-    return TRANSFORMS.build(step)
+META_KEYS = ("img_id", "ori_shape", "img_shape", "scale_factor")
+
+
+class DetectionTask:
+    """What is particular to a detector's results."""
+
+    def __init__(self, classes: tuple[str, ...], score_threshold: float) -> None:
+        self.classes = classes
+        self.score_threshold = score_threshold
+        self.drawing = dict(pred_score_thr=score_threshold)
+
+    def prepare(self, cfg: Config, content: dict, source: str) -> None:
+        """Fits the config's heads to a checkpoint."""
+        set_num_classes(cfg, len(self.classes), source)
+        if not has_masks(content):
+            drop_mask_branch(cfg)
+
+    def select(self, sample: Any) -> Any:
+        """Leaves out what scores below the threshold."""
+        keep = sample.pred_instances.scores >= self.score_threshold
+        sample.pred_instances = sample.pred_instances[keep]
+        return sample
+
+    def describe(self, sample: Any) -> dict:
+        """The detections; boxes as (left, top, right, bottom) in pixels, masks run-length coded."""
+        from convnext_dense.detection.coco_metric import encode_masks  # needs mmdet
+
+        found = sample.pred_instances
+        masks = encode_masks(found.masks) if "masks" in found else [None] * len(found)
+        rows = zip(found.bboxes, found.scores, found.labels, masks, strict=True)
+        return {
+            "detections": [
+                {
+                    "class": self.classes[int(label)],
+                    "score": float(score),
+                    "bbox": [float(edge) for edge in box],
+                    **({"segmentation": mask} if mask else {}),
+                }
+                for box, score, label, mask in rows
+            ]
+        }
+
+    def summary(self, descriptions: list[dict]) -> str:
+        """Counts the detections."""
+        return f"{sum(len(one['detections']) for one in descriptions)} detections"
+
+    def write_files(self, sample: Any, stem: Path) -> None:
+        """Writes nothing: all is in the description."""
+
+
+class LabelTask:
+    """What is particular to a segmentor's results."""
+
+    drawing = dict(with_labels=True)
+
+    def __init__(self, classes: tuple[str, ...], score_threshold: float) -> None:
+        self.classes = classes
+
+    def prepare(self, cfg: Config, content: dict, source: str) -> None:
+        """Fits the config's heads to a checkpoint."""
+        set_label_classes(cfg, len(self.classes), source)
+
+    def select(self, sample: Any) -> Any:
+        """Keeps the labels and drops the map of all classes' scores."""
+        del sample.seg_logits
+        return sample
+
+    def describe(self, sample: Any) -> dict:
+        """The share of the picture that each class takes, the largest first."""
+        labels = sample.pred_sem_seg.data.long().ravel()
+        shares = (torch.bincount(labels, minlength=len(self.classes)) / labels.numel()).tolist()
+        ranked = sorted(zip(shares, self.classes, strict=True), reverse=True)
+        return {"shares": {name: share for share, name in ranked if share > 0}}
+
+    def summary(self, descriptions: list[dict]) -> str:
+        """Counts the classes that were seen."""
+        return f"{len({name for one in descriptions for name in one['shares']})} classes"
+
+    def write_files(self, sample: Any, stem: Path) -> None:
+        """Writes ``STEM_labels.png``: one channel, a pixel's value is the index of its class."""
+        labels = sample.pred_sem_seg.data[0].numpy().astype(np.uint8)
+        write_image(stem.with_name(f"{stem.name}_labels.png"), labels)
+
+
+TASKS = {"mmdet": DetectionTask, "mmseg": LabelTask}
+
+
+def _palette(content: dict, classes: tuple[str, ...]) -> list[list[int]]:
+    """The colours (RGB) the checkpoint's data set brought, or ones that are far apart."""
+    palette = ((content.get("meta") or {}).get("dataset_meta") or {}).get("palette")
+    if palette is not None and len(palette) == len(classes):
+        return [list(map(int, colour)) for colour in palette]
+    return np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -136,45 +237,3 @@ def choose_device(name: str | None) -> torch.device:
         raise UserError(
             f"Device {name!r} is not available here: {str(error).splitlines()[0]}"
         ) from error
-
-
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture as BGR (height, width, 3).
-
-    Raises:
-        UserError: When there is no such file or it is not a whole picture.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"There is no picture {path}.")
-    content = np.fromfile(path, dtype=np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if image is None:
-        raise UserError(f"{path} cannot be read as a picture: it is empty, cut off or no picture.")
-    return image
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes a BGR picture.
-
-    Raises:
-        UserError: When it cannot be written.
-    """
-    if not cv2.imwrite(str(path), image):
-        raise UserError(f"{path} cannot be written: is the disk full, or the folder protected?")
-
-
-def find_images(path: str | os.PathLike) -> list[Path]:
-    """The picture itself, or every picture in a folder, sorted.
-
-    Raises:
-        UserError: When there is none.
-    """
-    path = Path(path)
-    if path.is_dir():
-        images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not images:
-            raise UserError(f"{path} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
-        return images
-    if not path.is_file():
-        raise UserError(f"There is no picture or folder {path}.")
-    return [path]

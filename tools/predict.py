@@ -1,18 +1,18 @@
 #!/usr/bin/env python
-"""Predicts a picture or a folder of pictures: overlays and one JSON file."""
+"""Predicts a picture or a folder of pictures: overlays, one JSON file, label pictures."""
 
 import argparse
 import json
 from collections import Counter
 from pathlib import Path
 
-from convnext_dense.detection.coco_metric import encode_masks
 from convnext_dense.engine import cli
 from convnext_dense.engine.files import make_folder, write_atomically
 from convnext_dense.engine.progress import new_progress
 from convnext_dense.engine.workdir import resolve_checkpoint
 from convnext_dense.errors import UserError
-from convnext_dense.predictor import Predictor, find_images, read_image, write_image
+from convnext_dense.pictures import find_images, read_image, write_image
+from convnext_dense.predictor import Predictor
 
 
 def parse_args() -> argparse.Namespace:
@@ -24,26 +24,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--score-threshold", type=float, default=0.3)
     parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
     return parser.parse_args()
-
-
-def to_json(name: str, sample, classes: tuple[str, ...]) -> dict:
-    """One picture's detections; boxes as (left, top, right, bottom) in pixels."""
-    found = sample.pred_instances
-    masks = encode_masks(found.masks) if "masks" in found else [None] * len(found)
-    return {
-        "file_name": name,
-        "detections": [
-            {
-                "class": classes[int(label)],
-                "score": float(score),
-                "bbox": [float(edge) for edge in box],
-                **({"segmentation": mask} if mask else {}),
-            }
-            for box, score, label, mask in zip(
-                found.bboxes, found.scores, found.labels, masks, strict=True
-            )
-        ],
-    }
 
 
 def overlay_names(images: list[Path], out: Path) -> list[Path]:
@@ -76,15 +56,15 @@ def main() -> None:
                 try:
                     image = read_image(path)
                     sample = predictor(image)
-                    results.append(to_json(path.name, sample, predictor.classes))
+                    results.append({"file_name": path.name, **predictor.describe(sample)})
                     write_image(overlay, predictor.draw(image, sample))
+                    predictor.write_files(sample, overlay.with_suffix(""))
                 except UserError as error:  # the other pictures are not lost
                     left_out.append(f"{path.name}: {error}")
                 progress.advance(task)
     finally:
         write_atomically(out / "predictions.json", json.dumps(results, indent=1))
-    total = sum(len(result["detections"]) for result in results)
-    print(f"{total} detections in {len(results)} pictures: {out}")
+    print(f"{predictor.summary(results)} in {len(results)} pictures: {out}")
     if left_out:
         raise UserError(f"{len(left_out)} pictures were left out. {' '.join(left_out[:5])}")
 

@@ -55,6 +55,37 @@ def test_resume_and_test(trained, data_root, tmp_path):
         assert cv2.imread(str(path)).shape[1] == 2 * original.shape[1]
 
 
+def test_several_views(trained, data_root, tmp_path):
+    found = []
+    for bound in (256, 0.01):
+        folder = tmp_path / str(bound)
+        views = ["tta_views.ratios=[1.0,1.5]", f"tta_views.strip_memory={bound}"]
+        more = ["--tta", "--limit", 2, "--work-dir", folder, *flags(data_root, *views)]
+        output = run("test", SHAPES, trained[0], *more)
+        assert "4 views: " in output and "s per picture; single scale: " in output
+        found.append(json.loads((folder / "metrics.json").read_text()))
+    assert found[0]["tta"] is True and found[0]["tta_views"] == 4
+    assert found[0]["per_class"] == found[1]["per_class"]
+
+
+def test_predict_writes_overlays_labels_and_shares(trained, data_root, tmp_path):
+    source = data_root / "mini/val"
+    checkpoint = trained[0] / "iter_2.pth"
+    output = run("predict", SHAPES, checkpoint, source, "--out", tmp_path / "p")
+    assert f"in 6 pictures: {tmp_path / 'p'}" in output
+    results = json.loads((tmp_path / "p/predictions.json").read_text())
+    assert [one["file_name"] for one in results] == sorted(path.name for path in source.iterdir())
+    for one in results:
+        stem = one["file_name"].removesuffix(".jpg")
+        original = cv2.imread(str(source / one["file_name"]))
+        labels = cv2.imread(str(tmp_path / f"p/{stem}_labels.png"), -1)
+        assert labels.shape == original.shape[:2]
+        counts = np.bincount(labels.ravel(), minlength=len(NAMES)) / labels.size
+        shares = [one["shares"].get(name, 0) for name in NAMES]
+        np.testing.assert_allclose(shares, counts, atol=1e-6)
+        assert cv2.imread(str(tmp_path / f"p/{stem}.jpg")).shape == original.shape
+
+
 def test_a_label_that_is_no_class_ends_with_one_sentence(data_root, tmp_path):
     shutil.copytree(data_root / "mini", tmp_path / "mini")
     for path in (tmp_path / "mini/labels/train").glob("*.png"):

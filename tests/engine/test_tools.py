@@ -227,13 +227,6 @@ def test_a_mask_model_is_tested_on_boxes(trained, data_root, flags, tmp_path):
     assert "bbox_mAP" in metrics and "segm_mAP" not in metrics
 
 
-def test_predict_refuses_a_segmentor(trained, tmp_path):
-    config = ROOT / "configs/segmentation/upernet_convnext_a_shapes.py"
-    arguments = [config, trained[0], tmp_path / "a.png", "--out", tmp_path / "out"]
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 64, 3), np.uint8))
-    assert "is no detector" in run("predict", *arguments, code=2)
-
-
 @pytest.mark.slow
 def test_two_processes_train_and_evaluate(flags, tmp_path):
     work_dir = tmp_path / "two"

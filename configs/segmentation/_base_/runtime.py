@@ -8,6 +8,7 @@ custom_imports = dict(
         "convnext_dense.segmentation.labels",
         "convnext_dense.segmentation.mean_iou",
         "convnext_dense.segmentation.pictures",
+        "convnext_dense.segmentation.views",
     ],
 )
 visualizer = dict(type="SegLocalVisualizer")

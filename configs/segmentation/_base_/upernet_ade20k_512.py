@@ -61,3 +61,10 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="MeanIoUMetric")
 test_evaluator = val_evaluator
+# Views of tools/test.py --tta: parts of the test scale, each also mirrored, pictures as a whole.
+tta_views = dict(
+    type="SegmentationViews",
+    ratios=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+    flip=True,
+    strip_memory=256,  # MiB of full-size maps at once; the result does not depend on it
+)

@@ -59,3 +59,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="MeanIoUMetric")
 test_evaluator = val_evaluator
+# Views of tools/test.py --tta: parts of the test scale, each also mirrored.
+tta_views = dict(type="SegmentationViews", ratios=(0.75, 1.0, 1.25), flip=True, strip_memory=256)

@@ -1,0 +1,217 @@
+"""Labels from several views, against the plain computation in full-size maps."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, init_default_scope
+
+from convnext_dense.errors import UserError
+from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
+from convnext_dense.segmentation.views import SegmentationViews
+
+RESIZE = dict(type="Resize", scale=(128, 64), keep_ratio=True)
+RATIOS = (0.75, 1.0, 1.5)
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+
+
+def segmentor(classes=5, out_channels=None, align_corners=False):
+    init_default_scope("mmseg")
+    torch.manual_seed(0)
+    parts = dict(
+        norm_cfg=dict(type="BN"),
+        num_classes=classes,
+        out_channels=out_channels,
+        align_corners=align_corners,
+        dropout_ratio=0.1,
+        threshold=0.4 if out_channels == 1 else None,
+        loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=out_channels == 1),
+    )
+    model = MODELS.build(
+        dict(
+            type="EncoderDecoder",
+            data_preprocessor=dict(
+                type="SegDataPreProcessor", mean=MEAN, std=STD, bgr_to_rgb=True, size=(32, 32)
+            ),
+            backbone=dict(type="ConvNeXt", arch="atto", layer_scale_init_value=1.0),
+            decode_head=dict(
+                type="UPerHead",
+                in_channels=[40, 80, 160, 320],
+                in_index=[0, 1, 2, 3],
+                channels=8,
+                **parts,
+            ),
+            train_cfg=dict(),
+            test_cfg=dict(mode="slide", crop_size=(32, 32), stride=(20, 20)),
+        )
+    )
+    # Other than at initialisation: the scores differ from place to place and class to class.
+    model.eval()
+    classify = model.decode_head.conv_seg
+    torch.nn.init.normal_(classify.weight, std=0.5)
+    with torch.no_grad():
+        scores = model._forward((picture() / 255.0)[None])
+        classify.bias -= scores.flatten(2).median(dim=2).values[0]
+    return model
+
+
+def picture(height=70, width=93, seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3)).astype(np.uint8)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+
+
+def views(ratios=RATIOS, flip=True, **more):
+    return SegmentationViews(ratios=ratios, flip=flip, resize=RESIZE, **more)
+
+
+@torch.no_grad()
+def plain_mean(model, image, ratios, flip):
+    """The average of full-size probabilities, written down without strips or stride-4 maps."""
+    height, width = image.shape[1:]
+    total, count = 0, 0
+    for ratio in ratios:
+        longest, shortest = int(128 * ratio), int(64 * ratio)
+        factor = min(longest / max(height, width), shortest / min(height, width))
+        size = (int(width * factor + 0.5), int(height * factor + 0.5))
+        for mirrored in (False, True) if flip else (False,):
+            pixels = image.permute(1, 2, 0).numpy()
+            pixels = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+            view = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)[..., ::-1]
+            inputs = torch.from_numpy((view - np.array(MEAN)) / np.array(STD)).float()
+            maps = model.decode_head(model.backbone(inputs.permute(2, 0, 1)[None]))
+            for target in (size[::-1], (height, width)):
+                maps = F.interpolate(
+                    maps, target, mode="bilinear", align_corners=model.align_corners
+                )
+            scores = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(dim=1)
+            total = total + (scores.flip(-1) if mirrored else scores)
+            count += 1
+    return (total / count)[0]
+
+
+def mean_of(these, model, image):
+    with torch.no_grad():
+        return torch.cat(list(these.mean_probabilities(model, image)), dim=1)
+
+
+@pytest.mark.parametrize("out_channels", [None, 1])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("ratios", "flip"), [(RATIOS, True), ((0.75,), False), ((1.5,), True)])
+def test_the_mean_equals_the_plain_average(ratios, flip, align_corners, out_channels):
+    model, image = segmentor(2, out_channels, align_corners), picture()
+    expected = plain_mean(model, image, ratios, flip)
+    assert expected.std() > 0.1
+    mean = mean_of(views(ratios, flip), model, image)
+    torch.testing.assert_close(mean, expected, rtol=0, atol=1e-4)
+
+
+def test_the_views_change_the_labels():
+    model, image = segmentor(), picture()
+    labels = [views(r, f).predict_picture(model, image) for r, f in ((RATIOS, True), ((1,), False))]
+    assert (labels[0] != labels[1]).float().mean() > 0.01
+
+
+@pytest.mark.parametrize("out_channels", [None, 1])
+def test_the_bound_does_not_change_the_result(out_channels):
+    model, image = segmentor(2, out_channels), picture(131, 77)
+    whole, strips, rows = (
+        views(strip_memory=bound).predict_picture(model, image) for bound in (1000, 0.05, 1e-9)
+    )
+    assert whole.shape == (1, 131, 77)
+    assert torch.equal(whole, strips) and torch.equal(whole, rows)
+
+
+def test_strips_keep_to_the_bound():
+    tall = SegmentationViews(ratios=(1.0,), flip=True, resize=RESIZE, strip_memory=0.1)
+    model, image = segmentor(), picture(300, 110)
+    seen = []
+    hook = torch.Tensor.softmax
+
+    def watch(self, dim):
+        seen.append(self.numel() * 4)
+        return hook(self, dim)
+
+    torch.Tensor.softmax = watch
+    try:
+        tall.predict_picture(model, image)
+    finally:
+        torch.Tensor.softmax = hook
+    assert len(seen) > 6 and max(seen) < 0.1 * 2**20 / 4  # four such maps and the view's
+
+
+@pytest.mark.parametrize("out_channels", [None, 1])
+def test_a_flipped_picture_has_the_flipped_labels(out_channels):
+    model, image = segmentor(2, out_channels), picture()
+    labels = views().predict_picture(model, image)
+    mirrored = views().predict_picture(model, image.flip(-1))
+    assert 0.05 < labels.float().mean() < 0.95
+    assert torch.equal(mirrored.flip(-1), labels)
+
+
+def test_the_order_of_the_views_does_not_matter():
+    model, image = segmentor(), picture()
+    one, other = views((1.5, 0.75, 1)), views((1, 1.5, 0.75, 1.0))
+    assert len(one) == len(other) == 6
+    assert torch.equal(one.predict_picture(model, image), other.predict_picture(model, image))
+
+
+def test_labels_are_the_best_class_or_above_the_threshold():
+    image = picture()
+    model = segmentor()
+    best = mean_of(views(), model, image).argmax(dim=0)
+    assert torch.equal(views().predict_picture(model, image)[0], best)
+    model = segmentor(2, out_channels=1)
+    above = mean_of(views(), model, image)[0] > 0.4
+    assert 0.05 < above.float().mean() < 0.95
+    assert torch.equal(views().predict_picture(model, image)[0], above.long())
+
+
+def test_one_view_at_the_test_scale_is_the_plain_whole_test():
+    model, image = segmentor(), picture()
+    model.test_cfg = ConfigDict(mode="whole")
+    (plain,) = views().predict_single_scale(model, dict(inputs=[image]))
+    mean = mean_of(views((1.0,), False), model, image)
+    torch.testing.assert_close(mean, plain.seg_logits.data.softmax(dim=0), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("source", "target"), [((9, 7), (31, 20)), ((31, 20), (9, 7)), ((5, 5), (5, 5))]
+)
+def test_strips_of_rows_equal_interpolate(source, target, align_corners):
+    maps = torch.randn(3, *source)
+    expected = F.interpolate(maps[None], target, mode="bilinear", align_corners=align_corners)[0]
+    for step in (1, 4, target[0]):
+        parts = []
+        for start in range(0, target[0], step):
+            rows = Rows(start, min(start + step, target[0]))
+            need = needed_rows(rows, source[0], target[0], align_corners)
+            present = maps[:, need.start : need.stop]
+            parts.append(resize_rows(present, need, source[0], rows, target, align_corners))
+        torch.testing.assert_close(torch.cat(parts, dim=1), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(ratios=()), "ratios is empty"),
+        (dict(ratios=(1, 0)), "holds 0: a ratio is a number above 0"),
+        (dict(ratios=("1",)), "holds '1'"),
+        (dict(strip_memory=0), "strip_memory must be above 0"),
+        (dict(resize=dict(type="Resize", scale_factor=0.5)), "needs a Resize with scale"),
+    ],
+)
+def test_wrong_entries_are_one_sentence(options, message):
+    with pytest.raises(UserError, match=message):
+        SegmentationViews(**{**dict(ratios=RATIOS, flip=True, resize=RESIZE), **options})
+
+
+def test_a_view_that_is_too_small_and_a_model_of_another_kind():
+    image = picture(64, 64)
+    with pytest.raises(UserError, match="at least 32 x 32 pixels, got 6 x 6"):
+        views((0.1,)).predict_picture(segmentor(), image)
+    with pytest.raises(UserError, match="EncoderDecoder.*not Identity"):
+        views().predict(torch.nn.Identity(), dict(inputs=[image], data_samples=[None]))
