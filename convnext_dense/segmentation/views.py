@@ -125,6 +125,7 @@ class SegmentationViews:
         ]
         return torch.cat(labels)[None].long()
 
+    @torch.no_grad()
     def mean_probabilities(self, model: EncoderDecoder, image: Tensor) -> Iterator[Tensor]:
         """The views' mean for one picture (3, height, width), strip by strip from the top.
 
