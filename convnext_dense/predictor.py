@@ -10,12 +10,12 @@ import torch
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scope
 
+from convnext_dense.engine.class_names import class_names
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
-from convnext_dense.engine.runner import compare
-from convnext_dense.engine.testing import has_masks, trained_classes
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import check_parts, compare, has_masks
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -25,12 +25,12 @@ class Predictor:
 
     Args:
         config: The config it was trained with; no data set needs to be there.
-        checkpoint: A checkpoint of this project: it names its classes.
+        checkpoint: A checkpoint of this project or of the official release.
         device: Where to run; the GPU where there is one.
         score_threshold: Detections below this score are left out.
 
     Raises:
-        UserError: For a checkpoint that names no classes or belongs to another model.
+        UserError: For a checkpoint whose classes nothing names, or that is another model's.
     """
 
     def __init__(
@@ -41,13 +41,12 @@ class Predictor:
         score_threshold: float = 0.3,
     ) -> None:
         content = read_checkpoint(checkpoint)
-        classes = trained_classes(content)
-        if classes is None:
-            raise UserError(f"{checkpoint} names no classes: give a checkpoint of tools/train.py.")
         cfg = load_config(config, require_data=False)
+        check_parts(cfg.model, content, str(checkpoint))
         if cfg.get("default_scope") != "mmdet":
             raise UserError(f"{config} is no detector: prediction is for detectors only so far.")
         init_default_scope(cfg.default_scope)
+        classes = class_names(cfg, content, str(checkpoint))
         set_num_classes(cfg, len(classes), str(checkpoint))
         if not has_masks(content):
             drop_mask_branch(cfg)
