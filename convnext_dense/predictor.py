@@ -42,9 +42,9 @@ class Predictor:
     ) -> None:
         content = read_checkpoint(checkpoint)
         cfg = load_config(config, require_data=False)
-        check_parts(cfg.model, content, str(checkpoint))
         if cfg.get("default_scope") != "mmdet":
             raise UserError(f"{config} is no detector: prediction is for detectors only so far.")
+        check_parts(cfg.model, content, str(checkpoint))
         init_default_scope(cfg.default_scope)
         classes = class_names(cfg, content, str(checkpoint))
         set_num_classes(cfg, len(classes), str(checkpoint))

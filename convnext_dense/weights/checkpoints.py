@@ -79,7 +79,8 @@ def check_parts(model: Mapping[str, Any], checkpoint: Mapping[str, Any], source:
     Raises:
         UserError: When the config has a backbone, neck or head that the file does not know.
     """
-    needed = sorted(k for k in model if k.endswith(("backbone", "neck", "head")) and model[k])
+    parts = [name for name in model if name.endswith(("backbone", "neck", "head"))]
+    needed = sorted(name for name in parts if model[name] is not None)
     there = sorted({name.split(".")[0] for name in model_state(checkpoint)})
     if set(needed) - set(there):
         raise UserError(

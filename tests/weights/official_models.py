@@ -183,7 +183,7 @@ MODELS = {
 }
 
 
-def spread(shapes: Shapes) -> "OrderedDict[str, Tensor]":
+def spread(shapes: Shapes) -> OrderedDict[str, Tensor]:
     """Tensors of one number each, different for every name; a file of them has kilobytes."""
     return OrderedDict(
         (name, torch.tensor(1 + i / 1000).expand(shape) if shape else torch.tensor(i))
@@ -191,7 +191,7 @@ def spread(shapes: Shapes) -> "OrderedDict[str, Tensor]":
     )
 
 
-def random_values(shapes: Shapes, seed: int = 0) -> "OrderedDict[str, Tensor]":
+def random_values(shapes: Shapes, seed: int = 0) -> OrderedDict[str, Tensor]:
     """Values with which a model runs: activations neither vanish nor explode."""
     generator = torch.Generator().manual_seed(seed)
     state: OrderedDict[str, Tensor] = OrderedDict()
@@ -206,12 +206,19 @@ def random_values(shapes: Shapes, seed: int = 0) -> "OrderedDict[str, Tensor]":
             state[name] = 0.1 * torch.randn(shape, generator=generator)
         else:
             fan_in = torch.Size(shape[1:]).numel()
-            state[name] = torch.randn(shape, generator=generator) / fan_in**0.5
+            state[name] = _gain(name) * torch.randn(shape, generator=generator) / fan_in**0.5
     return state
 
 
+def _gain(name: str) -> float:
+    """Clear scores and masks, but no objectness that a sigmoid rounds to 1: ties have no order."""
+    if "rpn_cls" in name:
+        return 0.1
+    return 4.0 if "fc_cls" in name or "conv_logits" in name else 1.0
+
+
 def old_checkpoint(
-    state: "OrderedDict[str, Tensor]", classes: tuple[str, ...] | None, toolbox: str = "mmdet"
+    state: OrderedDict[str, Tensor], classes: tuple[str, ...] | None, toolbox: str = "mmdet"
 ) -> dict:
     """A checkpoint as mmcv 1.3's runner with apex wrote it (``mmcv_custom`` of the release)."""
     meta = dict(
