@@ -11,14 +11,14 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scope
 
+from convnext_dense.engine.class_names import class_names
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
 from convnext_dense.engine.fit_labels import set_label_classes
-from convnext_dense.engine.runner import compare
-from convnext_dense.engine.testing import has_masks, trained_classes
 from convnext_dense.errors import UserError
 from convnext_dense.pictures import read_image, write_image
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import check_parts, compare, has_masks
 
 
 class Predictor:
@@ -26,12 +26,12 @@ class Predictor:
 
     Args:
         config: The config it was trained with; no data set needs to be there.
-        checkpoint: A checkpoint of this project: it names its classes.
+        checkpoint: A checkpoint of this project or of the official release.
         device: Where to run; the GPU where there is one.
         score_threshold: Detections below this score are left out.
 
     Raises:
-        UserError: For a checkpoint that names no classes or belongs to another model.
+        UserError: For a checkpoint whose classes nothing names, or that is another model's.
     """
 
     def __init__(
@@ -42,14 +42,13 @@ class Predictor:
         score_threshold: float = 0.3,
     ) -> None:
         content = read_checkpoint(checkpoint)
-        classes = trained_classes(content)
-        if classes is None:
-            raise UserError(f"{checkpoint} names no classes: give a checkpoint of tools/train.py.")
         cfg = load_config(config, require_data=False)
         scope = cfg.get("default_scope")
         if scope not in TASKS:
             raise UserError(f"{config} is neither a detector nor a segmentor ({scope}).")
+        check_parts(cfg.model, content, str(checkpoint))
         init_default_scope(scope)
+        classes = class_names(cfg, content, str(checkpoint))
         self.task = TASKS[scope](classes, score_threshold)
         self.task.prepare(cfg, content, str(checkpoint))
         cfg.model.backbone.init_cfg = None

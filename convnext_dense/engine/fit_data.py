@@ -46,8 +46,8 @@ def fit_to_data(
     Args:
         cfg: A config whose datasets have full paths; changed in place.
         splits: The splits whose annotation files are read.
-        classes: The class names to use. By default those that the config fixes, else those of
-            the first split's annotation file.
+        classes: The class names that a checkpoint was trained with, in its order. By default
+            those that the config fixes, else those of the first split's annotation file.
 
     Raises:
         UserError: For a missing or malformed annotation file, an unknown class name, or heads
@@ -60,7 +60,8 @@ def fit_to_data(
     known = [summary for found in summaries.values() for summary in found]
     if not known:
         return
-    classes = _in_file_order(classes or _fixed_classes(cfg), known[0])
+    # A trained model's labels keep their order; the loop below checks that the file's is the same.
+    classes = classes or _in_file_order(_fixed_classes(cfg), known[0])
     for split, found in summaries.items():
         for dataset, summary in zip(_coco_datasets(cfg, split), found, strict=True):
             _check_pictures(dataset, summary)

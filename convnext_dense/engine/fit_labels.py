@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS
 
+from convnext_dense.engine.class_names import dataset_classes
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
 from convnext_dense.errors import UserError
 
@@ -79,7 +79,7 @@ def assume_classes(cfg: Config) -> None:
 
     For looking at a model (its learning rates, its size), never for training one.
     """
-    own = [_own_classes(cfg, data) for data in label_datasets(cfg, "train")]
+    own = [dataset_classes(cfg, data.type) for data in label_datasets(cfg, "train")]
     for _, head in _heads(cfg) if own else ():
         head.setdefault("num_classes", len(own[0]) or 2)
 
@@ -125,7 +125,7 @@ def _class_names(
                 f"{', '.join(other)}: state them once."
             )
     for data in used:
-        _check_known(names, _own_classes(cfg, data), data.type)
+        _check_known(names, dataset_classes(cfg, data.type), data.type)
     if not 1 <= len(names) <= MAX_CLASSES or len(set(names)) != len(names):
         raise UserError(f"{source} must give 1 to {MAX_CLASSES} distinct class names.")
     return names, source
@@ -136,7 +136,7 @@ def _without_config(
 ) -> tuple[tuple[str, ...], str]:
     if trained:  # also where it knows some of the dataset type's classes only
         return trained, "the checkpoint"
-    own = _own_classes(cfg, data)
+    own = dataset_classes(cfg, data.type)
     if own:
         return own, f"the dataset type {data.type}"
     raise UserError(
@@ -168,15 +168,6 @@ def _read_names(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a text of class names: {error}.") from error
     return tuple(line.strip() for line in lines if line.strip())
-
-
-def _own_classes(cfg: Config, data: ConfigDict) -> tuple[str, ...]:
-    """The names that the dataset's class brings; empty where it brings none."""
-    with DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
-        kind = registry.get(data.type)
-    if kind is None:
-        raise UserError(f"There is no dataset type {data.type!r}; for own data: BaseSegDataset.")
-    return tuple(kind.METAINFO.get("classes", ()))
 
 
 def _check_known(names: tuple[str, ...], own: tuple[str, ...], kind: str) -> None:

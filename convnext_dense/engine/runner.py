@@ -16,6 +16,7 @@ from convnext_dense.engine.files import keep_previous, write_atomically
 from convnext_dense.engine.workdir import environment
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import check_backbone, compare
 
 
 @RUNNERS.register_module()
@@ -60,7 +61,8 @@ class DenseRunner(Runner):
         """Loads a checkpoint after comparing it with the model, name by name.
 
         Raises:
-            UserError: When a test or a resumed run gets a checkpoint of another model.
+            UserError: When a test or a resumed run gets a checkpoint of another model, or a new
+                run one of another backbone.
         """
         checkpoint = read_checkpoint(filename, map_location=map_location)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -69,6 +71,7 @@ class DenseRunner(Runner):
         if differences and (strict or self._train_loop is None or self._resume):
             raise UserError(f"{filename} is not a checkpoint of this config's model: {differences}")
         if differences:
+            check_backbone(model, checkpoint, filename)
             self.logger.warning(f"{filename} fills the model in part: {differences}")
         model.load_state_dict(state, strict=False)
         self._has_loaded = True
@@ -108,32 +111,6 @@ class DenseRunner(Runner):
             group["lr"] *= step / base
         if optim_wrapper.base_param_settings is not None:  # what the log shows as base_lr
             optim_wrapper.base_param_settings["lr"] *= step / base
-
-
-def compare(model: nn.Module, checkpoint: dict) -> tuple[dict[str, torch.Tensor], str]:
-    """Compares a model with a checkpoint's parameters, name by name.
-
-    Returns:
-        The parameters that fit, and one phrase on what differs; empty where nothing does.
-    """
-    state = checkpoint.get("state_dict", checkpoint)
-    state = {name.removeprefix("module."): value for name, value in state.items()}
-    own = model.state_dict()
-    reshaped = {n: v for n, v in own.items() if n in state and state[n].shape != v.shape}
-    differences = {
-        "missing": [name for name in own if name not in state],
-        "not in the model": [name for name in state if name not in own],
-        "of another shape": [
-            f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
-            for name, value in reshaped.items()
-        ],
-    }
-    phrase = "; ".join(
-        f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})"
-        for what, names in differences.items()
-        if names
-    )
-    return {n: v for n, v in state.items() if n in own and n not in reshaped}, phrase
 
 
 def build_runner(cfg: Config) -> DenseRunner:

@@ -17,6 +17,7 @@ from convnext_dense.engine.tta import use_views
 from convnext_dense.engine.workdir import resolve_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_classes
 
 
 def test(args: argparse.Namespace) -> None:
@@ -41,6 +42,8 @@ def test(args: argparse.Namespace) -> None:
 def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
     """The config of a test: the checkpoint's classes and branches, the flags' limits and files."""
     content = read_checkpoint(checkpoint)
+    model = load_config(args.config, cfg_options=args.cfg_options, require_data=False).model
+    check_parts(model, content, checkpoint)
     cfg = load_config(
         args.config,
         data_root=args.data_root,
@@ -86,18 +89,6 @@ def time_line(facts: dict[str, int | float]) -> str:
         f"{facts['tta_views']} views: {facts['seconds_per_image']:.3f} s per picture; "
         f"single scale: {facts['seconds_per_image_single']:.3f} s (its first pictures)"
     )
-
-
-def trained_classes(checkpoint: dict) -> tuple[str, ...] | None:
-    """Class names a checkpoint of mmengine was trained with; None where it names none."""
-    meta = checkpoint.get("meta") or {}
-    classes = (meta.get("dataset_meta") or {}).get("classes")
-    return tuple(classes) if classes else None
-
-
-def has_masks(checkpoint: dict) -> bool:
-    """Whether a checkpoint's model has a mask branch."""
-    return any("mask_head" in name for name in checkpoint.get("state_dict", checkpoint))
 
 
 def limit(cfg: Config, pictures: int) -> None:

@@ -63,8 +63,11 @@ def shorten(cfg: Config, max_iters: int, cfg_options: dict) -> None:
 def start_from(cfg: Config, args: argparse.Namespace, work_dir: Path) -> None:
     """Settles where the weights come from: a resumed run, ``--load-from``, or the recipe's file."""
     for flag, path in (("--resume", args.resume), ("--load-from", args.load_from)):
-        if path not in (None, AUTO) and not Path(path).is_file():
+        if path in (None, AUTO) or Path(path).is_file():
+            continue
+        if flag == "--resume" or not weights.is_elsewhere(path):
             raise UserError(f"{flag} names {path}, which does not exist.")
+        weights.local_file(path)  # an address or an official name: at hand before anything is built
     if cfg.get("resume"):  # the resolved config of a resumed run, trained again
         cfg.load_from = None
     found = latest_checkpoint(work_dir) if args.resume == AUTO else args.resume
@@ -94,7 +97,7 @@ def fetch_weights(backbone: ConfigDict, trial: bool) -> None:
     try:
         weights.local_file(source, backbone.init_cfg.get("sha256"))
     except UserError as error:
-        if not trial or not (source in weights.ZOO or "://" in source):
+        if not trial or not weights.is_elsewhere(source):
             raise
         print_log(
             f"{error} This shortened run starts from RANDOM weights; a full run would stop here.",

@@ -2,7 +2,12 @@
 
 from convnext_dense.weights.converting import Conversion, convert, convert_file
 from convnext_dense.weights.loading import LoadReport, load_pretrained
-from convnext_dense.weights.reading import local_file, read_checkpoint, register_safe_loader
+from convnext_dense.weights.reading import (
+    is_elsewhere,
+    local_file,
+    read_checkpoint,
+    register_safe_loader,
+)
 from convnext_dense.weights.zoo import ZOO
 
 __all__ = [
@@ -11,6 +16,7 @@ __all__ = [
     "LoadReport",
     "convert",
     "convert_file",
+    "is_elsewhere",
     "load_pretrained",
     "local_file",
     "read_checkpoint",

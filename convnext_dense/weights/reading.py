@@ -72,6 +72,11 @@ def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
     return read_checkpoint(filename, map_location=map_location)
 
 
+def is_elsewhere(source: str) -> bool:
+    """Whether a source is an address or the name of an official file, rather than a path."""
+    return source in ZOO or "://" in source
+
+
 def local_file(source: str | Path, sha256: str | None = None) -> Path:
     """The file behind a path, an address or an official name; downloads it on first use.
 

@@ -1,7 +1,10 @@
 """The tools on a segmentation config: train, resume, test; and a label that is no class."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from convnext_dense.engine.cli import sentence
 from convnext_dense.errors import UserError
 from tests.engine.test_fit_labels import MINI, NAMES, SHAPES
-from tests.engine.test_tools import run
+from tests.engine.test_tools import ROOT, run
 
 SMALL = ["train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1"]
 
@@ -65,6 +68,22 @@ def test_several_views(trained, data_root, tmp_path):
         assert "4 views: " in output and "s per picture; single scale: " in output
         found.append(json.loads((folder / "metrics.json").read_text()))
     assert found[0]["tta"] is True and found[0]["tta_views"] == 4
+    assert found[0]["per_class"] == found[1]["per_class"]
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(trained, data_root, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    test = [ROOT / "tools/test.py", SHAPES, trained[0] / "iter_2.pth", "--tta"]
+    found = []
+    for number, before in enumerate(([sys.executable], launch)):
+        folder = tmp_path / str(number)
+        after = ["--launcher", "pytorch"] if number else []
+        arguments = [*test, "--limit", 5, "--work-dir", folder, *after, *flags(data_root)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        command = [*before, *map(str, arguments)]
+        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=300)
+        found.append(json.loads((folder / "metrics.json").read_text()))
     assert found[0]["per_class"] == found[1]["per_class"]
 
 

@@ -72,7 +72,8 @@ model = dict(
             nms_pre=1000,
             max_per_img=1000,
             nms=dict(type="nms", iou_threshold=0.7),
-            min_bbox_size=0,
+            # mmdet 2 kept proposals without area; only so are the release's boxes found again.
+            min_bbox_size=-1,
         ),
         rcnn=dict(
             score_thr=0.05,

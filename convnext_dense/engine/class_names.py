@@ -1,0 +1,45 @@
+"""Class names of a trained model, where no data set is at hand to tell them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from convnext_dense.engine.nodes import SPLITS, datasets
+from convnext_dense.errors import UserError
+from convnext_dense.weights.checkpoints import count_classes, trained_classes
+
+
+def class_names(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """The classes that a checkpoint names, else those of the config's data set.
+
+    The second is for files without ``meta``, and only where their heads tell as many classes
+    apart: COCO's 80, ADE20K's 150, or what a resolved config names.
+
+    Raises:
+        UserError: When neither tells.
+    """
+    if names := trained_classes(checkpoint):
+        return names
+    for data in (data for split in SPLITS for data in datasets(cfg, split)):
+        names = data.get("metainfo", {}).get("classes") or dataset_classes(cfg, data.type)
+        if names and len(names) == count_classes(checkpoint):
+            return tuple(names)
+    raise UserError(
+        f"{source} names no classes, and its heads are not those of the config's data set: give a "
+        "checkpoint that names them, as those of tools/train.py do."
+    )
+
+
+def dataset_classes(cfg: Config, kind: str) -> tuple[str, ...]:
+    """The class names that a dataset type brings with it; empty where it brings none.
+
+    Raises:
+        UserError: When there is no such type.
+    """
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
+        found = registry.get(kind)
+    if found is None:
+        raise UserError(f"There is no dataset type {kind!r}; for own data: BaseSegDataset.")
+    return tuple(found.METAINFO.get("classes", ()))

@@ -1,0 +1,139 @@
+"""Checkpoints of whole models: where each generation of the toolboxes keeps weights and classes.
+
+mmengine (mmdet 3, mmsegmentation 1, this project) and mmcv 1 (mmdet 2, mmsegmentation 0: the
+detectors and segmentors of the official release) keep the parameters under ``state_dict`` and, of
+the models built here, under the same names and shapes (docs/official_files.md). The class names
+moved from ``meta.CLASSES`` to ``meta.dataset_meta.classes``. OpenMMLab's own ConvNeXt models name
+the backbone's parameters as mmpretrain does; those are translated here.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from convnext_dense.errors import UserError
+from convnext_dense.weights.formats import FIRST_CONV, rename, to_official
+from convnext_dense.weights.namings import MMPRETRAIN
+
+BACKBONE = "backbone."
+# The layers that tell the classes apart, and how many rows they have beside the classes'.
+CLASSIFIERS = {
+    "roi_head.bbox_head.fc_cls.weight": 1,
+    "roi_head.bbox_head.0.fc_cls.weight": 1,
+    "decode_head.conv_seg.weight": 0,
+}
+
+
+def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The parameters and buffers of a checkpoint's model, in this project's names.
+
+    Args:
+        checkpoint: What ``read_checkpoint`` returned: with its parameters under ``state_dict`` or
+            ``model``, or a bare state dict.
+    """
+    state = next((checkpoint[k] for k in ("state_dict", "model") if k in checkpoint), checkpoint)
+    state = {
+        str(name).removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    if f"{BACKBONE}{rename(FIRST_CONV, MMPRETRAIN.names)}" in state:
+        translated, others = to_official(state, MMPRETRAIN, BACKBONE)
+        state = {
+            **{f"{BACKBONE}{name}": value for name, value in translated.items()},
+            **{name: state[name] for name in others},
+        }
+    return state
+
+
+def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The class names that a checkpoint was trained with; None where it names none."""
+    meta = checkpoint.get("meta") or {}
+    classes = (meta.get("dataset_meta") or {}).get("classes") or meta.get("CLASSES")
+    if not classes:
+        return None
+    return (classes,) if isinstance(classes, str) else tuple(classes)
+
+
+def count_classes(checkpoint: Mapping[str, Any]) -> int | None:
+    """The number of classes that a checkpoint's heads tell apart; None for other models."""
+    state = model_state(checkpoint)
+    found = [len(state[name]) - extra for name, extra in CLASSIFIERS.items() if name in state]
+    return found[0] if found else None
+
+
+def has_masks(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's model has a mask branch."""
+    return any("mask_head" in name for name in model_state(checkpoint))
+
+
+def check_parts(model: Mapping[str, Any], checkpoint: Mapping[str, Any], source: str) -> None:
+    """Refuses a checkpoint that lacks a whole part of the model, before data is looked at.
+
+    Args:
+        model: The config of the model.
+        checkpoint: What ``read_checkpoint`` returned.
+        source: What the user calls the checkpoint.
+
+    Raises:
+        UserError: When the config has a backbone, neck or head that the file does not know.
+    """
+    parts = [name for name in model if name.endswith(("backbone", "neck", "head"))]
+    needed = sorted(name for name in parts if model[name] is not None)
+    there = sorted({name.split(".")[0] for name in model_state(checkpoint)})
+    if set(needed) - set(there):
+        raise UserError(
+            f"{source} is a checkpoint of another kind of model: this config's has "
+            f"{', '.join(needed)}, the file has {', '.join(there[:8]) or 'no parameters'}."
+        )
+
+
+def compare(model: nn.Module, checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
+    """Compares a model with a checkpoint's parameters, name by name.
+
+    Returns:
+        The parameters that fit, and one phrase on what differs; empty where nothing does.
+    """
+    state, own = model_state(checkpoint), model.state_dict()
+    fitting = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
+    return fitting, _differences(own, state)
+
+
+def check_backbone(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
+    """Refuses to start a training from another backbone; heads may differ.
+
+    Raises:
+        UserError: When a parameter of the backbone is missing, surplus or of another shape.
+    """
+    own, state = (
+        {name: value for name, value in part.items() if name.startswith(BACKBONE)}
+        for part in (model.state_dict(), model_state(checkpoint))
+    )
+    if differences := _differences(own, state):
+        raise UserError(
+            f"{source} does not hold this config's backbone: {differences}. Weights of a "
+            f"classifier go into --cfg-options model.backbone.init_cfg.checkpoint=FILE."
+        )
+
+
+def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """One phrase on the names and shapes in which two state dicts differ; "" if in none."""
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    differences = {
+        "missing": [name for name in own if name not in state],
+        "not in the model": [name for name in state if name not in own],
+        "of another shape": reshaped,
+    }
+    return "; ".join(
+        f"{len(names)} {what} ({_shorten(names)})" for what, names in differences.items() if names
+    )
+
+
+def _shorten(names: Iterable[str], shown: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:shown]) + (" ..." if len(names) > shown else "")
