@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 GOLDEN_TURN = 0.61803398875  # of the colour circle: neighbours in number are far apart in colour
+TONES = ((0.75, 0.95), (0.9, 0.6), (0.4, 0.95))  # saturation and value, eight classes each
 MARGIN = 6
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 CELL = (440, 330)  # width, height of a picture on the sheet
@@ -21,8 +22,8 @@ def class_colours(count: int) -> np.ndarray:
     colours = []
     for number in range(count):
         hue = (0.02 + number * GOLDEN_TURN) % 1
-        value = (0.95, 0.75)[number // 8 % 2]
-        colours.append([round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, value)])
+        tone = TONES[number // 8 % len(TONES)]
+        colours.append([round(255 * part) for part in colorsys.hsv_to_rgb(hue, *tone)])
     return np.array(colours, np.uint8).reshape(-1, 3)
 
 
@@ -46,11 +47,11 @@ def name_size(picture: Image.Image) -> int:
 def write_name(
     draw: ImageDraw.ImageDraw, place: Sequence[float], name: str, colour: Sequence[int], size: int
 ) -> None:
-    """Writes a name on a plate of its class's colour, its lower left corner at ``place``."""
-    left, bottom = place
-    width = draw.textlength(name, font=font(size))
-    top = max(0, bottom - size - 3)
-    draw.rectangle([left, top, left + width + 5, top + size + 3], fill=tuple(map(int, colour)))
+    """Writes a name on a plate of its class's colour, above the corner ``place``."""
+    width = draw.textlength(name, font=font(size)) + 5
+    left, top = place[0], max(0, place[1] - size - 3)
+    left = max(0, min(left, draw.im.size[0] - width))  # whole at the right border too
+    draw.rectangle([left, top, left + width, top + size + 3], fill=tuple(map(int, colour)))
     ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
     draw.text((left + 3, top), name, fill=ink, font=font(size))
 

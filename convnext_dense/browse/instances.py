@@ -25,7 +25,7 @@ from convnext_dense.engine.nodes import datasets
 # COCO's limits of box sizes, as the side of a square in pixels of the picture.
 SMALL, LARGE = 32, 96
 SIZES = ("small", "medium", "large")
-IGNORED = (140, 140, 140)
+IGNORED = (225, 225, 225)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Findings:
 
 
 def overlay(sample: Sample, colours: np.ndarray, classes: tuple[str, ...]) -> Image.Image:
-    """The picture with masks, boxes and names; what the loss ignores is grey and crossed out."""
+    """The picture with masks, boxes and names; what the loss ignores is crossed out."""
     truth, factor = sample.truth.gt_instances, drawing.enlarge(sample.image)
     labels = truth.labels.tolist()
     image = sample.image.copy()
@@ -58,16 +58,18 @@ def overlay(sample: Sample, colours: np.ndarray, classes: tuple[str, ...]) -> Im
     size = (image.shape[1] * factor, image.shape[0] * factor)
     picture = Image.fromarray(image).resize(size, Image.Resampling.NEAREST)
     draw, size = ImageDraw.Draw(picture), drawing.name_size(picture)
-    for box in _boxes(sample.truth.get("ignored_instances"), factor):
-        draw.rectangle(box, outline=IGNORED, width=2)
-        draw.line([box[0], box[1], box[2], box[3]], fill=IGNORED, width=2)
-        draw.line([box[0], box[3], box[2], box[1]], fill=IGNORED, width=2)
-        drawing.write_name(draw, box[:2], "ignored", IGNORED, size)
+    ignored = _boxes(sample.truth.get("ignored_instances"), factor)
+    for left, top, right, bottom in ignored:
+        draw.rectangle([left, top, right, bottom], outline=IGNORED, width=3)
+        draw.line([left, top, right, bottom], fill=IGNORED, width=3)
+        draw.line([left, bottom, right, top], fill=IGNORED, width=3)
     boxes = _boxes(truth, factor)
     for label, box in zip(labels, boxes, strict=True):
         draw.rectangle(box, outline=tuple(map(int, colours[label])), width=2)
     for label, box in zip(labels, boxes, strict=True):  # names over all boxes
         drawing.write_name(draw, box[:2], classes[label], colours[label], size)
+    for box in ignored:
+        drawing.write_name(draw, box[:2], "ignored", IGNORED, size)
     return picture
 
 
@@ -75,9 +77,7 @@ def _boxes(instances: Any, factor: int) -> list[list[float]]:
     """Boxes (left, top, right, bottom) in the pixels of the enlarged picture."""
     if instances is None or "bboxes" not in instances:
         return []
-    boxes = instances.bboxes
-    boxes = boxes.tensor if hasattr(boxes, "tensor") else boxes
-    return (boxes * factor).tolist()
+    return (instances.bboxes * factor).tolist()
 
 
 def shown_classes(sample: Sample) -> list[int]:
@@ -95,47 +95,45 @@ def collect(cfg: Any, split: str, used: BaseDataset, classes: tuple[str, ...]) -
         classes: Class names, by label.
     """
     (config,) = datasets(cfg, split)
-    dataset = build_dataset(config, filter_cfg=None, pipeline=[])
-    found, crowds, sides, labels = [], 0, [], []
-    sizes, pictures_of = [], Counter()
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        real = [one for one in info["instances"] if not one["ignore_flag"]]
-        crowds += len(info["instances"]) - len(real)
-        found.append(len(real))
-        sizes.append((info["width"], info["height"]))
-        labels += [one["bbox_label"] for one in real]
-        pictures_of.update({one["bbox_label"] for one in real})
-        for left, top, right, bottom in (one["bbox"] for one in real):
-            sides.append(((right - left) * (bottom - top)) ** 0.5)
-    sides, labels = np.array(sides), np.array(labels, int)
-    kinds = np.digitize(sides, (SMALL, LARGE))  # 0 small, 1 medium, 2 large
+    everything = build_dataset(config, filter_cfg=None, pipeline=[])
+    infos = [everything.get_data_info(index) for index in range(len(everything))]
+    real = [[one for one in info["instances"] if not one["ignore_flag"]] for info in infos]
+    boxes = np.array([one["bbox"] for found in real for one in found], float).reshape(-1, 4)
+    labels = np.array([one["bbox_label"] for found in real for one in found], int)
+    sides = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    per_picture = np.array([len(found) for found in real], int)
+    sizes = [(info["width"], info["height"]) for info in infos]
+    crowds = sum(len(info["instances"]) for info in infos) - len(boxes)
+    pictures_of = Counter(label for found in real for label in {one["bbox_label"] for one in found})
     summary = {
         "task": "detection",
         "split": split,
-        "pictures": len(dataset),
+        "pictures": len(infos),
         "pictures_used": len(used),
-        "pictures_without_annotation": int(sum(count == 0 for count in found)),
-        "instances": len(sides),
+        "pictures_without_annotation": int((per_picture == 0).sum()),
+        "instances": len(boxes),
         "crowds": crowds,
-        "boxes_left_out": _named_boxes(config, classes) - len(sides) - crowds,
-        "instances_per_picture": five_numbers(found),
+        "boxes_left_out": _named_boxes(config, classes) - len(boxes) - crowds,
+        "instances_per_picture": five_numbers(per_picture),
         "box_sides": five_numbers(sides),
-        "box_sizes": {name: int((kinds == number).sum()) for number, name in enumerate(SIZES)},
+        "box_sizes": _count_sizes(sides),
         "picture_sizes": picture_sizes(sizes),
         "classes": {
             name: {
                 "instances": int((labels == label).sum()),
                 "pictures": pictures_of[label],
-                **{
-                    kind: int(((labels == label) & (kinds == number)).sum())
-                    for number, kind in enumerate(SIZES)
-                },
+                **_count_sizes(sides[labels == label]),
             }
             for label, name in enumerate(classes)
         },
     }
-    return Findings(summary, sides, np.array(found, int), np.array(sizes, int).reshape(-1, 2))
+    return Findings(summary, sides, per_picture, np.array(sizes, int).reshape(-1, 2))
+
+
+def _count_sizes(sides: np.ndarray) -> dict[str, int]:
+    """How many boxes are small, medium and large, by COCO's limits."""
+    kinds = np.bincount(np.digitize(sides, (SMALL, LARGE)), minlength=3)
+    return {name: int(count) for name, count in zip(SIZES, kinds, strict=True)}
 
 
 def _named_boxes(config: Any, classes: tuple[str, ...]) -> int:
