@@ -73,7 +73,7 @@ def load_config(
     import_registering_modules(cfg)
     set_data_root(cfg, data_root)
     if require_data:
-        make_embedded_data(cfg)
+        make_embedded_data(cfg, splits)
         fit_to_data(cfg, splits, classes)
         fit_to_labels(cfg, splits, classes)
     check_schedule(cfg)
@@ -158,10 +158,10 @@ def set_data_root(cfg: Config, data_root: str | os.PathLike | None) -> None:
             dataset.data_root = os.path.normpath(os.path.join(root, folder))
 
 
-def make_embedded_data(cfg: Config) -> None:
-    """Draws the shapes data on first use, where a dataset lies under it."""
+def make_embedded_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Draws the shapes data on first use, where a dataset of these splits lies under it."""
     shapes = Path(cfg.data_root) / "shapes"
-    for split in SPLITS:
+    for split in splits:
         if any(Path(dataset.data_root) == shapes for dataset in datasets(cfg, split)):
             prepare_shapes(cfg.data_root)
             return
