@@ -65,7 +65,7 @@ def browse(cfg: Config, split: str, out: Path, number: int, seed: int) -> str:
     (config,) = datasets(cfg, split)
     dataset = samples.build_dataset(config, pipeline=samples.truth_first(config.pipeline))
     if not len(dataset):
-        raise UserError(f"The {split} split has no picture to train on.")
+        raise UserError(f"The {split} split holds no picture that is used.")
     classes = tuple(dataset.metainfo["classes"])
     make_folder(out)
     found = task.views.collect(cfg, split, dataset, classes)

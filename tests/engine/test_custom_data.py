@@ -31,32 +31,6 @@ def load(config, *arguments, splits=TRAINING, options=None, **kwargs):
     return load_config(config, custom=custom, cfg_options=options, splits=splits, **kwargs)
 
 
-@pytest.fixture
-def birds(data_root, tmp_path):
-    """``train.json``, ``val.json`` and all pictures in ``images/``."""
-    folder = tmp_path / "my birds"
-    (folder / "images").mkdir(parents=True)
-    for split in ("train", "val"):
-        content = json.loads((data_root / f"mini/annotations/instances_{split}.json").read_text())
-        for image in content["images"]:
-            source, name = data_root / "mini" / split / image["file_name"], f"{split}_{image['id']}"
-            image["file_name"] = f"{name}.jpg"
-            shutil.copy(source, folder / "images" / image["file_name"])
-        (folder / f"{split}.json").write_text(json.dumps(content))
-    return folder
-
-
-@pytest.fixture
-def streets(data_root, tmp_path):
-    """``images/{train,val}``, ``labels/{train,val}`` and ``classes.txt``."""
-    folder = tmp_path / "streets"
-    for split in ("train", "val"):
-        shutil.copytree(data_root / "mini" / split, folder / "images" / split)
-        shutil.copytree(data_root / "mini/labels" / split, folder / "labels" / split)
-    shutil.copy(data_root / "mini/classes.txt", folder)
-    return folder
-
-
 def detection_flags(birds) -> list:
     images = ["--images", birds / "images"]
     return ["--train-json", birds / "train.json", "--val-json", birds / "val.json", *images]

@@ -8,13 +8,7 @@ import pytest
 
 from convnext_dense.engine import custom_data, training
 from tests.engine.conftest import SHAPES
-from tests.engine.test_custom_data import (  # noqa: F401
-    birds,
-    detection_flags,
-    label_flags,
-    parse,
-    streets,
-)
+from tests.engine.test_custom_data import detection_flags, label_flags, parse
 from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
 from tests.engine.test_tools import run
 
@@ -25,7 +19,7 @@ def base_rate(work_dir) -> float:
 
 
 @pytest.mark.slow
-def test_train_resume_and_test(birds, tmp_path, monkeypatch):  # noqa: F811
+def test_train_resume_and_test(birds, tmp_path, monkeypatch):
     work_dir = tmp_path / "run"
     flags = [*detection_flags(birds), "--work-dir", work_dir, "--seed", 1, "--auto-scale-lr"]
     flags += ["--cfg-options", "train_dataloader.batch_size=2"]
@@ -46,7 +40,7 @@ def test_train_resume_and_test(birds, tmp_path, monkeypatch):  # noqa: F811
     assert "is the config of a run on own data" in output
 
 
-def test_the_rate_is_scaled_once(streets, tmp_path):  # noqa: F811
+def test_the_rate_is_scaled_once(streets, tmp_path):
     flags = [*label_flags(streets), "--work-dir", tmp_path / "run", "--auto-scale-lr"]
     options = ["--cfg-options", "train_dataloader.batch_size=2"]
     output = run("train", LABEL_SHAPES, "--max-iters", 1, *flags, *options)
@@ -54,7 +48,7 @@ def test_the_rate_is_scaled_once(streets, tmp_path):  # noqa: F811
     assert base_rate(tmp_path / "run") == pytest.approx(5e-4)  # though asked for twice
 
 
-def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):  # noqa: F811
+def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
     options = {"optim_wrapper.optimizer.lr": 0.004, "train_dataloader.batch_size": 2}
     flags = ("config", "data_root", "amp", "seed", "work_dir", "max_iters", "deterministic")
     args = argparse.Namespace(
@@ -71,7 +65,7 @@ def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):  # noqa: F811
     assert cfg.auto_scale_lr.enable
 
 
-def test_a_wrong_flag_ends_the_tool_with_one_sentence(birds, tmp_path):  # noqa: F811
+def test_a_wrong_flag_ends_the_tool_with_one_sentence(birds, tmp_path):
     output = run("browse_data", LABEL_SHAPES, "--out", tmp_path, *detection_flags(birds), code=2)
     last = output.rstrip().splitlines()[-1]
     assert last.startswith("error: ") and "a segmentor --labels" in last
