@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from convnext_dense.browse import charts, drawing, instances, labels, samples
@@ -61,7 +61,12 @@ def browse(cfg: Config, split: str, out: Path, number: int, seed: int) -> str:
     task = TASKS.get(cfg.get("default_scope"))
     if task is None:
         raise UserError("This config's task cannot be browsed: detection and segmentation can.")
-    init_default_scope(cfg.default_scope)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return _browse(cfg, split, out, number, seed, task)
+
+
+def _browse(cfg: Config, split: str, out: Path, number: int, seed: int, task: Task) -> str:
+    """The same in the scope of the task."""
     (config,) = datasets(cfg, split)
     dataset = samples.build_dataset(config, pipeline=samples.truth_first(config.pipeline))
     if not len(dataset):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -41,15 +41,14 @@ def root(tmp_path_factory):
 
 def load(path, root, **options) -> Config:
     mini = {f"{split}_dataloader.dataset.data_root": "mini/" for split in ("train", "val", "test")}
-    cfg = load_config(path, data_root=root, cfg_options={**mini, **options})
-    init_default_scope(cfg.default_scope)
-    return cfg
+    return load_config(path, data_root=root, cfg_options={**mini, **options})
 
 
 def open_split(cfg, split="train"):
     config = cfg[f"{split}_dataloader"].dataset
     pipeline = samples.truth_first(config.pipeline)
-    return samples.build_dataset(config, pipeline=pipeline), samples.build_preprocessor(cfg)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return samples.build_dataset(config, pipeline=pipeline), samples.build_preprocessor(cfg)
 
 
 def test_detection_statistics_are_those_of_the_file(root, tmp_path):
@@ -152,7 +151,8 @@ def test_validation_truth_lies_on_the_resized_picture(root):
     cfg = load(SHAPES, root)
     dataset, preprocessor = open_split(cfg, "val")
     sample = samples.take(dataset, 1, preprocessor, 0, training=False)
-    plain = samples.build_dataset(cfg.val_dataloader.dataset)[1]["data_samples"]
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        plain = samples.build_dataset(cfg.val_dataloader.dataset)[1]["data_samples"]
     scale = np.tile(plain.scale_factor, 2)
     boxes = sample.truth.gt_instances.bboxes.numpy()
     assert np.allclose(boxes, plain.gt_instances.bboxes.tensor.numpy() * scale, atol=1e-3)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from convnext_dense.engine import custom_data, load_config
+from convnext_dense.engine.label_folders import label_suffix
 from convnext_dense.errors import UserError
 from tests.engine.conftest import CONFIGS, SHAPES
 from tests.engine.test_fit_labels import ADE, NAMES
@@ -263,3 +264,21 @@ def test_a_json_without_pictures_is_named(birds):
     (birds / "val.json").write_text(json.dumps({**content, "images": [], "annotations": []}))
     with pytest.raises(UserError, match=r"val.json names no picture"):
         load(SHAPES, *detection_flags(birds))
+
+
+def test_the_ending_that_serves_most_pictures_is_taken(tmp_path):
+    """Names that begin alike, and files that belong to no picture, do not mislead."""
+    for folder, names in (
+        ("images", ["a_1.jpg", "a_10.jpg", "a_2.jpg"]),
+        (
+            "labels",
+            ["a_1.png", "a_10.png", "a_2.png", "a_1_x.png", "b_x.png", "c_x.png", "d_x.png"],
+        ),
+    ):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
+    assert label_suffix(tmp_path / "images", tmp_path / "labels", ".jpg") == ".png"
+    for name in ("a_1", "a_10", "a_2"):
+        (tmp_path / f"labels/{name}.png").rename(tmp_path / f"labels/{name}_y.png")
+    assert label_suffix(tmp_path / "images", tmp_path / "labels", ".jpg") == "_y.png"
