@@ -3,7 +3,7 @@
 
 import argparse
 
-from convnext_dense.engine import cli, testing
+from convnext_dense.engine import cli, custom_data, testing
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--tta", action="store_true", help="test in all views of the config's tta_views, and merge"
     )
+    custom_data.add_arguments(parser, training=False)
     cli.add_launcher_arguments(parser)
     return parser.parse_args()
 
@@ -28,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cli.set_local_rank(args.local_rank)
-    testing.test(args)
+    testing.test(args, custom_data.from_args(args, ("test",)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
 import argparse
 
-from convnext_dense.engine import cli, training
+from convnext_dense.engine import cli, custom_data, training
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,6 +33,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--max-iters", type=int, metavar="N", help="stop after N iterations, then evaluate"
     )
+    custom_data.add_arguments(parser)
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="passes over your own data (default: by its size)"
+    )
     cli.add_launcher_arguments(parser)
     return parser.parse_args()
 
@@ -40,7 +44,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cli.set_local_rank(args.local_rank)
-    training.train(args)
+    training.train(args, custom_data.from_args(args, ("train", "val", "test")))
 
 
 if __name__ == "__main__":

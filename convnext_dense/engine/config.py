@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.engine.custom_data import CustomData, use_custom_data
 from convnext_dense.engine.fit_data import fit_to_data
 from convnext_dense.engine.fit_labels import fit_to_labels
 from convnext_dense.engine.launch import world_size
@@ -40,6 +41,7 @@ def load_config(
     require_data: bool = True,
     splits: tuple[str, ...] = SPLITS,
     classes: tuple[str, ...] | None = None,
+    custom: CustomData | None = None,
 ) -> Config:
     """Reads a config file and settles what depends on flags, data and machine.
 
@@ -54,6 +56,7 @@ def load_config(
             be there, and heads without ``num_classes`` keep their library's default.
         splits: The splits whose data must exist, out of ``train``, ``val`` and ``test``.
         classes: Class names that a checkpoint was trained with; the data must know them.
+        custom: Own data in the place of the config's.
 
     Returns:
         The resolved config. It can be written to a file and loaded again.
@@ -61,14 +64,16 @@ def load_config(
     Raises:
         UserError: For a missing file, a missing toolbox, or data that does not fit.
     """
-    cfg = _read(path)
+    cfg = read_config(path)
+    if custom is not None:
+        use_custom_data(cfg, custom, cfg_options or {})
     if cfg_options:
         _merge_options(cfg, cfg_options)
     require_toolbox(cfg)
     import_registering_modules(cfg)
     set_data_root(cfg, data_root)
     if require_data:
-        make_embedded_data(cfg)
+        make_embedded_data(cfg, splits)
         fit_to_data(cfg, splits, classes)
         fit_to_labels(cfg, splits, classes)
     check_schedule(cfg)
@@ -78,7 +83,12 @@ def load_config(
     return cfg
 
 
-def _read(path: str | os.PathLike) -> Config:
+def read_config(path: str | os.PathLike) -> Config:
+    """Reads a config file as it is.
+
+    Raises:
+        UserError: When it is missing or cannot be read.
+    """
     if not Path(path).is_file():
         raise UserError(f"There is no config file {path}.")
     try:
@@ -148,10 +158,10 @@ def set_data_root(cfg: Config, data_root: str | os.PathLike | None) -> None:
             dataset.data_root = os.path.normpath(os.path.join(root, folder))
 
 
-def make_embedded_data(cfg: Config) -> None:
-    """Draws the shapes data on first use, where a dataset lies under it."""
+def make_embedded_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Draws the shapes data on first use, where a dataset of these splits lies under it."""
     shapes = Path(cfg.data_root) / "shapes"
-    for split in SPLITS:
+    for split in splits:
         if any(Path(dataset.data_root) == shapes for dataset in datasets(cfg, split)):
             prepare_shapes(cfg.data_root)
             return

@@ -13,6 +13,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from convnext_dense.engine.check_coco import check_coco
 from convnext_dense.engine.nodes import SPLITS, datasets, evaluators, walk
 from convnext_dense.errors import UserError
 
@@ -101,9 +102,10 @@ def read_summary(path: str) -> AnnotationSummary:
         ) from error
     if not isinstance(content, dict) or {"images", "annotations", "categories"} - set(content):
         raise UserError(f"{path} is not a COCO file: it needs images, annotations and categories.")
-    classes = tuple(category["name"] for category in content["categories"])
+    classes = tuple(category.get("name") for category in content["categories"])
     if not classes or len(set(classes)) != len(classes):
         raise UserError(f"{path} needs categories with distinct names, it has {list(classes)}.")
+    check_coco(path, content)
     total = len(content["annotations"])
     with_mask = sum(bool(annotation.get("segmentation")) for annotation in content["annotations"])
     if 0 < with_mask < total:

@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from convnext_dense.engine.class_names import dataset_classes
+from convnext_dense.engine.label_folders import check_pairs
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
 from convnext_dense.errors import UserError
 
@@ -101,11 +102,12 @@ def _check_folders(data: ConfigDict) -> None:
                 f"There is no folder {folder}: give the folder that holds the data with "
                 "--data-root or the environment variable CONVNEXT_DENSE_DATA."
             )
-    folder, suffix = Path(data.data_root, data.data_prefix.img_path), data.get("img_suffix", ".jpg")
-    if not data.get("ann_file") and next(folder.rglob(f"*{suffix}"), None) is None:
-        raise UserError(
-            f"{folder} holds no picture *{suffix}: name the ending of the pictures with "
-            "--cfg-options train_dataloader.dataset.img_suffix=.png (or another)."
+    if not data.get("ann_file"):  # else a list names the pictures
+        check_pairs(
+            Path(data.data_root, data.data_prefix.img_path),
+            Path(data.data_root, data.data_prefix.seg_map_path),
+            data.get("img_suffix", ".jpg"),
+            data.get("seg_map_suffix", ".png"),
         )
 
 
@@ -115,7 +117,7 @@ def _class_names(
     """The class names, and one phrase on where they stand."""
     found = [
         *_fixed(cfg),
-        *((_read_names(path), str(path)) for data in used if (path := _class_file(data)).is_file()),
+        *((read_names(path), str(path)) for data in used if (path := _class_file(data)).is_file()),
     ]
     names, source = found[0] if found else _without_config(cfg, used[0], trained)
     for other, where in found[1:]:
@@ -162,7 +164,8 @@ def _class_file(data: ConfigDict) -> Path:
     return Path(data.data_root, CLASS_FILE)
 
 
-def _read_names(path: Path) -> tuple[str, ...]:
+def read_names(path: Path) -> tuple[str, ...]:
+    """The class names of a text file, one a line; empty lines do not count."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

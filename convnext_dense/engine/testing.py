@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 
 from convnext_dense.engine import launch
 from convnext_dense.engine.config import load_config
+from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.files import keep_previous
 from convnext_dense.engine.fit_data import drop_mask_branch
 from convnext_dense.engine.hooks import TEST_FACTS
@@ -20,11 +21,11 @@ from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_classes
 
 
-def test(args: argparse.Namespace) -> None:
+def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
     checkpoint = resolve_checkpoint(args.checkpoint)
     work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
-    cfg = test_config(args, checkpoint)
+    cfg = test_config(args, checkpoint, custom)
     cfg.work_dir = str(work_dir)
     is_first = launch.rank(args.launcher) == 0
     if is_first:
@@ -39,7 +40,9 @@ def test(args: argparse.Namespace) -> None:
         print(f"{headline(metrics)}  ({work_dir / 'metrics.json'})")
 
 
-def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
+def test_config(
+    args: argparse.Namespace, checkpoint: str, custom: CustomData | None = None
+) -> Config:
     """The config of a test: the checkpoint's classes and branches, the flags' limits and files."""
     content = read_checkpoint(checkpoint)
     model = load_config(args.config, cfg_options=args.cfg_options, require_data=False).model
@@ -51,6 +54,7 @@ def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
         launcher=args.launcher,
         splits=("test",),
         classes=trained_classes(content),
+        custom=custom,
     )
     if "roi_head" in cfg.model and not has_masks(content):
         drop_mask_branch(cfg)

@@ -9,7 +9,10 @@ from mmengine.logging import print_log
 
 from convnext_dense import weights
 from convnext_dense.engine import launch
-from convnext_dense.engine.config import load_config
+from convnext_dense.engine.config import load_config, read_config
+from convnext_dense.engine.custom_data import CustomData
+from convnext_dense.engine.fit_report import format_fit
+from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.workdir import claim, latest_checkpoint
 from convnext_dense.errors import UserError
@@ -17,8 +20,18 @@ from convnext_dense.errors import UserError
 AUTO = "auto"
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace, custom: CustomData | None = None) -> None:
     """Trains what ``tools/train.py`` was asked for (see its ``--help`` for the flags)."""
+    cfg = training_config(args, custom)
+    work_dir = Path(cfg.work_dir)
+    start_from(cfg, args, work_dir)
+    if launch.rank(args.launcher) == 0:
+        claim(work_dir, resume=args.resume is not None)
+    build_runner(cfg).train()
+
+
+def training_config(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
+    """The config of a run: the flags, the data, and with own data a schedule that fits it."""
     cfg = load_config(
         args.config,
         data_root=args.data_root,
@@ -26,20 +39,31 @@ def train(args: argparse.Namespace) -> None:
         amp=args.amp,
         launcher=args.launcher,
         splits=("train", "val"),
+        custom=custom,
     )
-    work_dir = Path(args.work_dir or Path("work_dirs") / Path(args.config).stem)
-    cfg.work_dir = str(work_dir)
+    cfg.work_dir = str(args.work_dir or Path("work_dirs") / Path(args.config).stem)
     cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
     if args.auto_scale_lr:
         if "auto_scale_lr" not in cfg:
             raise UserError(f"{args.config} names no batch size to scale from (auto_scale_lr).")
         cfg.auto_scale_lr.enable = True
+    if custom is not None:
+        fit_to_custom_data(cfg, args)
     if args.max_iters is not None:
         shorten(cfg, args.max_iters, args.cfg_options or {})
-    start_from(cfg, args, work_dir)
+    return cfg
+
+
+def fit_to_custom_data(cfg: Config, args: argparse.Namespace) -> None:
+    """Fits rate and schedule to own data, and says what the recipe has and what this run has."""
+    recipe, options = read_config(args.config), args.cfg_options or {}
+    if LEARNING_RATE in options and not args.auto_scale_lr:
+        cfg.pop("auto_scale_lr", None)  # a rate that was given is meant
+    elif "auto_scale_lr" in cfg:
+        cfg.auto_scale_lr.enable = True
+    fit = fit_schedule(cfg, recipe, options, args.epochs, launch.world_size(args.launcher))
     if launch.rank(args.launcher) == 0:
-        claim(work_dir, resume=args.resume is not None)
-    build_runner(cfg).train()
+        print(format_fit(cfg, recipe, fit, args.max_iters))
 
 
 def shorten(cfg: Config, max_iters: int, cfg_options: dict) -> None:

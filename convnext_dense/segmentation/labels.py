@@ -91,10 +91,12 @@ def to_labels(
     wrong = ((labels >= allowed) & (labels != IGNORED)) | (labels < 0)
     if wrong.any():
         first = int(reduce_zero)
+        one_more = not reduce_zero and indices[wrong].max() == num_classes
+        hint = ", or count from 1 and ignore 0 (--reduce-zero-label)" if one_more else ""
         raise UserError(
             f"{path} holds the label {indices[wrong].max()}, but the {num_classes} classes have "
             f"the labels {first} to {allowed - 1 + first} (255: ignored): mend the file or the "
-            "class names."
+            f"class names{hint}."
         )
     return labels.astype(np.uint8)
 

@@ -1,5 +1,7 @@
 """A miniature of the embedded data under another name, and a config that trains on it fast."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,29 @@ def options() -> dict:
         small[f"{split}_dataloader.num_workers"] = 0
         small[f"{split}_dataloader.persistent_workers"] = False
     return small
+
+
+@pytest.fixture
+def birds(data_root, tmp_path):
+    """``train.json``, ``val.json`` and all pictures in ``images/``."""
+    folder = tmp_path / "my birds"
+    (folder / "images").mkdir(parents=True)
+    for split in ("train", "val"):
+        content = json.loads((data_root / f"mini/annotations/instances_{split}.json").read_text())
+        for image in content["images"]:
+            source, name = data_root / "mini" / split / image["file_name"], f"{split}_{image['id']}"
+            image["file_name"] = f"{name}.jpg"
+            shutil.copy(source, folder / "images" / image["file_name"])
+        (folder / f"{split}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def streets(data_root, tmp_path):
+    """``images/{train,val}``, ``labels/{train,val}`` and ``classes.txt``."""
+    folder = tmp_path / "streets"
+    for split in ("train", "val"):
+        shutil.copytree(data_root / "mini" / split, folder / "images" / split)
+        shutil.copytree(data_root / "mini/labels" / split, folder / "labels" / split)
+    shutil.copy(data_root / "mini/classes.txt", folder)
+    return folder

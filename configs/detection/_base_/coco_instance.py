@@ -42,6 +42,7 @@ test_pipeline = [
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
+recipe_pictures = 117266  # train2017 without its pictures that show no object
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

@@ -23,6 +23,7 @@ test_pipeline = [
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
+recipe_pictures = 380  # 400 without those that show no shape
 # Read in the training process: on two cores a worker process costs more than it brings.
 train_dataloader = dict(
     batch_size=4,

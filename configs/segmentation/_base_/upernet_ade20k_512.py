@@ -28,6 +28,7 @@ test_pipeline = [
     dict(type="LoadLabels"),
     dict(type="PackSegInputs"),
 ]
+recipe_pictures = 20210
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

@@ -28,6 +28,7 @@ test_pipeline = [
     dict(type="LoadLabels"),
     dict(type="PackSegInputs"),
 ]
+recipe_pictures = 400
 # Read in the training process: on two cores a worker process costs more than it brings.
 train_dataloader = dict(
     batch_size=8,

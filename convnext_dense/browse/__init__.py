@@ -1,0 +1,1 @@
+"""Looking at training data: pictures as the model sees them, and what the data holds."""

@@ -1,0 +1,117 @@
+"""Drawing with names in any script: colours of classes, captions, legends, a contact sheet."""
+
+import colorsys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+GOLDEN_TURN = 0.61803398875  # of the colour circle: neighbours in number are far apart in colour
+TONES = ((0.75, 0.95), (0.9, 0.6), (0.4, 0.95))  # saturation and value, eight classes each
+MARGIN = 6
+PAPER, INK = (255, 255, 255), (30, 30, 30)
+CELL = (440, 330)  # width, height of a picture on the sheet
+SMALLEST = 512  # longest side in pixels from which a picture is not enlarged
+
+
+def class_colours(count: int) -> np.ndarray:
+    """One colour a class, RGB, uint8 (count, 3)."""
+    colours = []
+    for number in range(count):
+        hue = (0.02 + number * GOLDEN_TURN) % 1
+        tone = TONES[number // 8 % len(TONES)]
+        colours.append([round(255 * part) for part in colorsys.hsv_to_rgb(hue, *tone)])
+    return np.array(colours, np.uint8).reshape(-1, 3)
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """matplotlib's DejaVu Sans, which knows most alphabets."""
+    file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    return ImageFont.truetype(str(file), size)
+
+
+def enlarge(image: np.ndarray) -> int:
+    """The whole factor by which a small picture is enlarged, so that names can be read."""
+    return max(1, -(-SMALLEST // max(image.shape[:2])))
+
+
+def name_size(picture: Image.Image) -> int:
+    """The height of names in a picture, so that they can be read on the sheet too."""
+    return max(13, max(picture.size) // 50)
+
+
+def write_name(
+    draw: ImageDraw.ImageDraw, place: Sequence[float], name: str, colour: Sequence[int], size: int
+) -> None:
+    """Writes a name on a plate of its class's colour, above the corner ``place``."""
+    width = draw.textlength(name, font=font(size)) + 5
+    left, top = place[0], max(0, place[1] - size - 3)
+    left = max(0, min(left, draw.im.size[0] - width))  # whole at the right border too
+    draw.rectangle([left, top, left + width, top + size + 3], fill=tuple(map(int, colour)))
+    ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
+    draw.text((left + 3, top), name, fill=ink, font=font(size))
+
+
+def legend(
+    names: list[str], colours: np.ndarray, width: int, height: int = 20
+) -> Image.Image | None:
+    """Swatches with names in as many rows as they need; None without names."""
+    if not names:
+        return None
+    boxes, left, row = [], MARGIN, 0
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    for name in names:
+        wide = height + 4 + measure.textlength(name, font=font(13)) + 3 * MARGIN
+        if left + wide > width and left > MARGIN:
+            left, row = MARGIN, row + 1
+        boxes.append((left, row * (height + 4) + MARGIN))
+        left += wide
+    strip = Image.new("RGB", (width, (row + 1) * (height + 4) + 2 * MARGIN), PAPER)
+    draw = ImageDraw.Draw(strip)
+    for (left, top), name, colour in zip(boxes, names, colours, strict=True):
+        fill = tuple(map(int, colour))
+        draw.rectangle([left, top + 2, left + height - 4, top + height - 2], fill=fill, outline=INK)
+        draw.text((left + height + 2, top + 1), name, fill=INK, font=font(13))
+    return strip
+
+
+def page(pictures: list[Image.Image], caption: str, below: Image.Image | None) -> Image.Image:
+    """Pictures side by side with a caption above and a legend below."""
+    width = sum(picture.width for picture in pictures) + MARGIN * (len(pictures) + 1)
+    height = max(picture.height for picture in pictures) + 24 + 2 * MARGIN
+    sheet = Image.new("RGB", (width, height + (below.height if below else 0)), PAPER)
+    ImageDraw.Draw(sheet).text((MARGIN, MARGIN), caption, fill=INK, font=font(13))
+    left = MARGIN
+    for picture in pictures:
+        sheet.paste(picture, (left, 24 + MARGIN))
+        left += picture.width + MARGIN
+    if below:
+        sheet.paste(below, (0, height))
+    return sheet
+
+
+def contact_sheet(
+    pictures: list[Image.Image], captions: list[str], names: list[str], colours: np.ndarray
+) -> Image.Image:
+    """All pictures in a grid, each in a cell of its own, and the legend of the classes."""
+    columns = min(len(pictures), max(1, round(len(pictures) ** 0.5)))
+    rows = -(-len(pictures) // columns)
+    wide, high = CELL[0] + MARGIN, CELL[1] + 20 + MARGIN
+    width, height = columns * wide + MARGIN, rows * high + MARGIN
+    below = legend(names, colours, width)
+    sheet = Image.new("RGB", (width, height + (below.height if below else 0)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        scale = min(CELL[0] / picture.width, CELL[1] / picture.height)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        small = picture.resize(size, Image.Resampling.LANCZOS)
+        left, top = MARGIN + number % columns * wide, MARGIN + number // columns * high
+        draw.text((left, top), caption, fill=INK, font=font(12))
+        sheet.paste(small, (left + (CELL[0] - small.width) // 2, top + 20))
+    if below:
+        sheet.paste(below, (0, height))
+    return sheet

@@ -1,0 +1,251 @@
+"""Fits a recipe's schedule to own data: how long, how fast, how often it is evaluated.
+
+The rule, and docs/custom_dataset.md states it for users:
+
+- The learning rate follows the pictures of a step (linear rule); :class:`DenseRunner` scales it.
+- Every picture is seen as often as in the recipe, but the run has at least the weight of
+  ``MIN_STEPS`` steps of the recipe's batch (of the whole recipe, where that is shorter); a recipe
+  that counts iterations is never made longer.
+- The warmup keeps its iterations, at most a tenth of the run. All else keeps its proportion.
+- What ``--epochs`` or ``--cfg-options`` say is not touched.
+"""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS
+
+from convnext_dense.errors import UserError
+
+MIN_STEPS = 2000
+WARMUP_SHARE = 10  # at most one in so many iterations
+WARMUPS = ("LinearLR", "ConstantLR")
+SCALABLE = (*WARMUPS, "MultiStepLR", "StepLR", "CosineAnnealingLR", "PolyLR", "PolyRatioLR")
+SECTIONS = ("train_cfg", "param_scheduler", "optim_wrapper", "default_hooks", "auto_scale_lr")
+LEARNING_RATE = "optim_wrapper.optimizer.lr"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pictures of a step: per process x processes x accumulated batches."""
+
+    per_process: int
+    processes: int
+    accumulated: int
+
+    @property
+    def iteration(self) -> int:
+        """Pictures of one iteration of all processes."""
+        return self.per_process * self.processes
+
+    @property
+    def step(self) -> int:
+        """Pictures of one step of the optimizer."""
+        return self.iteration * self.accumulated
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is.
+
+    Attributes:
+        total: Epochs or iterations, whatever the config counts.
+        iterations: The same in iterations; None where a recipe's epochs have no known length.
+        warmup: Iterations of the warmup.
+        by_epoch: Whether the config counts epochs.
+    """
+
+    total: int
+    iterations: int | None
+    warmup: int
+    by_epoch: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rule is applied to.
+
+    Attributes:
+        pictures: Training pictures of the run.
+        recipe_pictures: Those that the recipe was made for; None where its config names none.
+        batch: The run's pictures of a step.
+        base: The recipe's pictures of a step.
+        per_epoch: Iterations of one pass over the run's pictures.
+    """
+
+    pictures: int
+    recipe_pictures: int | None
+    batch: Batch
+    base: int
+    per_epoch: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A recipe's length beside the run's, and why (``fit_report`` prints it)."""
+
+    facts: Facts
+    recipe: Length
+    run: Length
+    reason: str
+
+
+def fit_schedule(
+    cfg: Config, recipe: Config, options: Mapping[str, Any], epochs: int | None, processes: int
+) -> Fit:
+    """Fits length, warmup, milestones and intervals of a run to its training pictures.
+
+    Args:
+        cfg: A resolved config with own data, ``options`` applied; changed in place.
+        recipe: The config as its file states it.
+        options: ``--cfg-options``: what they say about the schedule stays.
+        epochs: ``--epochs``: passes over the training pictures instead of the rule's.
+        processes: Number of training processes.
+
+    Raises:
+        UserError: For a set without a batch, or a recipe that cannot be scaled.
+    """
+    if "fitted_to" in recipe:
+        raise UserError(
+            f"{recipe.filename} is the config of a run on own data, fitted to it already: leave "
+            "out the data flags, or give the recipe's config."
+        )
+    if epochs is not None and epochs < 1:
+        raise UserError(f"--epochs must be at least 1, got {epochs}.")
+    facts = gather_facts(cfg, recipe, processes)
+    before = recipe_length(recipe, facts.base)
+    total, reason = choose_total(facts, before, options, epochs)
+    iterations = total * facts.per_epoch if before.by_epoch else total
+    warmup = min(before.warmup, max(1, iterations // WARMUP_SHARE))
+    run = Length(total, iterations, warmup, before.by_epoch)
+    cfg.train_cfg["max_epochs" if run.by_epoch else "max_iters"] = total
+    cfg.param_scheduler = [scale_scheduler(entry, before, run) for entry in _schedulers(recipe)]
+    _scale_intervals(cfg, recipe, before, run)
+    cfg.merge_from_dict({k: v for k, v in options.items() if k.split(".")[0] in SECTIONS})
+    cfg.fitted_to = dict(
+        pictures=facts.pictures, pictures_a_step=facts.batch.step, iterations=iterations
+    )
+    return Fit(facts, before, run, reason)
+
+
+def gather_facts(cfg: Config, recipe: Config, processes: int) -> Facts:
+    """Counts the pictures of the data, of a step and of a pass."""
+    loader = cfg.train_dataloader
+    batch = Batch(loader.batch_size, processes, cfg.optim_wrapper.get("accumulative_counts", 1))
+    pictures = count_pictures(cfg)
+    share = ceil(pictures / processes)
+    # A batch sampler of its own keeps the last batch.
+    drops_last = loader.get("drop_last", False) and "batch_sampler" not in loader
+    per_epoch = share // batch.per_process if drops_last else ceil(share / batch.per_process)
+    if not per_epoch:
+        raise UserError(
+            f"The {pictures} training pictures make no batch of {batch.per_process}: "
+            "lower train_dataloader.batch_size."
+        )
+    base = recipe.get("auto_scale_lr", {}).get("base_batch_size", batch.step)
+    return Facts(pictures, recipe.get("recipe_pictures"), batch, base, per_epoch)
+
+
+def count_pictures(cfg: Config) -> int:
+    """The pictures that training uses (mmdet leaves out those without an instance)."""
+    with (
+        DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry,
+        contextlib.redirect_stdout(io.StringIO()),  # pycocotools' chatter
+    ):
+        return len(registry.build({**cfg.train_dataloader.dataset, "pipeline": []}))
+
+
+def recipe_length(recipe: Config, base: int) -> Length:
+    """The length of a recipe at its own batch of ``base`` pictures."""
+    by_epoch = "max_epochs" in recipe.train_cfg
+    total = recipe.train_cfg["max_epochs" if by_epoch else "max_iters"]
+    iterations = None if by_epoch else total
+    if by_epoch and "recipe_pictures" in recipe:
+        iterations = total * ceil(recipe.recipe_pictures / base)
+    warmups = [
+        entry["end"]
+        for entry in _schedulers(recipe)
+        if entry["type"] in WARMUPS
+        and not entry.get("by_epoch", True)
+        and entry.get("begin", 0) == 0
+        and (by_epoch or entry["end"] < total)
+    ]
+    return Length(total, iterations, max(warmups, default=0), by_epoch)
+
+
+def _schedulers(recipe: Config) -> list[ConfigDict]:
+    found = recipe.get("param_scheduler") or []
+    found = found if isinstance(found, list) else [found]
+    for entry in found:
+        if entry["type"] not in SCALABLE:
+            raise UserError(
+                f"The schedule {entry['type']} cannot be fitted to own data ({', '.join(SCALABLE)} "
+                "can): give it as it should be in a config of your own, without the data flags."
+            )
+    return found
+
+
+def choose_total(
+    facts: Facts, recipe: Length, options: Mapping[str, Any], epochs: int | None
+) -> tuple[int, str]:
+    """The run's epochs or iterations (see the rule above), and why."""
+    key = "train_cfg.max_epochs" if recipe.by_epoch else "train_cfg.max_iters"
+    if key in options:
+        return options[key], f"--cfg-options {key}"
+    if epochs is not None:
+        return epochs if recipe.by_epoch else epochs * facts.per_epoch, "--epochs"
+    steps = min(MIN_STEPS, recipe.iterations or MIN_STEPS)
+    if recipe.by_epoch:
+        total, why = recipe.total, "as the recipe"
+        floor = ceil(steps * facts.base / facts.pictures)
+    else:
+        share = min(1, facts.pictures / (facts.recipe_pictures or facts.pictures))
+        total = ceil(recipe.total * share * facts.base / facts.batch.iteration)
+        why = "in proportion to the pictures" if share < 1 else "as the recipe"
+        floor = ceil(steps * facts.base / facts.batch.iteration)
+    if total >= floor:
+        return total, why
+    return floor, f"at least {steps:,} steps of {facts.base} pictures"
+
+
+def scale_scheduler(entry: Mapping, recipe: Length, run: Length) -> dict:
+    """One schedule of the recipe, moved to the run's length and counted in iterations."""
+    by_epoch = entry.get("by_epoch", True)
+    moved = {key: value for key, value in entry.items() if key != "convert_to_iter_based"}
+    moved["by_epoch"] = False
+    for key in ("begin", "end", "milestones", "T_max", "step_size"):
+        if isinstance(moved.get(key), list | tuple):
+            moved[key] = [_move(point, by_epoch, recipe, run) for point in moved[key]]
+        elif moved.get(key) is not None:
+            moved[key] = _move(moved[key], by_epoch, recipe, run)
+    return moved
+
+
+def _move(point: int, by_epoch: bool, recipe: Length, run: Length) -> int:
+    """A point of the recipe's time (epochs or iterations) as an iteration of the run.
+
+    The warmup is mapped on the warmup and the rest on the rest.
+    """
+    if by_epoch:
+        return round(point / recipe.total * run.iterations)
+    if point <= recipe.warmup or recipe.by_epoch:
+        return round(point * run.warmup / recipe.warmup) if point else 0
+    share = (point - recipe.warmup) / (recipe.total - recipe.warmup)
+    return round(run.warmup + share * (run.iterations - run.warmup))
+
+
+def _scale_intervals(cfg: Config, recipe: Config, before: Length, run: Length) -> None:
+    """As many evaluations and checkpoints as in the recipe, and some twenty lines of log."""
+    ratio = run.total / before.total
+    if "val_interval" in recipe.train_cfg:
+        cfg.train_cfg.val_interval = max(1, round(recipe.train_cfg.val_interval * ratio))
+    checkpoint = recipe.default_hooks.checkpoint
+    if checkpoint.get("by_epoch", True) == run.by_epoch:
+        cfg.default_hooks.checkpoint.interval = max(1, round(checkpoint.interval * ratio))
+    logger = cfg.default_hooks.logger
+    logger.interval = max(1, min(logger.interval, run.iterations // 20))

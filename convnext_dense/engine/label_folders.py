@@ -1,0 +1,91 @@
+"""Folders of pictures and of label pictures: their endings, and whether each has its label.
+
+Files are listed as mmsegmentation lists them: sub-folders included, hidden files left out.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from mmengine.fileio import list_dir_or_file
+
+from convnext_dense.errors import UserError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+LABELS = (".png", ".bmp", ".tif", ".tiff")  # without loss
+TRIED = 20  # pictures whose label is looked for by name
+
+
+def picture_suffix(folder: Path) -> str:
+    """The one ending of a folder's pictures, as it is written there.
+
+    Raises:
+        UserError: When there is no picture, or endings differ: mmsegmentation reads one ending and
+            would leave out the other pictures without a word.
+    """
+    names = _files(folder)
+    endings = Counter(Path(name).suffix for name in names)
+    endings = Counter({end: n for end, n in endings.items() if end.lower() in PICTURES})
+    if not endings:
+        raise UserError(f"{folder} holds no picture ({', '.join(PICTURES)}).")
+    if len(endings) > 1:
+        counts = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
+        raise UserError(
+            f"{folder} holds pictures with several endings ({counts}): convert or rename them to "
+            "one."
+        )
+    return next(iter(endings))
+
+
+def label_suffix(images: Path, labels: Path, img_suffix: str) -> str:
+    """What follows a picture's name in the name of its label: ``.png``, ``_L.png`` ...
+
+    Raises:
+        UserError: When no picture has a label, when several labels fit each picture, or when
+            labels are stored with loss.
+    """
+    stems = [name.removesuffix(img_suffix) for name in _files(images) if name.endswith(img_suffix)]
+    names = set(_files(labels))
+    found: set[str] = set()
+    for stem in sorted(stems)[:TRIED]:
+        found |= {name[len(stem) :] for name in names if name.startswith(stem)}
+    served = Counter({end: sum(stem + end in names for stem in stems) for end in found})
+    best = {end for end, count in served.items() if count == max(served.values())}
+    lossless = sorted(end for end in best if end.lower().endswith(LABELS))
+    lossless = [end for end in lossless if end.lower() in LABELS] or lossless  # the same name
+    if not lossless:
+        raise UserError(
+            f"{labels} holds no label for the pictures of {images}: each picture needs one of its "
+            f"name, stored without loss ({', '.join(LABELS)})."
+        )
+    if len(lossless) > 1:
+        raise UserError(
+            f"{labels} holds several files for each picture ({', '.join(lossless)}): name the "
+            "ending of the labels with --cfg-options train_dataloader.dataset.seg_map_suffix=, and "
+            "for val_dataloader and test_dataloader."
+        )
+    return lossless[0]
+
+
+def check_pairs(images: Path, labels: Path, img_suffix: str, seg_map_suffix: str) -> None:
+    """Every picture has its label.
+
+    Raises:
+        UserError: When there is no picture, or one without label.
+    """
+    stems = [name.removesuffix(img_suffix) for name in _files(images) if name.endswith(img_suffix)]
+    if not stems:
+        raise UserError(
+            f"{images} holds no picture *{img_suffix}: name the ending of the pictures with "
+            "--cfg-options train_dataloader.dataset.img_suffix=.png (or another)."
+        )
+    there = set(_files(labels))
+    missing = sorted(stem + img_suffix for stem in stems if stem + seg_map_suffix not in there)
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(stems)} pictures of {images} have no label in {labels} "
+            f"(*{seg_map_suffix}): {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
+        )
+
+
+def _files(folder: Path) -> list[str]:
+    return list(list_dir_or_file(str(folder), list_dir=False, recursive=True))

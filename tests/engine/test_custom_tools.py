@@ -1,0 +1,71 @@
+"""Own data through the tools: the rate is scaled once, and the work folder's config is enough."""
+
+import argparse
+import csv
+import json
+
+import pytest
+
+from convnext_dense.engine import custom_data, training
+from tests.engine.conftest import SHAPES
+from tests.engine.test_custom_data import detection_flags, label_flags, parse
+from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
+from tests.engine.test_tools import run
+
+
+def base_rate(work_dir) -> float:
+    with (work_dir / "lr_groups.csv").open() as file:
+        return max(float(row["lr"]) for row in csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_train_resume_and_test(birds, tmp_path, monkeypatch):
+    work_dir = tmp_path / "run"
+    flags = [*detection_flags(birds), "--work-dir", work_dir, "--seed", 1, "--auto-scale-lr"]
+    flags += ["--cfg-options", "train_dataloader.batch_size=2"]
+    output = run("train", SHAPES, "--max-iters", 2, *flags)
+    # made for 4 pictures a step and 380 of them: half the rate; 570 steps of 4 are 240 epochs of 5
+    for row in ("learning rate 0.002 0.001 x 2 / 4 pictures", "stops after 2 --max-iters"):
+        assert row in " ".join(output.split())
+    pictures = json.loads((birds / "train.json").read_text())["images"]
+    assert len(pictures) == 10 and "Learning rates x 0.5" in output
+    assert base_rate(work_dir) == pytest.approx(1e-3)  # scaled once, though asked for twice
+    run("train", SHAPES, "--max-iters", 3, "--resume", *flags)
+    assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 3
+    monkeypatch.chdir(tmp_path)
+    output = run("test", work_dir / SHAPES.name, work_dir, "--work-dir", tmp_path / "t")
+    tested = json.loads((tmp_path / "t/metrics.json").read_text())
+    assert tested["bbox_mAP"] == json.loads((work_dir / "metrics.json").read_text())["bbox_mAP"]
+    output = run("train", work_dir / SHAPES.name, *flags, code=2)
+    assert "is the config of a run on own data" in output
+
+
+def test_the_rate_is_scaled_once(streets, tmp_path):
+    flags = [*label_flags(streets), "--work-dir", tmp_path / "run", "--auto-scale-lr"]
+    options = ["--cfg-options", "train_dataloader.batch_size=2"]
+    output = run("train", LABEL_SHAPES, "--max-iters", 1, *flags, *options)
+    assert "learning rate 0.002 0.0005 x 2 / 8 pictures" in " ".join(output.split())
+    assert base_rate(tmp_path / "run") == pytest.approx(5e-4)  # though asked for twice
+
+
+def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
+    options = {"optim_wrapper.optimizer.lr": 0.004, "train_dataloader.batch_size": 2}
+    flags = ("config", "data_root", "amp", "seed", "work_dir", "max_iters", "deterministic")
+    args = argparse.Namespace(
+        **{**dict.fromkeys(flags), "config": LABEL_SHAPES}, cfg_options=options, launcher="none",
+        auto_scale_lr=False, **vars(parse(*label_flags(streets))),
+    )  # fmt: skip
+    cfg = training.training_config(args, custom_data.from_args(args, ("train", "val", "test")))
+    assert "learning rate 0.002 0.004 as given, not scaled" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert "auto_scale_lr" not in cfg and cfg.optim_wrapper.optimizer.lr == 0.004
+    args.auto_scale_lr = True
+    cfg = training.training_config(args, custom_data.from_args(args, ("train", "val", "test")))
+    assert cfg.auto_scale_lr.enable
+
+
+def test_a_wrong_flag_ends_the_tool_with_one_sentence(birds, tmp_path):
+    output = run("browse_data", LABEL_SHAPES, "--out", tmp_path, *detection_flags(birds), code=2)
+    last = output.rstrip().splitlines()[-1]
+    assert last.startswith("error: ") and "a segmentor --labels" in last

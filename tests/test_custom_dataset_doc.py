@@ -1,0 +1,118 @@
+"""docs/custom_dataset.md: its commands, run as written on drawn data."""
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.engine import custom_data, training
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs/custom_dataset.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(kind: str) -> list[list[str]]:
+    """The commands of the doc's fenced blocks of one kind, line by line."""
+    blocks = re.findall(rf"^```{kind}\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A working folder with ``street/`` and ``camvid/`` of drawn pictures, tools and configs."""
+    root = tmp_path_factory.mktemp("doc")
+    drawn = prepare_shapes(root / "data", train=10, val=6, cls_train=1, cls_val=1)
+    (root / "street/images").mkdir(parents=True)
+    (root / "street/new").mkdir()
+    for split in ("train", "val"):
+        content = json.loads((drawn / f"annotations/instances_{split}.json").read_text())
+        for image in content["images"]:
+            name = f"{split}_{image['file_name']}"
+            shutil.copy(drawn / split / image["file_name"], root / "street/images" / name)
+            image["file_name"] = name
+        (root / f"street/{split}.json").write_text(json.dumps(content))
+        shutil.copytree(drawn / split, root / "camvid/images" / split)
+        (root / "camvid/labels" / split).mkdir(parents=True)
+        for path in (drawn / "labels" / split).glob("*.png"):  # 0: not labelled
+            labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) + 1
+            labels[:9] = 0
+            cv2.imwrite(str(root / "camvid/labels" / split / path.name), labels)
+    shutil.copy(drawn / "classes.txt", root / "camvid")
+    shutil.copy(root / "street/images" / name, root / "street/new")
+    for name in ("configs", "tools"):
+        (root / name).symlink_to(ROOT / name)
+    return root
+
+
+def training_arguments(command: list[str], monkeypatch):
+    """What ``tools/train.py`` reads from a command."""
+    spec = importlib.util.spec_from_file_location("train_tool", ROOT / "tools/train.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(sys, "argv", command[1:])
+    return tool.parse_args()
+
+
+def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    found = commands("sh recipe")
+    assert len(found) == 2
+    for command in found:
+        args = training_arguments(command, monkeypatch)
+        custom = custom_data.from_args(args, ("train", "val", "test"))
+        cfg = training.training_config(args, custom)
+        assert cfg.work_dir == args.work_dir and cfg.auto_scale_lr.enable
+    out = capsys.readouterr().out
+    assert "mask_rcnn_convnext_t_1x.py on your data, 6 classes: circle" in out
+    assert "x 2 / 16 pictures" in out and "at least 2,000 steps of 16 pictures" in out
+
+
+def test_readme_names_the_same_flags():
+    section = README.split("## Your own data")[1].split("\n## ")[0]
+    assert "docs/custom_dataset.md" in section and len(section.splitlines()) <= 21
+    known = set(re.findall(r"--[a-z-]+", TEXT))
+    assert set(re.findall(r"--[a-z-]+", section)) <= known
+
+
+@pytest.mark.slow
+def test_the_commands_run(folder):
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+    }
+    found = commands("sh")
+    assert [Path(command[1]).stem for command in found] == [
+        "browse_data", "train", "test", "predict", "test", "browse_data", "train", "test"
+    ]  # fmt: skip
+    for command in found:
+        done = subprocess.run(
+            [sys.executable, *command[1:]],
+            cwd=folder, env=env, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, (command, (done.stdout + done.stderr)[-3000:])
+    for path in re.findall(r"--out (\S+)|--work-dir (\S+)", " ".join(map(shlex.join, found))):
+        assert any((folder / "".join(path)).iterdir())
+    for name in ("street_look", "camvid_look"):
+        statistics = json.loads((folder / "work_dirs" / name / "statistics.json").read_text())
+        assert statistics["pictures"] == 10
+        assert (folder / "work_dirs" / name / "sheet.jpg").is_file()
+    metrics = json.loads((folder / "work_dirs/camvid_test/metrics.json").read_text())
+    trained = json.loads((folder / "work_dirs/camvid_trial/metrics.json").read_text())
+    assert metrics["mIoU"] == pytest.approx(trained["mIoU"]) and trained["iter"] == 20
+    # a step of 4 pictures in a recipe for 4: the rate is the recipe's, scaled once
+    rates = (folder / "work_dirs/street_trial/lr_groups.csv").read_text().splitlines()
+    column = rates[0].split(",").index("lr")
+    assert max(float(row.split(",")[column]) for row in rates[1:]) == pytest.approx(2e-3)
