@@ -246,7 +246,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_two_processes_at_once_end_with_one_complete_set(tmp_path):
     counts = {**TINY, "train": 20}
     processes = [start(tmp_path, counts) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ["shapes"]
     assert len(list((tmp_path / "shapes" / "train").iterdir())) == 20
 
