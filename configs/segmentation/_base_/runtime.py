@@ -6,6 +6,7 @@ default_scope = "mmseg"
 custom_imports = dict(
     imports=[
         "convnext_dense.segmentation.labels",
+        "convnext_dense.segmentation.losses",
         "convnext_dense.segmentation.mean_iou",
         "convnext_dense.segmentation.pictures",
         "convnext_dense.segmentation.views",
