@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.engine.fit_classes import fit_to_classes
 from convnext_dense.engine.fit_data import fit_to_data
 from convnext_dense.engine.fit_labels import fit_to_labels
 from convnext_dense.engine.launch import world_size
@@ -71,6 +72,7 @@ def load_config(
         make_embedded_data(cfg)
         fit_to_data(cfg, splits, classes)
         fit_to_labels(cfg, splits, classes)
+        fit_to_classes(cfg, splits, classes)
     check_schedule(cfg)
     set_precision(cfg, amp)
     set_batch_norm(cfg, launcher)
@@ -152,7 +154,7 @@ def make_embedded_data(cfg: Config) -> None:
     """Draws the shapes data on first use, where a dataset lies under it."""
     shapes = Path(cfg.data_root) / "shapes"
     for split in SPLITS:
-        if any(Path(dataset.data_root) == shapes for dataset in datasets(cfg, split)):
+        if any(Path(dataset.data_root).is_relative_to(shapes) for dataset in datasets(cfg, split)):
             prepare_shapes(cfg.data_root)
             return
 

@@ -18,6 +18,9 @@ from convnext_dense.engine.workdir import resolve_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 
+# The figures that a test prints last, of whatever task.
+HEADLINE = ("bbox_mAP", "segm_mAP", "mIoU", "top1", "top5", "top1_ema", "top5_ema")
+
 
 def test(args: argparse.Namespace) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
@@ -76,7 +79,7 @@ def test_config(args: argparse.Namespace, checkpoint: str) -> Config:
 def headline(metrics: dict[str, float]) -> str:
     """The figures that a test prints last."""
     short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
-    names = [name for name in ("bbox_mAP", "segm_mAP", "mIoU") if name in short]
+    names = [name for name in HEADLINE if name in short]
     return "  ".join(f"{name} {short[name]:.3f}" for name in names)
 
 

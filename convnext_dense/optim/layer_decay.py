@@ -98,9 +98,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds the optimizer with one group for each layer id and for decay / no decay.
 
     Works on any model (bare, wrapped for DDP, detector, segmentor, classifier) that holds one
-    ConvNeXt, and at rate 1 (decay / no decay alone) on any model at all. Frozen parameters are left out; every other one is in exactly one group. A group
-    carries `group_name`, `lr_scale`, `lr`, `weight_decay` and `param_names`; groups come sorted by
-    id, decayed ones first.
+    ConvNeXt, and at rate 1 (decay and no decay alone) on any model at all. Frozen parameters are
+    left out; every other one is in exactly one group. A group carries `group_name`, `lr_scale`,
+    `lr`, `weight_decay` and `param_names`; groups come sorted by id, decayed ones first.
 
     Args:
         optim_wrapper_cfg: config of the optim wrapper; its `optimizer` states `lr` and
@@ -157,7 +157,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             if not param.requires_grad:
                 continue
             layer = last + 1  # necks and heads
-            if name.startswith(prefix):
+            if prefix is not None and name.startswith(prefix):
                 layer = layer_id(name.removeprefix(prefix), depths, self.decay_type)
             decayed, custom = is_decayed(name, param), self._custom_key(name)
             key = (layer, not decayed, custom)
@@ -168,10 +168,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             groups[key]["param_names"].append(name)
         params.extend(groups[key] for key in sorted(groups))
 
-    def _layers_of(self, module: nn.Module) -> tuple[str, tuple[int, ...]]:
-        """Prefix and depths of the ConvNeXt; at rate 1 any model will do, as one layer."""
+    def _layers_of(self, module: nn.Module) -> tuple[str | None, tuple[int, ...]]:
+        """Prefix and depths of the ConvNeXt; at rate 1 a model without one is all head."""
         if self.decay_rate == 1 and not any(isinstance(m, CONVNEXTS) for m in module.modules()):
-            return "", (0,)
+            return None, (0,)
         prefix, backbone = find_backbone(module)
         return prefix, backbone.depths
 
