@@ -37,7 +37,7 @@ def main() -> None:
     backbone = cfg.model.backbone
     if launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
         return
-    config = DETECTORS.get(backbone.arch, "CONFIG")
+    config = DETECTORS.get(str(backbone.arch), "CONFIG")
     data = f" --data-root {args.data_root}" if args.data_root else ""
     print(
         f"python tools/train.py configs/detection/{config}.py --backbone-weights "

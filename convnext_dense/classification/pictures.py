@@ -181,7 +181,7 @@ class PictureSampler(DefaultSampler):
         shuffle: Whether to train.
         seed: The run's seed, equal in all processes.
         step_size: Pictures of one process that make a step of the optimizer; an epoch has whole
-            steps (the engine sets it where batches are accumulated).
+            steps (``--accumulate`` sets it, where a config has it).
         window: Shards whose pictures are mixed at a time.
     """
 

@@ -9,7 +9,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
-    sampler=dict(type="PictureSampler", shuffle=True, step_size=128),
+    sampler=dict(type="PictureSampler", shuffle=True, step_size=1),
     collate_fn=dict(type="collate_pictures"),
     dataset=dict(
         type="LabelledPictures",

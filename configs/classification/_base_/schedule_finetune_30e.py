@@ -9,5 +9,3 @@ optim_wrapper = dict(
     paramwise_cfg=dict(decay_rate=0.8),  # every three blocks form a group
 )
 auto_scale_lr = dict(base_batch_size=512)
-# Neither mixup nor CutMix, and a head that starts near zero.
-model = dict(data_preprocessor=dict(mixup=0.0, cutmix=0.0), backbone=dict(head_init_scale=0.001))

@@ -10,7 +10,7 @@ train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     drop_last=True,
-    sampler=dict(type="PictureSampler", shuffle=True, step_size=64),
+    sampler=dict(type="PictureSampler", shuffle=True, step_size=1),
     collate_fn=dict(type="collate_pictures"),
     dataset=dict(
         type="LabelledPictures",
