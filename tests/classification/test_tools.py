@@ -83,14 +83,18 @@ def test_a_killed_run_goes_on_bit_for_bit(trained, config, flags, tmp_path, seed
             path.unlink()
         (tmp_path / "last_checkpoint").unlink()
     else:  # the seed comes from the checkpoint
-        shutil.copy(whole / "epoch_1.pth", tmp_path)
         shutil.copy(whole / "lr_groups.csv", tmp_path)
+        first = read_checkpoint(whole / "epoch_1.pth")
+        for key in ("best_score", "best_ckpt"):  # as if killed before the evaluation
+            del first["message_hub"]["runtime_info"][key]
+        torch.save(first, tmp_path / "epoch_1.pth")
     run("pretrain_cls", *arguments, "--resume")
     one, other = (read_checkpoint(folder / "epoch_2.pth") for folder in (whole, tmp_path))
     for key in ("state_dict", "state_dict_ema", "optimizer", "param_schedulers", "random_state"):
         assert_equal(one[key], other[key], key)
-    best = [checkpoint["message_hub"]["runtime_info"]["best_score"] for checkpoint in (one, other)]
-    assert best[0] == best[1]
+    hubs = [checkpoint["message_hub"]["runtime_info"] for checkpoint in (one, other)]
+    assert hubs[0]["best_score"] == hubs[1]["best_score"]
+    assert len({Path(hub["best_ckpt"]).name for hub in hubs}) == 1
     figures = [json.loads((folder / "metrics.json").read_text()) for folder in (whole, tmp_path)]
     assert figures[0] == figures[1]
 

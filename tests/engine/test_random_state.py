@@ -80,3 +80,13 @@ def test_the_order_of_the_pictures_is_the_first_runs(tmp_path):
         resume=True,
     )
     assert resumed.model.batches == whole.model.batches[5:]
+
+
+def test_an_evaluation_that_is_not_repeated_leaves_no_trace(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.engine.test_loops.Line", Noisy)
+    loop = dict(type="ResumableEpochLoop", max_epochs=3)
+    options = dict(custom_hooks=HOOKS, by_epoch=True, **evaluated())
+    whole = run(tmp_path / "whole", dict(loop), **options)
+    path = str(tmp_path / "whole/epoch_2.pth")  # written before that epoch's evaluation
+    resumed = run(tmp_path / "again", dict(loop), load_from=path, resume=True, **options)
+    assert resumed.model.drawn == whole.model.drawn[12:]
