@@ -65,6 +65,17 @@ def set_head_classes(cfg: Config, num_classes: int, source: str) -> None:
         )
 
 
+def assume_head_classes(cfg: Config) -> None:
+    """Gives the head a number of classes where no data is read: the stated ones, else 2.
+
+    For looking at a model (its learning rates), never for training one.
+    """
+    if picture_datasets(cfg, "train"):
+        stated = _stated(cfg)
+        kind = DATASETS.get(picture_datasets(cfg, "train")[0].type)
+        cfg.model.backbone.setdefault("num_classes", len(kind.class_names(stated)) if stated else 2)
+
+
 def _stated(cfg: Config) -> str | tuple[str, ...] | None:
     for split in SPLITS:
         for data in picture_datasets(cfg, split):

@@ -121,7 +121,17 @@ def test_testing_shows_both_weights(trained, config, data_root, tmp_path):
     work_dir, _ = trained
     out = tmp_path / "results.json"
     output = run(
-        "test", config, work_dir, "--data-root", data_root, "--work-dir", tmp_path, "--out", out
+        "test",
+        config,
+        work_dir,
+        "--data-root",
+        data_root,
+        "--work-dir",
+        tmp_path,
+        "--out",
+        out,
+        "--show-dir",
+        tmp_path / "shown",
     )
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     last = json.loads((work_dir / "metrics.json").read_text())
@@ -129,6 +139,7 @@ def test_testing_shows_both_weights(trained, config, data_root, tmp_path):
     assert f"top1 {metrics['top1']:.3f}" in output and "top1_ema" in output
     rows = json.loads(out.read_text())
     right = sum(row["class"] == row["predicted"] for row in rows)
+    assert len(list((tmp_path / "shown").glob("*/*.jpg"))) == 9
     assert len(rows) == 9 and right / 9 == pytest.approx(metrics["top1"])
 
 

@@ -72,9 +72,7 @@ def run(work_dir, loop: dict, runner_type=DenseRunner, seed=3, by_epoch=False, *
             dict(type="MultiStepLR", by_epoch=True, end=9, milestones=[2], gamma=0.1),
         ],
         default_hooks=dict(
-            checkpoint=dict(
-                type="CheckpointHook", interval=1 if by_epoch else 5, by_epoch=by_epoch
-            )
+            checkpoint=dict(type="CheckpointHook", interval=1 if by_epoch else 5, by_epoch=by_epoch)
         ),
         randomness=dict(seed=seed),
         experiment_name=f"{work_dir.name}-{id(loop)}",

@@ -15,6 +15,7 @@ default_hooks = dict(
         type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="cls/top1", rule="greater"
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    visualization=dict(type="ClassPicturesHook"),
 )
 custom_hooks = [
     dict(type="LearningRateHook"),
