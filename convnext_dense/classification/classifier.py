@@ -74,13 +74,23 @@ class TimmModel(BaseModule):
         name: timm's name, such as ``convnext_atto``.
         num_classes: Outputs of the head.
         drop_path_rate: Stochastic depth rate of the last block.
+        layer_scale_init_value: Initial gamma of every block.
     """
 
-    def __init__(self, name: str, num_classes: int, drop_path_rate: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        num_classes: int,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.model: nn.Module = timm.create_model(
-            name, num_classes=num_classes, drop_path_rate=drop_path_rate
+            name,
+            num_classes=num_classes,
+            drop_path_rate=drop_path_rate,
+            ls_init_value=layer_scale_init_value,
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -109,9 +109,9 @@ def training_annotations(cfg: Mapping) -> Path:
 def epoch_length(cfg: Mapping) -> tuple[int, str]:
     """Iterations of an epoch of a config, and one phrase that says how they are known.
 
-    Counted from the data where it is there; else known for COCO and ImageNet; else assumed. The pictures of a
-    step are those that the rate was chosen for (`auto_scale_lr.base_batch_size`), or else those of
-    one process.
+    Counted from the data where it is there; else known for COCO and ImageNet; else assumed. The
+    pictures of a step are those that the rate was chosen for (`auto_scale_lr.base_batch_size`), or
+    else those of one process.
     """
     loader, annotations = cfg["train_dataloader"], training_annotations(cfg)
     batch = (cfg.get("auto_scale_lr") or {}).get("base_batch_size") or loader["batch_size"]

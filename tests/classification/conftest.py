@@ -20,6 +20,8 @@ model = dict(
 )
 train_cfg = dict(max_epochs=2, val_interval=1)
 param_scheduler = dict(warmup=1, end=2)
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+auto_scale_lr = dict(base_batch_size=64)
 train_dataloader = dict(
     batch_size=4, dataset=dict(data_root="mini/train", transform=dict(size=32))
 )

@@ -6,7 +6,7 @@ Enlarging keeps the model the detectors': its weights can be handed over, and ti
 size = 64
 # Read in the training process: on two cores a worker process costs more than it brings.
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=16,
     num_workers=0,
     persistent_workers=False,
     drop_last=True,
