@@ -14,6 +14,7 @@ from pathlib import Path
 
 from convnext_dense.engine import load_config
 from convnext_dense.engine.cli import add_config_arguments, run_tool
+from convnext_dense.engine.fit_classes import assume_head_classes
 from convnext_dense.engine.fit_labels import assume_classes
 from convnext_dense.optim import format_table, lr_report
 from convnext_dense.optim.curve import training_annotations
@@ -34,6 +35,7 @@ def main() -> None:
         if training_annotations(cfg).is_file():
             cfg = load_config(args.config, splits=("train",), **flags)
         assume_classes(cfg)
+        assume_head_classes(cfg)
         report = lr_report(cfg, out)
     if args.json:
         print(json.dumps(report, indent=2))

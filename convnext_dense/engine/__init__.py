@@ -1,20 +1,30 @@
 """From a config file and flags to a checked config and a running mmengine Runner."""
 
+from convnext_dense.engine.averaging import (
+    BothWeightsTestLoop,
+    BothWeightsValLoop,
+    WeightAverageHook,
+)
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.hooks import LearningRateHook, MetricsFileHook
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.progress import ProgressHook
+from convnext_dense.engine.random_state import RandomStateHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.engine.tta import MultiViewTestLoop
 
 __all__ = [
+    "BothWeightsTestLoop",
+    "BothWeightsValLoop",
     "DenseRunner",
     "LearningRateHook",
     "MetricsFileHook",
     "MultiViewTestLoop",
     "ProgressHook",
+    "RandomStateHook",
     "ResumableEpochLoop",
     "ResumableIterLoop",
+    "WeightAverageHook",
     "build_runner",
     "load_config",
 ]

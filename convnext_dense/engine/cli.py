@@ -10,6 +10,7 @@ from mmengine.config import DictAction
 
 from convnext_dense.errors import UserError
 
+AUTO = "auto"  # --resume without a checkpoint
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -64,6 +65,45 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action=OptionsAction,
         metavar="KEY=VALUE",
         help="replace entries of the config, e.g. train_dataloader.batch_size=4",
+    )
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the tools that train."""
+    parser.add_argument("--work-dir", help="folder of the run (default: work_dirs/<config name>)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=AUTO,
+        metavar="CKPT",
+        help="continue the run in the work folder, or from this checkpoint",
+    )
+    parser.add_argument("--load-from", metavar="CKPT", help="start from these weights")
+    parser.add_argument(
+        "--amp",
+        choices=("off", "fp16", "bf16"),
+        help="mixed precision instead of the config's (bf16 where the GPU has it)",
+    )
+    parser.add_argument("--seed", type=int, help="random seed (default: drawn and logged)")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="deterministic GPU kernels, slower"
+    )
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with the batch"
+    )
+    parser.add_argument(
+        "--max-iters", type=int, metavar="N", help="stop after N iterations, then evaluate"
+    )
+    parser.add_argument(
+        "--accumulate", type=int, metavar="N", help="batches whose gradients make one step"
+    )
+    parser.add_argument(
+        "--backbone-weights",
+        metavar="WORK_DIR|CKPT",
+        help="start the backbone from a pretraining run of tools/pretrain_cls.py",
+    )
+    parser.add_argument(
+        "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
     )
 
 

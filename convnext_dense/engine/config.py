@@ -17,6 +17,7 @@ from mmengine.utils import import_modules_from_strings
 
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine.custom_data import CustomData, use_custom_data
+from convnext_dense.engine.fit_classes import fit_to_classes
 from convnext_dense.engine.fit_data import fit_to_data
 from convnext_dense.engine.fit_labels import fit_to_labels
 from convnext_dense.engine.launch import world_size
@@ -76,6 +77,7 @@ def load_config(
         make_embedded_data(cfg, splits)
         fit_to_data(cfg, splits, classes)
         fit_to_labels(cfg, splits, classes)
+        fit_to_classes(cfg, splits, classes)
     check_schedule(cfg)
     set_precision(cfg, amp)
     set_batch_norm(cfg, launcher)
@@ -162,7 +164,7 @@ def make_embedded_data(cfg: Config, splits: tuple[str, ...]) -> None:
     """Draws the shapes data on first use, where a dataset of these splits lies under it."""
     shapes = Path(cfg.data_root) / "shapes"
     for split in splits:
-        if any(Path(dataset.data_root) == shapes for dataset in datasets(cfg, split)):
+        if any(Path(dataset.data_root).is_relative_to(shapes) for dataset in datasets(cfg, split)):
             prepare_shapes(cfg.data_root)
             return
 

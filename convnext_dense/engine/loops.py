@@ -7,6 +7,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from convnext_dense.engine.random_state import undisturbed
 from convnext_dense.errors import UserError
 
 
@@ -52,6 +53,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.runner.logger.info(f"Nothing left to train at iteration {self._iter}.")
             if self.runner.val_loop is not None:
                 self.runner.val_loop.run()
+        elif self._iter and self._iter == self._epoch * len(self.dataloader):
+            self.evaluate_again()
         while not self._finished and not self.stop_training:
             self.run_epoch()
             self.after_epoch()
@@ -65,6 +68,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if self.runner.val_loop is not None and (due or self._finished):
             self.runner.val_loop.run()
 
+    def evaluate_again(self) -> None:
+        """Evaluates after a resume at the end of an epoch, where a best score is kept.
+
+        The checkpoint was written before its own evaluation, which the best score must not miss.
+        """
+        checkpoint = self.runner.cfg.get("default_hooks", {}).get("checkpoint") or {}
+        if checkpoint.get("save_best"):
+            self.after_epoch()
+
     @property
     def _finished(self) -> bool:
         return self._iter >= self._max_iters
@@ -74,7 +86,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
-        batches = skip_batches(self.dataloader, done) if done else self.dataloader
+        batches = self.dataloader
+        if done:  # the epoch's own start drew its random numbers before the checkpoint
+            batches = undisturbed(lambda: iter(skip_batches(self.dataloader, done)))
         for idx, data_batch in enumerate(batches, start=done):
             self.run_iter(idx, data_batch)
             if self._finished:

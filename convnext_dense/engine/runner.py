@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from convnext_dense.engine.files import keep_previous, write_atomically
+from convnext_dense.engine.random_state import RandomStateHook
 from convnext_dense.engine.workdir import environment
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
@@ -80,6 +81,9 @@ class DenseRunner(Runner):
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Writes a checkpoint under a temporary name and renames it: a kill leaves no torso."""
+        for hook in self.hooks:
+            if isinstance(hook, RandomStateHook):
+                hook.gather()  # here all processes come by; only the first one writes
         if self.rank != 0:
             return
         temporary = f".{filename}.{os.getpid()}"
@@ -99,14 +103,18 @@ class DenseRunner(Runner):
         accumulated = optim_wrapper._accumulative_counts
         step, base = per_process * self.world_size * accumulated, auto_scale_lr["base_batch_size"]
         account = f"{per_process} pictures x {self.world_size} processes x {accumulated} batches"
+        self.logger.info(f"A step has {account} = {step} pictures; the recipe's has {base}.")
+        lr = optim_wrapper.optimizer.defaults["lr"]
+        rates = f"from {lr:g} to {lr * step / base:g}"
         if not auto_scale_lr.get("enable"):
             if step != base:
                 self.logger.warning(
                     f"The learning rate is the recipe's for {base} pictures a step; this run has "
-                    f"{step} ({account}): --auto-scale-lr multiplies it by {step / base:g}."
+                    f"{step} ({account}): --auto-scale-lr multiplies it by {step / base:g}, "
+                    f"{rates}."
                 )
             return
-        self.logger.info(f"Learning rates x {step / base:g}: {step} pictures a step ({account}).")
+        self.logger.info(f"--auto-scale-lr: learning rates x {step / base:g}, {rates}.")
         for group in optim_wrapper.optimizer.param_groups:
             group["lr"] *= step / base
         if optim_wrapper.base_param_settings is not None:  # what the log shows as base_lr

@@ -20,6 +20,9 @@ from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_classes
 
+# The figures that a test prints last, of whatever task.
+HEADLINE = ("bbox_mAP", "segm_mAP", "mIoU", "top1", "top5", "top1_ema", "top5_ema")
+
 
 def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
@@ -83,7 +86,7 @@ def test_config(
 def headline(metrics: dict[str, float]) -> str:
     """The figures that a test prints last."""
     short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
-    names = [name for name in ("bbox_mAP", "segm_mAP", "mIoU") if name in short]
+    names = [name for name in HEADLINE if name in short]
     return "  ".join(f"{name} {short[name]:.3f}" for name in names)
 
 

@@ -9,25 +9,30 @@ from mmengine.logging import print_log
 
 from convnext_dense import weights
 from convnext_dense.engine import launch
+from convnext_dense.engine.cli import AUTO
 from convnext_dense.engine.config import load_config, read_config
 from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.runner import build_runner
-from convnext_dense.engine.workdir import claim, latest_checkpoint
+from convnext_dense.engine.workdir import claim, latest_checkpoint, resolve_checkpoint
 from convnext_dense.errors import UserError
+from convnext_dense.weights.loading import find_state_dict
 
-AUTO = "auto"
 
+def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
+    """Trains what a tool was asked for (see ``tools/train.py --help`` for the flags).
 
-def train(args: argparse.Namespace, custom: CustomData | None = None) -> None:
-    """Trains what ``tools/train.py`` was asked for (see its ``--help`` for the flags)."""
+    Returns:
+        The config as it was run.
+    """
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
     start_from(cfg, args, work_dir)
     if launch.rank(args.launcher) == 0:
         claim(work_dir, resume=args.resume is not None)
     build_runner(cfg).train()
+    return cfg
 
 
 def training_config(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
@@ -47,6 +52,8 @@ def training_config(args: argparse.Namespace, custom: CustomData | None = None) 
         if "auto_scale_lr" not in cfg:
             raise UserError(f"{args.config} names no batch size to scale from (auto_scale_lr).")
         cfg.auto_scale_lr.enable = True
+    if args.accumulate is not None:
+        accumulate(cfg, args.accumulate)
     if custom is not None:
         fit_to_custom_data(cfg, args)
     if args.max_iters is not None:
@@ -64,6 +71,20 @@ def fit_to_custom_data(cfg: Config, args: argparse.Namespace) -> None:
     fit = fit_schedule(cfg, recipe, options, args.epochs, launch.world_size(args.launcher))
     if launch.rank(args.launcher) == 0:
         print(format_fit(cfg, recipe, fit, args.max_iters))
+
+
+def accumulate(cfg: Config, batches: int) -> None:
+    """Makes a step of the optimizer of several batches.
+
+    A sampler that can end an epoch with a whole step (``step_size``) is told to; with others, a
+    step may begin in one epoch and end in the next.
+    """
+    if batches < 1:
+        raise UserError(f"--accumulate must be at least 1, got {batches}.")
+    cfg.optim_wrapper.accumulative_counts = batches
+    sampler = cfg.train_dataloader.sampler
+    if "step_size" in sampler:
+        sampler.step_size = batches * cfg.train_dataloader.batch_size
 
 
 def shorten(cfg: Config, max_iters: int, cfg_options: dict) -> None:
@@ -100,10 +121,39 @@ def start_from(cfg: Config, args: argparse.Namespace, work_dir: Path) -> None:
     if args.resume and not found:
         print_log(f"{work_dir} holds no checkpoint to resume: starting from the beginning.")
     backbone = cfg.model.get("backbone", {})
+    if args.ema and not args.backbone_weights:
+        raise UserError("--ema belongs to --backbone-weights: name the pretraining run too.")
+    if args.backbone_weights:
+        if args.load_from:
+            raise UserError("--backbone-weights and --load-from exclude each other: give one.")
+        hand_over(backbone, resolve_checkpoint(args.backbone_weights), args.ema)
     if cfg.get("load_from"):
         backbone.init_cfg = None  # the checkpoint holds the backbone
     elif (backbone.get("init_cfg") or {}).get("type") == "Pretrained":
         fetch_weights(backbone, trial=args.max_iters is not None)
+
+
+def hand_over(backbone: ConfigDict, checkpoint: str, ema: bool) -> None:
+    """Starts the backbone from a pretraining checkpoint instead of the recipe's file.
+
+    Raises:
+        UserError: When there is no such checkpoint, it has no averaged weights though ``ema`` asks
+            for them, or the backbone is no ConvNeXt.
+    """
+    if not str(backbone.get("type", "")).startswith("ConvNeXt"):
+        raise UserError(
+            f"--backbone-weights starts a ConvNeXt, but the backbone is {backbone.get('type')}."
+        )
+    content = weights.read_checkpoint(checkpoint)
+    if ema:
+        try:
+            find_state_dict(content, ema=True)
+        except UserError as error:
+            raise UserError(
+                f"--ema: {checkpoint} has no averaged weights; leave --ema out to take the "
+                "plain ones."
+            ) from error
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint, ema=ema)
 
 
 def fetch_weights(backbone: ConfigDict, trial: bool) -> None:

@@ -1,11 +1,12 @@
-"""The ConvNeXt backbone of dense prediction: four maps at strides 4, 8, 16 and 32.
+"""The ConvNeXt: its trunk, and the backbone of dense prediction with maps at strides 4 to 32.
 
-One module serves detection, segmentation and (with a head on top) classification. Parameter names
-are those of the official release, so its files load without renaming.
+One trunk serves detection and segmentation (output norms on top, here) and classification
+(pooling, norm and head on top, in ``classifier.py``). Parameter names are those of the official
+release, so its files load without renaming.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -79,22 +80,18 @@ class Block(nn.Module):
         return x + self.drop_path(y.permute(0, 3, 1, 2))
 
 
-@MODELS.register_module()
-class ConvNeXt(BaseModule):
-    """ConvNeXt as a four-scale backbone (arXiv 2201.03545, section 3 and appendix A.3).
-
-    ``norm{i}`` exists for emitted stages only, and stages after the last emitted one are not built:
-    every trainable parameter receives a gradient, as DistributedDataParallel requires.
+class Trunk(BaseModule):
+    """Stem, downsampling layers and stages: what every ConvNeXt has, whatever is on top.
 
     Args:
         arch: A name in ``VARIANTS``, or ``dict(depths=..., dims=...)`` of four integers each.
+        num_stages: Stages to build, 1 to 4.
         in_channels: Channels of the input picture.
         drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
         layer_scale_init_value: Initial gamma of every block; 0 builds blocks without gamma.
-        out_indices: Stages to emit, ascending.
         frozen_stages: -1 trains everything, 0 freezes the stem, k freezes the stem and the first k
-            stages with their downsampling layers. Frozen parts stay in eval mode; output norms
-            (which pretrained files do not contain) always train.
+            stages with their downsampling layers. Frozen parts stay in eval mode; what is on top
+            (which pretrained files need not contain) always trains.
         with_cp: Recompute each block in the backward pass instead of keeping its activations.
         use_grn: Build ConvNeXt V2 blocks (give ``layer_scale_init_value=0`` for the V2 release).
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` with the options of
@@ -106,29 +103,25 @@ class ConvNeXt(BaseModule):
 
     def __init__(
         self,
-        arch: str | Mapping[str, Sequence[int]] = "tiny",
-        in_channels: int = 3,
-        drop_path_rate: float = 0.0,
-        layer_scale_init_value: float = 1e-6,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
-        with_cp: bool = False,
-        use_grn: bool = False,
-        init_cfg: dict[str, Any] | None = None,
+        arch: str | Mapping[str, Sequence[int]],
+        num_stages: int,
+        in_channels: int,
+        drop_path_rate: float,
+        layer_scale_init_value: float,
+        frozen_stages: int,
+        with_cp: bool,
+        use_grn: bool,
+        init_cfg: dict[str, Any] | None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.depths, self.dims = parse_arch(arch)
-        self.out_indices = _check_out_indices(out_indices)
         self.frozen_stages = _check_range("frozen_stages", frozen_stages, -1, len(self.depths))
-        _check_range("drop_path_rate", drop_path_rate, 0.0, 1.0)
         self.with_cp = with_cp
 
-        # On the CPU even where the model is built on the meta device.
-        rates = torch.linspace(0, drop_path_rate, sum(self.depths), device="cpu")
-        rates = rates.split(list(self.depths))
+        rates = drop_path_rates(drop_path_rate, sum(self.depths)).split(list(self.depths))
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
-        for i in range(self.out_indices[-1] + 1):
+        for i in range(num_stages):
             self.downsample_layers.append(self._downsampling(i, in_channels))
             self.stages.append(
                 nn.Sequential(
@@ -138,9 +131,7 @@ class ConvNeXt(BaseModule):
                     )
                 )
             )
-        for i in self.out_indices:
-            self.add_module(f"norm{i}", LayerNorm2d(self.dims[i], eps=1e-6))
-        self.apply(_init_layer)
+        self.apply(init_layer)
         for module in self._frozen_modules():
             module.requires_grad_(False)
 
@@ -154,15 +145,11 @@ class ConvNeXt(BaseModule):
         conv = nn.Conv2d(previous, dim, kernel_size=2, stride=2)
         return nn.Sequential(LayerNorm2d(previous, eps=1e-6), conv)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Maps a picture batch to one map per emitted stage.
+    def stage_maps(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yields the map of each stage, (N, dims[i], H_i, W_i) in channels-last memory.
 
         Args:
             x: (N, in_channels, H, W), H and W at least 32.
-
-        Returns:
-            Maps (N, dims[i], H_i, W_i) for i in ``out_indices``, in channels-last memory; H_i is
-            H // 4 halved (rounded down) i times.
         """
         if min(x.shape[-2:]) < STRIDES[-1]:
             height, width = x.shape[-2:]
@@ -171,21 +158,11 @@ class ConvNeXt(BaseModule):
                 "resize or pad them first."
             )
         x = x.contiguous(memory_format=torch.channels_last)
-        outs = []
-        for i, (downsample, stage) in enumerate(
-            zip(self.downsample_layers, self.stages, strict=True)
-        ):
-            x = downsample(x)
-            if self.with_cp and torch.is_grad_enabled():
-                for block in stage:
-                    x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = stage(x)
-            if i in self.out_indices:
-                outs.append(self.get_submodule(f"norm{i}")(x))
-        return tuple(outs)
+        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = run_blocks(stage, downsample(x), self.with_cp)
+            yield x
 
-    def train(self, mode: bool = True) -> "ConvNeXt":
+    def train(self, mode: bool = True) -> "Trunk":
         """Sets the mode; frozen parts stay in eval mode. Returns self, as every module does."""
         super().train(mode)
         for module in self._frozen_modules():
@@ -218,6 +195,87 @@ class ConvNeXt(BaseModule):
         report = load_pretrained(self, **options)
         print_log(str(report), logger="current")
         self.is_init = True
+
+
+@MODELS.register_module()
+class ConvNeXt(Trunk):
+    """ConvNeXt as a four-scale backbone (arXiv 2201.03545, section 3 and appendix A.3).
+
+    ``norm{i}`` exists for emitted stages only, and stages after the last emitted one are not built:
+    every trainable parameter receives a gradient, as DistributedDataParallel requires.
+
+    Args:
+        out_indices: Stages to emit, ascending.
+        arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
+            init_cfg: See :class:`Trunk`.
+
+    Raises:
+        UserError: For an unknown variant or an argument out of range.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Sequence[int]] = "tiny",
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        use_grn: bool = False,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        emitted = _check_out_indices(out_indices)
+        super().__init__(
+            arch,
+            emitted[-1] + 1,
+            in_channels,
+            drop_path_rate,
+            layer_scale_init_value,
+            frozen_stages,
+            with_cp,
+            use_grn,
+            init_cfg,
+        )
+        self.out_indices = emitted
+        for i in emitted:
+            self.add_module(f"norm{i}", LayerNorm2d(self.dims[i], eps=1e-6))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Maps a picture batch to one map per emitted stage.
+
+        Args:
+            x: (N, in_channels, H, W), H and W at least 32.
+
+        Returns:
+            Maps (N, dims[i], H_i, W_i) for i in ``out_indices``, in channels-last memory; H_i is
+            H // 4 halved (rounded down) i times.
+        """
+        return tuple(
+            self.get_submodule(f"norm{i}")(y)
+            for i, y in enumerate(self.stage_maps(x))
+            if i in self.out_indices
+        )
+
+
+def drop_path_rates(last: float, blocks: int) -> torch.Tensor:
+    """The stochastic depth rate of every block: linear from 0 to ``last``.
+
+    Raises:
+        UserError: When ``last`` is not in [0, 1].
+    """
+    _check_range("drop_path_rate", last, 0.0, 1.0)
+    # On the CPU even where the model is built on the meta device.
+    return torch.linspace(0, last, blocks, device="cpu")
+
+
+def run_blocks(blocks: nn.Sequential, x: torch.Tensor, with_cp: bool) -> torch.Tensor:
+    """Runs blocks one after another; ``with_cp`` recomputes each in the backward pass."""
+    if not (with_cp and torch.is_grad_enabled()):
+        return blocks(x)
+    for block in blocks:
+        x = checkpoint(block, x, use_reentrant=False)
+    return x
 
 
 def parse_arch(arch: str | Mapping[str, Sequence[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -254,7 +312,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> Any:
     return value
 
 
-def _init_layer(module: nn.Module) -> None:
+def init_layer(module: nn.Module) -> None:
     """Truncated normal of std 0.02 and zero bias, as the release; norms keep 1 and 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

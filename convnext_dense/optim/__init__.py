@@ -12,11 +12,17 @@ from convnext_dense.optim.report import (
     lr_report,
     write_csv,
 )
-from convnext_dense.optim.schedulers import PolyRatioLR, check_schedule, check_schedulers
+from convnext_dense.optim.schedulers import (
+    PolyRatioLR,
+    WarmupCosineLR,
+    check_schedule,
+    check_schedulers,
+)
 
 __all__ = [
     "LayerDecayOptimWrapperConstructor",
     "PolyRatioLR",
+    "WarmupCosineLR",
     "check_schedule",
     "check_schedulers",
     "format_table",

@@ -12,6 +12,7 @@ from convnext_dense.errors import UserError
 POINTS = 4000  # more than a picture has columns
 ASSUMED_EPOCH = 1000
 # COCO train2017 without its 1,021 pictures that show no object (mmdet's `filter_empty_gt`).
+IMAGENET = {"imagenet/train": 1_281_167, "imagenet22k": 14_197_122}  # folder -> pictures
 COCO_TRAIN_FILE, COCO_TRAIN_PICTURES = "instances_train2017.json", 117_266
 
 
@@ -108,9 +109,9 @@ def training_annotations(cfg: Mapping) -> Path:
 def epoch_length(cfg: Mapping) -> tuple[int, str]:
     """Iterations of an epoch of a config, and one phrase that says how they are known.
 
-    Counted from the data where it is there; else known for COCO; else assumed. The pictures of a
-    step are those that the rate was chosen for (`auto_scale_lr.base_batch_size`), or else those of
-    one process.
+    Counted from the data where it is there; else known for COCO and ImageNet; else assumed. The
+    pictures of a step are those that the rate was chosen for (`auto_scale_lr.base_batch_size`), or
+    else those of one process.
     """
     loader, annotations = cfg["train_dataloader"], training_annotations(cfg)
     batch = (cfg.get("auto_scale_lr") or {}).get("base_batch_size") or loader["batch_size"]
@@ -118,6 +119,8 @@ def epoch_length(cfg: Mapping) -> tuple[int, str]:
         pictures, source = len(DATASETS.build(loader["dataset"])), str(annotations)
     elif annotations.name == COCO_TRAIN_FILE and "dataset" not in loader["dataset"]:
         pictures, source = COCO_TRAIN_PICTURES, "COCO train2017"
+    elif folder := next((f for f in IMAGENET if str(annotations).endswith(f)), None):
+        pictures, source = IMAGENET[folder], folder
     else:
         return ASSUMED_EPOCH, f"{ASSUMED_EPOCH:,} iterations an epoch assumed, the data is not here"
     length = -(-pictures // batch)

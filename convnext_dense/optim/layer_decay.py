@@ -5,8 +5,9 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from convnext_dense.errors import UserError
-from convnext_dense.models.convnext import ConvNeXt
+from convnext_dense.models import IsotropicConvNeXt, Trunk
 
+CONVNEXTS = (Trunk, IsotropicConvNeXt)
 DECAY_TYPES = ("layer_wise", "stage_wise")
 BLOCKS_PER_LAYER = 3  # blocks of the third stage that share one id (layer_wise)
 PARAMWISE_KEYS = ("decay_rate", "decay_type", "num_layers", "custom_keys")
@@ -19,13 +20,16 @@ def num_layers(depths: tuple[int, ...]) -> int:
     """The N of the decay: ids run from 0 (stem) to N + 1 (everything after the blocks).
 
     The release fixes 6 for a third stage of 9 blocks and 12 for one of 27; the rule behind both,
-    3 + ceil(depths[2] / 3), serves any depth.
+    3 + ceil(depths[2] / 3), serves any depth. The release has none for the isotropic model, whose
+    one stage is grouped in the same way: ceil(depths[0] / 3).
     """
+    if len(depths) == 1:
+        return -(-depths[0] // BLOCKS_PER_LAYER)
     return 3 - (-depths[2] // BLOCKS_PER_LAYER)
 
 
 def layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:
-    """The id of a parameter of the hierarchical ConvNeXt; its lr scale is rate ** (N + 1 - id).
+    """The id of a ConvNeXt's parameter; its lr scale is rate ** (N + 1 - id).
 
     | parameter                      | layer_wise   | stage_wise |
     |--------------------------------|--------------|------------|
@@ -39,13 +43,19 @@ def layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:
     stage_wise leaves the ids 5 to N unused and gives every downsampling the stem's rate. That is a
     quirk of the official release, kept because the paper's numbers were obtained with it.
 
+    In the isotropic model `stem` has id 0 and `blocks.b` has 1 + b // 3.
+
     Args:
         name: the parameter's name inside the backbone, e.g. `stages.2.4.dwconv.weight`.
-        depths: blocks of the four stages.
+        depths: blocks of the four stages, or of the isotropic model's one.
         decay_type: one of `DECAY_TYPES`.
     """
     last = num_layers(depths)
     part, *rest = name.split(".")
+    if part == "stem":
+        return 0
+    if part == "blocks":
+        return 1 + int(rest[0]) // BLOCKS_PER_LAYER
     if part == "downsample_layers":
         return (0, 2, 3, last)[int(rest[0])] if decay_type == "layer_wise" else 0
     if part != "stages":
@@ -61,7 +71,7 @@ def is_decayed(name: str, param: nn.Parameter) -> bool:
     return param.ndim > 1 and name.rpartition(".")[2] not in UNDECAYED_NAMES
 
 
-def find_backbone(model: nn.Module) -> tuple[str, ConvNeXt]:
+def find_backbone(model: nn.Module) -> tuple[str, Trunk | IsotropicConvNeXt]:
     """The one ConvNeXt of a model and its prefix (`""` or e.g. `"backbone."`).
 
     Of several (a teacher and its student), the one that trains counts.
@@ -69,7 +79,7 @@ def find_backbone(model: nn.Module) -> tuple[str, ConvNeXt]:
     Raises:
         UserError: there is none, or more than one that trains.
     """
-    found = {name: m for name, m in model.named_modules() if isinstance(m, ConvNeXt)}
+    found = {name: m for name, m in model.named_modules() if isinstance(m, CONVNEXTS)}
     if len(found) > 1:
         found = {n: m for n, m in found.items() if any(p.requires_grad for p in m.parameters())}
     if len(found) != 1:
@@ -88,9 +98,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds the optimizer with one group for each layer id and for decay / no decay.
 
     Works on any model (bare, wrapped for DDP, detector, segmentor, classifier) that holds one
-    ConvNeXt. Frozen parameters are left out; every other one is in exactly one group. A group
-    carries `group_name`, `lr_scale`, `lr`, `weight_decay` and `param_names`; groups come sorted by
-    id, decayed ones first.
+    ConvNeXt, and at rate 1 (decay and no decay alone) on any model at all. Frozen parameters are
+    left out; every other one is in exactly one group. A group carries `group_name`, `lr_scale`,
+    `lr`, `weight_decay` and `param_names`; groups come sorted by id, decayed ones first.
 
     Args:
         optim_wrapper_cfg: config of the optim wrapper; its `optimizer` states `lr` and
@@ -101,7 +111,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             the longest key found in a parameter's name multiplies its lr scale and weight decay.
 
     Raises:
-        UserError: for anything wrong in these, or a model without a ConvNeXt.
+        UserError: for anything wrong in these, or a rate below 1 for a model without a ConvNeXt.
 
     Source: official release (`optim_factory.py` and its detection and segmentation twins), paper
     appendix A.2 and A.3.
@@ -133,12 +143,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
         """Appends the groups of `module` to `params`; called by the base class."""
-        prefix, backbone = find_backbone(module)
-        last = num_layers(backbone.depths)
+        prefix, depths = self._layers_of(module)
+        last = num_layers(depths)
         if self.paramwise_cfg.get("num_layers", last) != last:
             raise UserError(
                 f"paramwise_cfg.num_layers={self.paramwise_cfg['num_layers']} does not fit a "
-                f"ConvNeXt of depths {tuple(backbone.depths)}, which has {last}; "
+                f"ConvNeXt of depths {tuple(depths)}, which has {last}; "
                 f"remove num_layers, it is derived from the depths"
             )
         self._check_custom_keys_match(module)
@@ -147,8 +157,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             if not param.requires_grad:
                 continue
             layer = last + 1  # necks and heads
-            if name.startswith(prefix):
-                layer = layer_id(name.removeprefix(prefix), backbone.depths, self.decay_type)
+            if prefix is not None and name.startswith(prefix):
+                layer = layer_id(name.removeprefix(prefix), depths, self.decay_type)
             decayed, custom = is_decayed(name, param), self._custom_key(name)
             key = (layer, not decayed, custom)
             if key not in groups:
@@ -157,6 +167,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             groups[key]["params"].append(param)
             groups[key]["param_names"].append(name)
         params.extend(groups[key] for key in sorted(groups))
+
+    def _layers_of(self, module: nn.Module) -> tuple[str | None, tuple[int, ...]]:
+        """Prefix and depths of the ConvNeXt; at rate 1 a model without one is all head."""
+        if self.decay_rate == 1 and not any(isinstance(m, CONVNEXTS) for m in module.modules()):
+            return None, (0,)
+        prefix, backbone = find_backbone(module)
+        return prefix, backbone.depths
 
     def _new_group(self, layer: int, scale: float, decayed: bool, custom: str) -> dict:
         mult = self.custom_keys.get(custom, {})

@@ -1,8 +1,11 @@
 """Learning-rate schedules that keep the ratios between layer-decayed groups."""
 
+import math
 from collections.abc import Mapping
 
-from mmengine.optim import PolyLR
+from mmengine.optim import BaseOptimWrapper, PolyLR
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
 from convnext_dense.errors import UserError
@@ -65,6 +68,80 @@ class PolyRatioLR(PolyLR):
             floor + (group["lr"] - floor) * left
             for floor, group in zip(floors, groups, strict=True)
         ]
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
+    """Linear warmup from 0, then half a cosine: the classification recipes' one schedule.
+
+    Both are closed forms of the optimizer's step, so the rate of a step does not depend on how
+    many batches it accumulates. mmengine's LinearLR cannot start from 0, since each of its values
+    is a multiple of the one before.
+
+    Args:
+        optimizer: Optimizer or optim wrapper; a wrapper knows how many batches make a step.
+        warmup: Length of the warmup. It reaches the full rate at its last step.
+        eta_min_ratio: Rate at the end, as a fraction in [0, 1] of the group's own rate.
+        begin, end, last_step, by_epoch, verbose: As in mmengine. In a config it counts epochs:
+            ``by_epoch=True, convert_to_iter_based=True``.
+
+    Raises:
+        UserError: For a ratio outside [0, 1], a warmup as long as the training, or counting epochs
+            without ``convert_to_iter_based``.
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        warmup: int = 0,
+        eta_min_ratio: float = 0.0,
+        begin: int = 0,
+        end: int = int(1e9),
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ):
+        if not 0 <= eta_min_ratio <= 1:
+            raise UserError(
+                f"WarmupCosineLR: eta_min_ratio must be in [0, 1], got {eta_min_ratio!r}"
+            )
+        if by_epoch:
+            raise UserError(
+                "WarmupCosineLR changes the rate at every step: give convert_to_iter_based=True"
+            )
+        if not 0 <= warmup < end - begin:
+            raise UserError(
+                f"WarmupCosineLR: the warmup of {warmup} iterations must be shorter than the "
+                f"training of {end - begin}"
+            )
+        self.eta_min_ratio = eta_min_ratio
+        wrapped = isinstance(optimizer, BaseOptimWrapper)
+        self.batches = optimizer._accumulative_counts if wrapped else 1
+        self.warmup = warmup // self.batches
+        self.steps = -(-(end - begin) // self.batches)
+        super().__init__(
+            optimizer, begin=begin, end=end, last_step=last_step, by_epoch=False, verbose=verbose
+        )
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls, *args, warmup=0, begin=0, end, by_epoch=True, epoch_length=None, **kwargs
+    ):
+        """Builds the schedule from lengths in epochs (mmengine calls this)."""
+        lengths = dict(warmup=warmup, begin=begin, end=end)
+        lengths = {name: round(value * epoch_length) for name, value in lengths.items()}
+        return cls(*args, **lengths, by_epoch=False, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        factor = self.factor(self.last_step // self.batches)
+        return [base * factor for base in self.base_values]
+
+    def factor(self, step: int) -> float:
+        """Share of the full rate at a step of the optimizer, counted from 0."""
+        if step < self.warmup:
+            return step / max(1, self.warmup - 1)
+        done = (step - self.warmup) / (self.steps - self.warmup)
+        return self.eta_min_ratio + (1 - self.eta_min_ratio) * (1 + math.cos(math.pi * done)) / 2
 
 
 def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None = None) -> None:

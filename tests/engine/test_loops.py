@@ -49,7 +49,7 @@ class Line(BaseModel):
         return list(data)
 
 
-def run(work_dir, loop: dict, runner_type=DenseRunner, **kwargs):
+def run(work_dir, loop: dict, runner_type=DenseRunner, seed=3, by_epoch=False, **kwargs):
     torch.manual_seed(0)
     kwargs.setdefault(
         "train_dataloader",
@@ -71,8 +71,10 @@ def run(work_dir, loop: dict, runner_type=DenseRunner, **kwargs):
             # explicit, since an iteration loop that is cut short has fewer epochs
             dict(type="MultiStepLR", by_epoch=True, end=9, milestones=[2], gamma=0.1),
         ],
-        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=5, by_epoch=False)),
-        randomness=dict(seed=3),
+        default_hooks=dict(
+            checkpoint=dict(type="CheckpointHook", interval=1 if by_epoch else 5, by_epoch=by_epoch)
+        ),
+        randomness=dict(seed=seed),
         experiment_name=f"{work_dir.name}-{id(loop)}",
         **kwargs,
     )

@@ -26,6 +26,7 @@ custom_hooks = [
     dict(type="LearningRateHook"),
     dict(type="MetricsFileHook"),
     dict(type="ProgressHook"),
+    dict(type="RandomStateHook"),
 ]
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

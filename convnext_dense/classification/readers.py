@@ -1,0 +1,126 @@
+"""Where labelled pictures lie: folders, tars of folders, WebDataset shards, Hugging Face datasets.
+
+Every reader is one of timm's or has their interface: ``reader[index]`` is (open file, label),
+``reader.filename(index, absolute=True)`` says which. All give random access, so that a run can
+shuffle freely, count every picture once and resume where it stopped.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+from timm.data import ImageNetInfo
+from timm.data.readers.reader import Reader
+
+from convnext_dense.classification.shards import ShardReader
+from convnext_dense.errors import UserError
+
+READERS = ("folder", "tar", "shards", "hf")
+CLASS_FILE = "classes.txt"  # beside shards: one name a line, in the order of the labels
+NAMED = ("imagenet-1k", "imagenet-22k")
+
+
+def open_reader(
+    kind: str, root: str, only: Sequence[str] | None = None
+) -> tuple[Reader, tuple[str, ...] | None]:
+    """Opens labelled pictures.
+
+    Args:
+        kind: ``folder``: ``root/<class>/*``; ``tar``: one tar a class, or one tar of such folders;
+            ``shards``: WebDataset tars of ``<key>.jpg`` and ``<key>.cls``; ``hf``: a dataset that
+            Hugging Face ``datasets`` saved, or a folder of its parquet files.
+        root: The folder (or the tar).
+        only: Classes outside of which pictures are left out; of ``folder`` and ``tar`` alone.
+
+    Returns:
+        The reader, and the names of its labels 0, 1, ...; None where the data has none.
+
+    Raises:
+        UserError: When there is nothing of that kind.
+    """
+    _check_root(kind, root)
+    class_map = {name: label for label, name in enumerate(only)} if only else ""
+    if kind == "folder":
+        from timm.data.readers.reader_image_folder import ReaderImageFolder
+
+        try:
+            reader = ReaderImageFolder(root, class_map)
+        except RuntimeError as error:
+            raise UserError(f"{root} holds no pictures in class folders: {error}.") from error
+        return reader, tuple(reader.class_to_idx)
+    if kind == "tar":
+        from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+
+        try:
+            reader = ReaderImageInTar(root, class_map)
+        except (AssertionError, ValueError) as error:
+            raise UserError(f"{root} holds no tars of pictures: {error}.") from error
+        return reader, tuple(reader.class_name_to_idx)
+    if kind == "shards":
+        return ShardReader(root), _class_file(root)
+    reader = _hugging_face(root)
+    return reader, reader.classes
+
+
+def find_classes(kind: str, root: str) -> tuple[str, ...] | None:
+    """The sorted class names of labelled pictures, without reading more than is needed.
+
+    Raises:
+        UserError: As :func:`open_reader`.
+    """
+    _check_root(kind, root)
+    path = Path(root)
+    if kind == "folder":
+        names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+        if not names:
+            raise UserError(f"{root} holds no class folders: it needs one folder a class.")
+        return tuple(names)
+    if kind == "tar" and path.is_dir():
+        return tuple(sorted(tar.stem for tar in path.glob("*.tar")))
+    if kind == "shards":
+        return _class_file(root)
+    return tuple(sorted(open_reader(kind, root)[1]))
+
+
+def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
+    """Class names of a config: a list, or the name of one that timm carries.
+
+    Raises:
+        UserError: For an unknown name.
+    """
+    if not isinstance(classes, str):
+        return tuple(classes)
+    if classes not in NAMED:
+        raise UserError(
+            f"metainfo.classes must be a list or one of {', '.join(NAMED)}, got {classes!r}."
+        )
+    return tuple(ImageNetInfo(classes).label_names())
+
+
+def _check_root(kind: str, root: str) -> None:
+    if kind not in READERS:
+        raise UserError(f"dataset.reader must be one of {', '.join(READERS)}, got {kind!r}.")
+    if not Path(root).exists():
+        raise UserError(
+            f"There is no folder {root}: give the folder that holds the data with --data-root or "
+            "the environment variable CONVNEXT_DENSE_DATA."
+        )
+
+
+def _class_file(root: str) -> tuple[str, ...] | None:
+    path = Path(root) / CLASS_FILE
+    if not path.is_file():
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _hugging_face(root: str) -> Reader:
+    if importlib.util.find_spec("datasets") is None:
+        raise UserError(
+            f"Reading {root} needs Hugging Face datasets, which is not installed: run "
+            "pip install datasets."
+        )
+    from convnext_dense.classification.hugging_face import HuggingFaceReader
+
+    return HuggingFaceReader(root)

@@ -1,0 +1,238 @@
+"""Reading labelled pictures: every reader, damaged files, the order, the recipes' transforms."""
+
+import io
+import random
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from convnext_dense.classification.pictures import (
+    LabelledPictures,
+    PictureSampler,
+    collate_pictures,
+)
+from convnext_dense.classification.readers import class_names, find_classes
+from convnext_dense.classification.transforms import TestTransform, TrainTransform
+from convnext_dense.errors import UserError
+from tests.classification.conftest import CLASSES, draw
+
+TEST = dict(type="TestTransform", size=16)
+
+
+def data_set(root, reader: str = "folder", classes=CLASSES, **kwargs) -> LabelledPictures:
+    options = dict(transform=TEST, metainfo=dict(classes=classes)) | kwargs
+    return LabelledPictures(str(root), reader, **options)
+
+
+def content(data: LabelledPictures) -> list[tuple[str, bytes]]:
+    """Class and pixels of every picture, in an order that readers share."""
+    samples = [data[index] for index in range(len(data))]
+    classes = data.metainfo["classes"]
+    return sorted((classes[s["target"]], s["input"].numpy().tobytes()) for s in samples)
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    tar.addfile(entry, io.BytesIO(data))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return draw(tmp_path_factory.mktemp("folder") / "train", 4)
+
+
+@pytest.fixture(scope="module")
+def tars(tmp_path_factory, folder):
+    """One tar a class, as ImageNet comes."""
+    root = tmp_path_factory.mktemp("tars")
+    for name in CLASSES:
+        with tarfile.open(root / f"{name}.tar", "w") as tar:
+            for path in sorted((folder / name).iterdir()):
+                add(tar, path.name, path.read_bytes())
+    return root
+
+
+@pytest.fixture
+def shards(tmp_path, folder):
+    """Three WebDataset shards of four pictures, with classes.txt."""
+    paths = sorted(folder.glob("*/*.png"))
+    for number in range(3):
+        with tarfile.open(tmp_path / f"train-{number:04}.tar", "w") as tar:
+            for path in paths[number::3]:
+                key = f"{path.parent.name}_{path.stem}"
+                add(tar, f"{key}.png", path.read_bytes())
+                add(tar, f"{key}.cls", str(CLASSES.index(path.parent.name)).encode())
+    (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
+    return tmp_path
+
+
+def test_all_readers_show_the_same_pictures(folder, tars, shards):
+    expected = content(data_set(folder))
+    assert len(expected) == 12 and len({pixels for _, pixels in expected}) == 12
+    assert content(data_set(tars, "tar")) == expected
+    assert content(data_set(shards, "shards")) == expected
+    for kind, root in (("folder", folder), ("tar", tars), ("shards", shards)):
+        assert find_classes(kind, str(root)) == CLASSES
+    # read again from the index, and without class names beside the shards
+    (shards / "classes.txt").unlink()
+    assert (shards / "train-0000.tar.index.npz").is_file()
+    assert content(data_set(shards, "shards")) == expected
+
+
+def test_pictures_are_matched_by_class_name(folder):
+    data = data_set(folder, classes=("zebra", "cat", "bee", "ant"))
+    assert [row[0] for row in content(data)] == [row[0] for row in content(data_set(folder))]
+    assert data[0]["target"] == 3  # an ant
+
+
+def test_hugging_face_data_sets(folder, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        image=datasets.Image(), label=datasets.ClassLabel(names=list(CLASSES))
+    )
+    paths = sorted(folder.glob("*/*.png"))
+    rows = dict(
+        image=[str(path) for path in paths],
+        label=[CLASSES.index(path.parent.name) for path in paths],
+    )
+    saved = datasets.Dataset.from_dict(rows, features=features)
+    saved.save_to_disk(str(tmp_path / "disk"))
+    (tmp_path / "parquet").mkdir()
+    saved.to_parquet(str(tmp_path / "parquet/train.parquet"))
+    for name in ("disk", "parquet"):
+        assert content(data_set(tmp_path / name, "hf")) == content(data_set(folder))
+
+
+def test_without_the_package_one_sentence_says_so(folder, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install datasets"):
+        data_set(folder, "hf")
+
+
+def test_wrong_data_is_named(folder, shards, tmp_path):
+    with pytest.raises(UserError, match="unknown classes, such as 'cat'"):
+        data_set(folder, classes=("ant", "bee"))
+    with pytest.raises(UserError, match="holds no shards"):
+        data_set(folder, "shards")
+    (shards / "classes.txt").unlink()
+    with pytest.raises(UserError, match="holds the label 2, but there are 2 classes"):
+        data_set(shards, "shards", classes=("ant", "bee"))
+    with tarfile.open(shards / "x.tar", "w") as tar:
+        add(tar, "lonely.png", b"...")
+    with pytest.raises(UserError, match="1 of 1 pictures have no .cls file, such as lonely"):
+        data_set(shards, "shards")
+    with pytest.raises(UserError, match="must be a list or one of imagenet-1k"):
+        class_names("imagenet")
+
+
+def test_other_classes_can_be_left_out(folder):
+    data = data_set(folder, classes=("ant", "bee"), only_known=True)
+    assert len(data) == 8 and {row[0] for row in content(data)} == {"ant", "bee"}
+
+
+def test_the_named_lists_are_imagenets():
+    assert len(class_names("imagenet-1k")) == 1000 and class_names("imagenet-1k")[0] == "n01440764"
+    names = class_names("imagenet-22k")
+    assert len(names) == 21841 and list(names) == sorted(names)
+
+
+def test_a_damaged_picture_is_replaced_in_training_and_left_out_in_a_test(tmp_path):
+    root = draw(tmp_path / "d", 3)
+    bad = root / "bee/1.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    place = 3 + 1
+    train, test = data_set(root), data_set(root, test_mode=True)
+    assert [path for path, _ in train[place]["unreadable"]] == [str(bad)]
+    assert torch.equal(train[place]["input"], train[place + 1]["input"])
+    batch = collate_pictures([test[index] for index in range(len(test))])
+    assert len(batch["inputs"]) == len(batch["targets"]) == len(batch["paths"]) == 8
+    assert [path for path, _ in batch["unreadable"]] == [str(bad)]
+    assert len(collate_pictures([test[place]])["inputs"]) == 0
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="9 pictures in a row cannot be read, the first"):
+        train[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmentation_does_not_depend_on_the_workers(folder, workers):
+    data = data_set(folder, transform=dict(type="TrainTransform", size=16))
+    loader = DataLoader(
+        data,
+        batch_size=4,
+        sampler=PictureSampler(data, seed=1),
+        collate_fn=collate_pictures,
+        num_workers=workers,
+    )
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    batches = [batch["inputs"] for batch in loader]
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    reference = PictureSampler(data, seed=1)
+    items = list(reference)
+    expected = torch.stack([data[item]["input"] for item in items])
+    assert torch.equal(torch.cat(batches), expected)
+    reference.set_epoch(1)
+    assert sorted(index for index, _ in reference) == list(range(12))
+    assert list(reference) != items and list(reference) == list(reference)
+
+
+def ranked(data, rank: int, world: int, **kwargs) -> PictureSampler:
+    sampler = PictureSampler(data, seed=0, **kwargs)
+    sampler.rank, sampler.world_size = rank, world
+    return sampler
+
+
+def test_a_test_shows_every_picture_once_in_all_processes(folder):
+    data = data_set(folder, indices=11)
+    shares = [list(ranked(data, rank, 3, shuffle=False)) for rank in range(3)]
+    assert sorted(sum(shares, [])) == list(range(11))
+    assert [len(share) for share in shares] == [4, 4, 3]
+
+
+def test_an_epoch_has_whole_steps(folder):
+    data = data_set(folder)
+    sampler = PictureSampler(data, seed=0, step_size=5)
+    assert len(sampler) == len(list(sampler)) == 10
+    assert len(PictureSampler(data, seed=0, step_size=50)) == 12
+
+
+def test_shards_stay_together_for_a_while(shards):
+    data = data_set(shards, "shards")
+    order = [index for index, _ in PictureSampler(data, seed=0, window=1)]
+    assert sorted(order) == list(range(12))
+    visited = [data.groups[index] for index in order]
+    assert [visited[i] for i in (0, 4, 8)] == [visited[i] for i in (3, 7, 11)]
+    assert order != sorted(order)
+
+
+def test_the_papers_test_crop():
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 512, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    crop = picture.resize((436, 256), Image.BICUBIC).crop((106, 16, 330, 240))
+    mine = TestTransform(224)(picture)
+    assert mine.dtype == torch.uint8 and mine.shape == (3, 224, 224)
+    assert np.array_equal(mine.numpy().transpose(1, 2, 0), np.array(crop))
+    whole = np.array(picture.resize((384, 384), Image.BICUBIC))
+    assert np.array_equal(TestTransform(384)(picture).numpy().transpose(1, 2, 0), whole)
+
+
+def test_training_is_augmented_as_the_recipes_say():
+    steps = TrainTransform(224).transform.transforms
+    assert [type(step).__name__ for step in steps] == [
+        "RandomResizedCropAndInterpolation",
+        "RandomHorizontalFlip",
+        "RandAugment",
+        "MaybePILToTensor",
+    ]
+    policy = steps[2]
+    assert policy.num_layers == 2 and {op.magnitude for op in policy.ops} == {9}
+    assert {op.magnitude_std for op in policy.ops} == {0.5}
+    assert "Increasing" in "".join(op.name for op in policy.ops)
+    steps = TrainTransform(224, auto_augment=None).transform.transforms
+    assert "ColorJitter" in [type(step).__name__ for step in steps]

@@ -1,0 +1,49 @@
+#!/usr/bin/env python
+"""Trains a classifier: python tools/pretrain_cls.py CONFIG.
+
+Flags, logs and work folder are those of tools/train.py. The last line is the command that hands
+the weights to a detector.
+"""
+
+import argparse
+
+from convnext_dense.engine import cli, launch, training
+
+# A detector of each size that takes the weights.
+DETECTORS = {
+    "atto": "mask_rcnn_convnext_a_shapes",
+    "tiny": "mask_rcnn_convnext_t_3x",
+    "small": "cascade_convnext_s_3x",
+    "base": "cascade_convnext_b_3x",
+    "large": "cascade_convnext_l_in22k_3x",
+    "xlarge": "cascade_convnext_xl_in22k_3x",
+}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cli.add_config_arguments(parser)
+    cli.add_training_arguments(parser)
+    cli.add_launcher_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cli.set_local_rank(args.local_rank)
+    cfg = training.train(args)
+    backbone = cfg.model.backbone
+    if launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
+        return
+    config = DETECTORS.get(str(backbone.arch), "CONFIG")
+    data = f" --data-root {args.data_root}" if args.data_root else ""
+    print(
+        f"python tools/train.py configs/detection/{config}.py --backbone-weights "
+        f"{cfg.work_dir}{data}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run_tool(main)
