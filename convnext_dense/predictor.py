@@ -100,7 +100,7 @@ class Predictor:
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
             sample,
             draw_gt=False,
-            **self.task.drawing,
+            **self.task.drawing(image),
         )
         return cv2.cvtColor(self.visualizer.get_image(), cv2.COLOR_RGB2BGR)
 
@@ -136,13 +136,16 @@ class DetectionTask:
     def __init__(self, classes: tuple[str, ...], score_threshold: float) -> None:
         self.classes = classes
         self.score_threshold = score_threshold
-        self.drawing = dict(pred_score_thr=score_threshold)
 
     def prepare(self, cfg: Config, content: dict, source: str) -> None:
         """Fits the config's heads to a checkpoint."""
         set_num_classes(cfg, len(self.classes), source)
         if not has_masks(content):
             drop_mask_branch(cfg)
+
+    def drawing(self, image: np.ndarray) -> dict:
+        """How the visualizer draws a result."""
+        return dict(pred_score_thr=self.score_threshold)
 
     def select(self, sample: Any) -> Any:
         """Leaves out what scores below the threshold."""
@@ -180,14 +183,16 @@ class DetectionTask:
 class LabelTask:
     """What is particular to a segmentor's results."""
 
-    drawing = dict(with_labels=True)
-
     def __init__(self, classes: tuple[str, ...], score_threshold: float) -> None:
         self.classes = classes
 
     def prepare(self, cfg: Config, content: dict, source: str) -> None:
         """Fits the config's heads to a checkpoint."""
         set_label_classes(cfg, len(self.classes), source)
+
+    def drawing(self, image: np.ndarray) -> dict:
+        """Names are written into what has room for them: the visualizer fails on a few pixels."""
+        return dict(with_labels=min(image.shape[:2]) >= 32)
 
     def select(self, sample: Any) -> Any:
         """Keeps the labels and drops the map of all classes' scores."""

@@ -95,7 +95,7 @@ def read_summary(path: str) -> AnnotationSummary:
             "--data-root or the environment variable CONVNEXT_DENSE_DATA."
         )
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} is not complete JSON ({error}): copy or download it again."

@@ -128,8 +128,7 @@ def _class_names(
             )
     for data in used:
         _check_known(names, dataset_classes(cfg, data.type), data.type)
-    if not 1 <= len(names) <= MAX_CLASSES or len(set(names)) != len(names):
-        raise UserError(f"{source} must give 1 to {MAX_CLASSES} distinct class names.")
+    check_names(names, source)
     return names, source
 
 
@@ -167,10 +166,25 @@ def _class_file(data: ConfigDict) -> Path:
 def read_names(path: Path) -> tuple[str, ...]:
     """The class names of a text file, one a line; empty lines do not count."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows begins with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a text of class names: {error}.") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in lines if line.strip())
+    check_names(names, str(path))
+    return names
+
+
+def check_names(names: tuple[str, ...], source: str) -> None:
+    """Refuses too few or too many names, and a name given twice.
+
+    One class alone says nothing: its pixels need another class beside them, the background.
+    """
+    if not 2 <= len(names) <= MAX_CLASSES or len(set(names)) != len(names):
+        raise UserError(
+            f"{source} must give 2 to {MAX_CLASSES} distinct class names, got {len(names)}: "
+            f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}. (With a single class, name "
+            "the background as a class too.)"
+        )
 
 
 def _check_known(names: tuple[str, ...], own: tuple[str, ...], kind: str) -> None:

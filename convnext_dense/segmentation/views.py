@@ -170,7 +170,22 @@ def probabilities(scores: Scores, rows: Rows, size: tuple[int, int], align_corne
     every_row = Rows(0, map_height)
     maps = resize_rows(scores.maps, every_row, map_height, view_rows, scores.size, align_corners)
     maps = resize_rows(maps, view_rows, scores.size[0], rows, size, align_corners)
-    return maps.sigmoid() if len(maps) == 1 else maps.softmax(dim=0)
+    return activated(maps)
+
+
+def activated(maps: Tensor) -> Tensor:
+    """Softmax over the channels (channels, rows, width), or the sigmoid of a single one.
+
+    torch's own differ in the last bit with the number of rows, since they treat the end of an
+    array in another way than its middle. Here the result of a pixel is the same in every strip.
+    """
+    if len(maps) == 1:
+        return 1 / (1 + (-maps).exp())
+    weights = (maps - maps.amax(dim=0)).exp()
+    total = weights[0].clone()
+    for weight in weights[1:]:  # in this order, whatever the shape
+        total += weight
+    return weights / total
 
 
 def look(model: EncoderDecoder, view: Tensor) -> Scores:

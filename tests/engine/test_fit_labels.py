@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from convnext_dense.engine import load_config
-from convnext_dense.engine.fit_labels import assume_classes
+from convnext_dense.engine.fit_labels import assume_classes, read_names
 from convnext_dense.engine.nodes import walk
 from convnext_dense.errors import UserError
 
@@ -92,12 +92,17 @@ def test_contradictions_are_refused(data_root):
         load(data_root, {"model.decode_head.num_classes": 150})
 
 
-@pytest.mark.parametrize("names", [["a", "a"], []])
+@pytest.mark.parametrize("names", [["a", "a"], ["a"], []])
 def test_names_must_be_distinct(ade_root, names):
     options = {f"{split}_dataloader.dataset.type": "BaseSegDataset" for split in SPLITS}
     (ade_root / "ade/ADEChallengeData2016/classes.txt").write_text("\n".join(names))
-    with pytest.raises(UserError, match="classes.txt must give 1 to 255 distinct class names"):
+    with pytest.raises(UserError, match="classes.txt must give 2 to 255 distinct class names"):
         load_config(ADE, data_root=ade_root, cfg_options=options)
+
+
+def test_a_file_of_windows_has_the_same_names(tmp_path):
+    (tmp_path / "classes.txt").write_bytes("sky\r\nstraße\r\n".encode("utf-8-sig"))
+    assert read_names(tmp_path / "classes.txt") == ("sky", "straße")
 
 
 def test_missing_folders_name_the_flag(tmp_path, data_root):
