@@ -191,7 +191,9 @@ class LabelTask:
         set_label_classes(cfg, len(self.classes), source)
 
     def drawing(self, image: np.ndarray) -> dict:
-        """Names are written into what has room for them: the visualizer fails on a few pixels."""
+        """Names are written where there is room for them; on few pixels the visualizer fails."""
+        if image.shape[:2] == (1, 1):
+            raise UserError("A picture of one pixel cannot be drawn.")
         return dict(with_labels=min(image.shape[:2]) >= 32)
 
     def select(self, sample: Any) -> Any:
