@@ -1,5 +1,6 @@
 """The work folder of a run: one run a folder, never overwritten, with its environment."""
 
+import fcntl
 import json
 import os
 import platform
@@ -32,13 +33,18 @@ PACKAGES = (
     "opencv-python",
 )
 
+LOCK = ".lock"
+_locks = []  # closing such a file would unlock it
+
 
 def claim(work_dir: Path, *, resume: bool) -> None:
     """Takes a work folder for a training run and writes ``env.json`` into it.
 
     Raises:
-        UserError: When the folder holds another run and this one does not resume it.
+        UserError: When another process trains into the folder, or the folder holds another run
+            and this one does not resume it.
     """
+    lock(work_dir)
     env = work_dir / "env.json"
     # Written when the first step begins: a run that failed before it left nothing to lose.
     if (work_dir / "lr_groups.csv").exists() and not resume:
@@ -54,6 +60,34 @@ def claim(work_dir: Path, *, resume: bool) -> None:
         write_atomically(env, json.dumps(environment(), indent=2))
     except OSError as error:
         raise UserError(f"The work folder {work_dir} cannot be written: {error}") from error
+
+
+def lock(work_dir: Path) -> None:
+    """Keeps other processes out of a work folder until this one ends, however it ends.
+
+    A record lock belongs to the process: the system drops it even after kill -9, and the workers
+    that load data do not inherit it. Where the file system has no locks, nothing is kept out.
+
+    Raises:
+        UserError: When another process holds it, or the folder cannot be written.
+    """
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        handle = open(work_dir / LOCK, "w")  # noqa: SIM115 (open until the process ends)
+    except OSError as error:
+        raise UserError(f"The work folder {work_dir} cannot be written: {error}") from error
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        handle.close()
+        raise UserError(
+            f"Another process trains into {work_dir} right now: wait for it, or name another "
+            "folder with --work-dir."
+        ) from error
+    except OSError:  # ENOLCK, ENOTSUP
+        handle.close()
+        return
+    _locks.append(handle)
 
 
 def latest_checkpoint(work_dir: Path) -> Path | None:
