@@ -14,10 +14,10 @@ train_pipeline = [
         type="RandomChoice",
         transforms=[
             [dict(type="RandomChoiceResize", scales=multi_scale, keep_ratio=True)],
-            [  # 4200: no limit on the long side
+            [
                 dict(
                     type="RandomChoiceResize",
-                    scales=[(400, 4200), (500, 4200), (600, 4200)],
+                    scales=[(400, 1333), (500, 1333), (600, 1333)],
                     keep_ratio=True,
                 ),
                 dict(
