@@ -38,6 +38,7 @@ setup(
         "all": TASKS + DETECTION + SEGMENTATION,
         # The same with mmcv's own compiled operators; builds mmcv from source.
         "compiled": ["mmcv>=2.1,<2.2", *TASKS[1:], *DETECTION, *SEGMENTATION],
+        "robustness": ["imagecorruptions-imaug>=1.1.5"],  # tools/eval_cls.py --corrupt
         "test": ["pytest>=8", "ruff>=0.6", "transformers>=4.56"],
     },
 )
