@@ -6,7 +6,7 @@ from convnext_dense.engine.averaging import (
     WeightAverageHook,
 )
 from convnext_dense.engine.config import load_config
-from convnext_dense.engine.hooks import LearningRateHook, MetricsFileHook
+from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.random_state import RandomStateHook
@@ -18,6 +18,7 @@ __all__ = [
     "BothWeightsValLoop",
     "DenseRunner",
     "LearningRateHook",
+    "MeanLossHook",
     "MetricsFileHook",
     "MultiViewTestLoop",
     "ProgressHook",
