@@ -11,6 +11,7 @@ from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.random_state import RandomStateHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
+from convnext_dense.engine.sharding import ShardedStateHook
 from convnext_dense.engine.tta import MultiViewTestLoop
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "RandomStateHook",
     "ResumableEpochLoop",
     "ResumableIterLoop",
+    "ShardedStateHook",
     "WeightAverageHook",
     "build_runner",
     "load_config",

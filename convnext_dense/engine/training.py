@@ -15,6 +15,7 @@ from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.workdir import claim, latest_checkpoint, resolve_checkpoint
 from convnext_dense.errors import UserError
@@ -56,6 +57,8 @@ def training_config(args: argparse.Namespace, custom: CustomData | None = None) 
         if "auto_scale_lr" not in cfg:
             raise UserError(f"{args.config} names no batch size to scale from (auto_scale_lr).")
         cfg.auto_scale_lr.enable = True
+    if args.fsdp:
+        use_fsdp(cfg)
     if args.accumulate is not None:
         accumulate(cfg, args.accumulate)
     if custom is not None:

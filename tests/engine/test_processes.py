@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine import launch
 from convnext_dense.errors import UserError
+from convnext_dense.weights import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -114,10 +118,56 @@ def test_two_processes_train_a_classifier_as_one_does(classifier, data_root, tmp
 
 
 @pytest.mark.slow
-def test_two_processes_train_a_detector_as_one_does(data_root, tmp_path):
+def test_fsdp_trains_as_one_process_does_and_goes_on_in_one(classifier, data_root, tmp_path):
+    assert_same_curve("pretrain_cls", classifier, data_root, tmp_path, ["--fsdp"])
+    assert re.search(r"FSDP: this process holds ([\d,]+) of", log_of(tmp_path / "two"))
+    train = [ROOT / "tools/pretrain_cls.py", classifier, "--data-root", data_root]
+    half, single = tmp_path / "half", tmp_path / "single"
+    fsdp = ["--launcher", "pytorch", "--fsdp", "--work-dir", half]
+    run([*TORCHRUN, *train, *fsdp, "--max-iters", 9, "--seed", 0])
+    shutil.copytree(half, single)
+    run([*TORCHRUN, *train, *fsdp, "--max-iters", 20, "--resume"])
+    whole = ["--cfg-options", "train_dataloader.batch_size=8"]
+    run([sys.executable, *train, "--work-dir", single, "--max-iters", 20, "--resume", *whole])
+    expected = read_checkpoint(tmp_path / "two/iter_20.pth")
+    for folder, tolerance in ((half, 0.0), (single, 1e-6)):
+        found = read_checkpoint(folder / "iter_20.pth")
+        for part in ("state_dict", "state_dict_ema", "optimizer"):
+            torch.testing.assert_close(
+                tensors(found[part]), tensors(expected[part]), rtol=0, atol=tolerance
+            )
+
+
+def log_of(work_dir: Path) -> str:
+    return next(work_dir.glob("*/*.log")).read_text()
+
+
+def tensors(node) -> list[torch.Tensor]:
+    """All tensors of nested dicts and lists."""
+    if isinstance(node, torch.Tensor):
+        return [node]
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
+def test_fsdp_wants_several_processes(classifier, data_root):
+    command = [sys.executable, ROOT / "tools/pretrain_cls.py", classifier, "--fsdp"]
+    done = subprocess.run(
+        list(map(str, [*command, "--data-root", data_root])),
+        capture_output=True,
+        text=True,
+        env=ENV,
+    )
+    assert done.returncode == 2
+    assert "error: --fsdp divides the model among processes, but there is one" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [[], ["--fsdp"]])
+def test_two_processes_train_a_detector_as_one_does(data_root, tmp_path, flags):
     config = tmp_path / "detector.py"
     config.write_text(DETECTOR)
-    assert_same_curve("train", config, data_root, tmp_path)
+    assert_same_curve("train", config, data_root, tmp_path, flags)
 
 
 def test_a_killed_rank_ends_the_run(classifier, data_root, tmp_path):
