@@ -4,8 +4,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_DIR ?= work_dirs/demo-$(shell date +%Y%m%d-%H%M%S)
 DEMO_CONFIG = configs/detection/cascade_convnext_a_shapes.py
+CHAIN_DIR ?= work_dirs/chain-$(shell date +%Y%m%d-%H%M%S)
+# Added to the three trainings, such as `--max-iters 2` to try the chain.
+CHAIN_FLAGS ?=
 
-.PHONY: install demo test test-slow test-gpu test-mmpretrain test-pythons lint lock
+.PHONY: install demo chain test test-slow test-gpu test-mmpretrain test-pythons lint lock
 
 install: $(VENV)/installed
 
@@ -20,6 +23,19 @@ demo: install
 	$(BIN)/python tools/train.py $(DEMO_CONFIG) --seed 0 --work-dir $(DEMO_DIR)
 	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO_DIR) --work-dir $(DEMO_DIR)/test \
 		--show-dir $(DEMO_DIR)/pictures
+
+# Pretraining, the detector and the segmentor that start from it, their tests in several views.
+chain: install
+	$(BIN)/python tools/pretrain_cls.py configs/classification/convnext_a_shapes.py \
+		--seed 0 --work-dir $(CHAIN_DIR)/cls $(CHAIN_FLAGS)
+	$(BIN)/python tools/train.py configs/detection/mask_rcnn_convnext_a_shapes.py \
+		--seed 0 --work-dir $(CHAIN_DIR)/det --backbone-weights $(CHAIN_DIR)/cls $(CHAIN_FLAGS)
+	$(BIN)/python tools/test.py configs/detection/mask_rcnn_convnext_a_shapes.py $(CHAIN_DIR)/det \
+		--tta --work-dir $(CHAIN_DIR)/det_tta --show-dir $(CHAIN_DIR)/det_pictures
+	$(BIN)/python tools/train.py configs/segmentation/upernet_convnext_a_shapes.py \
+		--seed 0 --work-dir $(CHAIN_DIR)/seg --backbone-weights $(CHAIN_DIR)/cls $(CHAIN_FLAGS)
+	$(BIN)/python tools/test.py configs/segmentation/upernet_convnext_a_shapes.py $(CHAIN_DIR)/seg \
+		--tta --work-dir $(CHAIN_DIR)/seg_tta --show-dir $(CHAIN_DIR)/seg_pictures
 
 test: install
 	$(BIN)/python -m pytest

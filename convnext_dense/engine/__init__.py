@@ -6,11 +6,12 @@ from convnext_dense.engine.averaging import (
     WeightAverageHook,
 )
 from convnext_dense.engine.config import load_config
-from convnext_dense.engine.hooks import LearningRateHook, MetricsFileHook
+from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.random_state import RandomStateHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
+from convnext_dense.engine.sharding import ShardedStateHook
 from convnext_dense.engine.tta import MultiViewTestLoop
 
 __all__ = [
@@ -18,12 +19,14 @@ __all__ = [
     "BothWeightsValLoop",
     "DenseRunner",
     "LearningRateHook",
+    "MeanLossHook",
     "MetricsFileHook",
     "MultiViewTestLoop",
     "ProgressHook",
     "RandomStateHook",
     "ResumableEpochLoop",
     "ResumableIterLoop",
+    "ShardedStateHook",
     "WeightAverageHook",
     "build_runner",
     "load_config",

@@ -4,7 +4,6 @@ import copy
 
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS
@@ -13,6 +12,8 @@ from mmengine.runner.amp import autocast
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from convnext_dense.engine.gathering import GatheringHook
+from convnext_dense.engine.sharding import load_whole, twin, whole
 from convnext_dense.errors import UserError
 
 SAVED = "state_dict_ema"  # in a checkpoint, beside the plain weights in "state_dict"
@@ -20,7 +21,7 @@ SUFFIX = "_ema"  # of the figures
 
 
 @HOOKS.register_module()
-class WeightAverageHook(Hook):
+class WeightAverageHook(GatheringHook):
     """Keeps an exponential moving average of the weights, updated at every optimizer step.
 
     mmengine's EMAHook puts the average into the place of the weights for evaluation and in
@@ -42,6 +43,7 @@ class WeightAverageHook(Hook):
         self.update = get_ema_multi_avg_fn(decay)
         self.model: nn.Module | None = None
         self._saved: dict[str, torch.Tensor] | None = None
+        self._gathered: dict[str, torch.Tensor] = {}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Takes the average of a checkpoint that is resumed or tested, not of starting weights."""
@@ -70,14 +72,18 @@ class WeightAverageHook(Hook):
                 if not mine.is_floating_point():  # counters
                     mine.copy_(theirs)
 
+    def gather(self, runner) -> None:
+        """Puts the average together, where the processes share it."""
+        self._gathered = whole(self.model.state_dict())
+
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Saves the average beside the plain weights."""
-        checkpoint[SAVED] = self.model.state_dict()
+        checkpoint[SAVED] = self._gathered
 
     def _build(self, runner) -> None:
-        self.model = copy.deepcopy(plain_model(runner)).eval().requires_grad_(False)
+        self.model = twin(plain_model(runner), runner.cfg).eval().requires_grad_(False)
         if self._saved is not None:
-            self.model.load_state_dict(self._saved)
+            load_whole(self.model, self._saved)
             self._saved = None
 
 

@@ -98,6 +98,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--accumulate", type=int, metavar="N", help="batches whose gradients make one step"
     )
     parser.add_argument(
+        "--fsdp", action="store_true", help="divide the model among the processes, to save memory"
+    )
+    parser.add_argument(
         "--backbone-weights",
         metavar="WORK_DIR|CKPT",
         help="start the backbone from a pretraining run of tools/pretrain_cls.py",

@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 
 import torch
+from mmengine import dist
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -16,6 +17,18 @@ from convnext_dense.optim.report import group_table, lr_range, write_csv
 # Names under which the message hub holds what goes into metrics.json beside the figures.
 PER_CLASS = "per_class"
 TEST_FACTS = "facts_of_the_run"
+
+
+@HOOKS.register_module()
+class MeanLossHook(Hook):
+    """Means of the losses over all processes for the log, which would show the first one's own."""
+
+    priority = "HIGHEST"  # before the scalars are recorded
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Puts the means into the place of this process's losses."""
+        if runner.world_size > 1 and outputs:
+            dist.all_reduce_dict(outputs, "mean")
 
 
 @HOOKS.register_module()

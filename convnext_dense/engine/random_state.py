@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+
+from convnext_dense.engine.gathering import GatheringHook
 
 SAVED = "random_state"
 
 
 @HOOKS.register_module()
-class RandomStateHook(Hook):
+class RandomStateHook(GatheringHook):
     """Saves the state of Python's, numpy's and torch's random numbers in every checkpoint.
 
     Evaluations leave the state as it was: a run that was resumed after one goes on as the run that
@@ -60,7 +61,7 @@ class RandomStateHook(Hook):
         restore(self._before_evaluation)
         self._before_evaluation = None
 
-    def gather(self) -> None:
+    def gather(self, runner) -> None:
         """Collects the states of all processes; all of them must call it."""
         self._gathered = all_gather_object(self._before_evaluation or snapshot())
 

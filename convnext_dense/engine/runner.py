@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.registry import RUNNERS
@@ -13,7 +14,14 @@ from mmengine.runner import Runner
 from torch import nn
 
 from convnext_dense.engine.files import keep_previous, write_atomically
-from convnext_dense.engine.random_state import RandomStateHook
+from convnext_dense.engine.gathering import GatheringHook
+from convnext_dense.engine.sharding import (
+    divide_optimizer_state,
+    is_sharded,
+    load_whole,
+    shard_for_training,
+    shares,
+)
 from convnext_dense.engine.workdir import environment
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
@@ -49,7 +57,12 @@ class DenseRunner(Runner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wraps the model for several processes; on the CPU it has no device number."""
+        """Wraps the model for several processes; on the CPU it has no device number.
+
+        With FSDP it is left as it is until its weights are there.
+        """
+        if self._divides_model:
+            return model.to(get_device())
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
             return MMDistributedDataParallel(
                 model,
@@ -57,6 +70,17 @@ class DenseRunner(Runner):
                 find_unused_parameters=self.cfg.get("find_unused_parameters", False),
             )
         return super().wrap_model(model_wrapper_cfg, model)
+
+    @property
+    def _divides_model(self) -> bool:
+        return self.distributed and self.cfg.get("fsdp", False) and self._train_loop is not None
+
+    def _init_model_weights(self) -> None:
+        """Initialises the weights, and divides the model afterwards where it is to be divided."""
+        super()._init_model_weights()
+        if self._divides_model:
+            shard_for_training(self.model, self.optim_wrapper)
+            self.logger.info(f"FSDP: {shares(self.model)}")
 
     def load_checkpoint(self, filename: str, map_location="cpu", strict: bool = False) -> dict:
         """Loads a checkpoint after comparing it with the model, name by name.
@@ -74,7 +98,9 @@ class DenseRunner(Runner):
         if differences:
             check_backbone(model, checkpoint, filename)
             self.logger.warning(f"{filename} fills the model in part: {differences}")
-        model.load_state_dict(state, strict=False)
+        load_whole(model, state, strict=False)
+        if is_sharded(model) and self._resume:
+            divide_optimizer_state(self.optim_wrapper.optimizer, checkpoint["optimizer"])
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint
@@ -82,8 +108,8 @@ class DenseRunner(Runner):
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Writes a checkpoint under a temporary name and renames it: a kill leaves no torso."""
         for hook in self.hooks:
-            if isinstance(hook, RandomStateHook):
-                hook.gather()  # here all processes come by; only the first one writes
+            if isinstance(hook, GatheringHook):
+                hook.gather(self)  # here all processes come by; only the first one writes
         if self.rank != 0:
             return
         temporary = f".{filename}.{os.getpid()}"

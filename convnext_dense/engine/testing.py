@@ -14,6 +14,7 @@ from convnext_dense.engine.fit_data import drop_mask_branch
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.tta import use_views
 from convnext_dense.engine.workdir import resolve_checkpoint
 from convnext_dense.errors import UserError
@@ -26,6 +27,7 @@ HEADLINE = ("bbox_mAP", "segm_mAP", "mIoU", "top1", "top5", "top1_ema", "top5_em
 
 def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
+    launch.announce(args.launcher)
     checkpoint = resolve_checkpoint(args.checkpoint)
     work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
     cfg = test_config(args, checkpoint, custom)
@@ -36,7 +38,8 @@ def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
             if path and (kept := keep_previous(path)):
                 print_log(f"An earlier {path.name} is kept as {kept}.")
     runner = build_runner(cfg)
-    metrics = runner.test()
+    with ending_together("Start the same command again."):
+        metrics = runner.test()
     if is_first:
         if args.tta:
             print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))

@@ -15,6 +15,8 @@ from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.sharding import use_fsdp
+from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.workdir import claim, latest_checkpoint, resolve_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights.loading import find_state_dict
@@ -26,12 +28,15 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     Returns:
         The config as it was run.
     """
+    launch.announce(args.launcher)
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
     start_from(cfg, args, work_dir)
     if launch.rank(args.launcher) == 0:
         claim(work_dir, resume=args.resume is not None)
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    with ending_together("Start the same command again, on every machine, with --resume."):
+        runner.train()
     return cfg
 
 
@@ -52,6 +57,8 @@ def training_config(args: argparse.Namespace, custom: CustomData | None = None) 
         if "auto_scale_lr" not in cfg:
             raise UserError(f"{args.config} names no batch size to scale from (auto_scale_lr).")
         cfg.auto_scale_lr.enable = True
+    if args.fsdp:
+        use_fsdp(cfg)
     if args.accumulate is not None:
         accumulate(cfg, args.accumulate)
     if custom is not None:

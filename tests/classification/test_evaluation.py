@@ -137,6 +137,7 @@ class FakeRunner:
 
     _resume = False
     _train_loop = object()
+    cfg = None
 
     def __init__(self, model, accumulate: int):
         self.model = model
@@ -162,6 +163,7 @@ def test_the_average_moves_once_a_step(accumulate):
     assert torch.allclose(hook.model.layer.weight, expected, atol=1e-7)
     assert not torch.allclose(expected, model.layer.weight, atol=1e-3)
     checkpoint = {}
+    hook.gather(runner)
     hook.before_save_checkpoint(runner, checkpoint)
     assert torch.equal(checkpoint["state_dict_ema"]["layer.weight"], hook.model.layer.weight)
     # starting weights bring no average, a resumed run does

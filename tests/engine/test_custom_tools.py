@@ -50,7 +50,10 @@ def test_the_rate_is_scaled_once(streets, tmp_path):
 
 def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
     options = {"optim_wrapper.optimizer.lr": 0.004, "train_dataloader.batch_size": 2}
-    flags = ("config", "data_root", "amp", "seed", "work_dir", "max_iters", "deterministic")
+    flags = (
+        *("config", "data_root", "amp", "seed", "work_dir", "max_iters", "deterministic"),
+        *("accumulate", "fsdp"),
+    )
     args = argparse.Namespace(
         **{**dict.fromkeys(flags), "config": LABEL_SHAPES}, cfg_options=options, launcher="none",
         auto_scale_lr=False, **vars(parse(*label_flags(streets))),

@@ -23,6 +23,7 @@ custom_hooks = [
     dict(type="ProgressHook"),
     dict(type="RandomStateHook"),
     dict(type="SkippedPicturesHook", limit=100),
+    dict(type="MeanLossHook"),
 ]
 # With a WeightAverageHook among them, both weights are evaluated.
 val_cfg = dict(type="BothWeightsValLoop")

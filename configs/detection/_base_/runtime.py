@@ -27,6 +27,7 @@ custom_hooks = [
     dict(type="MetricsFileHook"),
     dict(type="ProgressHook"),
     dict(type="RandomStateHook"),
+    dict(type="MeanLossHook"),
 ]
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
