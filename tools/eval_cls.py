@@ -5,6 +5,7 @@ python tools/eval_cls.py CHECKPOINT --data imagenet-a --suite a
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -59,13 +60,12 @@ def main() -> None:
         batch_size=args.batch_size,
         workers=args.workers,
     )
-    config = load_config(args.config, require_data=False) if args.config else None
-    checkpoint = resolve_checkpoint(args.checkpoint)
-    model = open_classifier(checkpoint, config, args.ema, args.size)
-    model.to(choose_device(args.device))
-    figures = robustness.evaluate(
-        model, args.data, args.suite, options, lambda line: print(line, file=sys.stderr)
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the figures alone
+        config = load_config(args.config, require_data=False) if args.config else None
+        checkpoint = resolve_checkpoint(args.checkpoint)
+        model = open_classifier(checkpoint, config, args.ema, args.size)
+        model.to(choose_device(args.device))
+        figures = robustness.evaluate(model, args.data, args.suite, options, print)
     result = dict(suite=args.suite, data=args.data, checkpoint=checkpoint, ema=args.ema, **figures)
     if args.out:
         write_atomically(Path(args.out), json.dumps(result, indent=2))

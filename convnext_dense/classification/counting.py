@@ -112,6 +112,7 @@ def count(
         metainfo=dict(classes=names),
         test_mode=True,
         indices=options.limit,
+        only_known=not suite.by_file,  # the others were refused or reported
     )
     loader = DataLoader(
         pictures,
@@ -120,6 +121,9 @@ def count(
         num_workers=options.workers,
         collate_fn=collate_pictures,
     )
+    if suite.by_file:  # a wrong name shows before the first batch
+        for index in range(len(pictures)):
+            real_number(pictures.reader.filename(index, absolute=True))
     counts, answers = Counts(), _answers(suite, model.classes)
     subset = subset_indices(suite)
     for batch in loader:

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from convnext_dense.classification.corruption_tables import (
@@ -21,6 +22,7 @@ from convnext_dense.classification.readers import class_names
 from convnext_dense.errors import UserError
 
 IMAGENET = "imagenet-1k"
+IMAGENET_22K = "imagenet-22k"  # lacks one class of the 1000, the teddy
 REAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\b")
 
 
@@ -108,9 +110,13 @@ def folder_classes(suite: Suite, folder: Path, classes: tuple[str, ...]) -> tupl
     if not there:
         raise UserError(f"{folder} holds no class folders: {_layout(suite)}.")
     if unknown := [name for name in there if name not in known]:
+        if set(there) & known and names == class_names(IMAGENET_22K):
+            print_log(f"{folder}: ImageNet-22K does not have {', '.join(unknown)}: left out.")
+            return names
+        whose = suite.title if suite.imagenet_only else "the checkpoint"
         raise UserError(
             f"{folder} has the folder {unknown[0]} ({len(unknown)} of its {len(there)} are like "
-            f"that), which is none of the {len(known)} classes of {suite.title}: {_layout(suite)}."
+            f"that), which is none of the {len(known)} classes of {whose}: {_layout(suite)}."
         )
     return names
 

@@ -1,6 +1,7 @@
 """Corruptions against slow references, closed forms and the published constants."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from convnext_dense.classification.corruptions import (
 )
 from convnext_dense.classification.counting import Options
 from convnext_dense.classification.pictures import drawing_from
-from convnext_dense.classification.robustness import evaluate
+from convnext_dense.classification.robustness import evaluate, on_224
 from convnext_dense.classification.transforms import TestTransform
 from convnext_dense.errors import UserError
 from tests.classification.test_robustness import reader, spell
@@ -242,8 +243,8 @@ def test_caustics_bend_light_by_the_law_of_refraction(monkeypatch):
     monkeypatch.setattr(c_bar.cv2, "GaussianBlur", lambda surface, *arguments: surface)
     # the value of a pixel tells where it came from, also between pixels
     y, x = np.indices(web.shape)
-    picture = np.stack([10.0 * y + 20, 10.0 * x + 20, 0 * y], axis=2).astype(np.float32)
-    severity = 0.4
+    picture = np.stack([10.0 * y, 10.0 * x, 0 * y], axis=2).astype(np.float32)
+    severity = 4.0
     ours = c_bar.caustic_refraction(picture, severity, np.random.default_rng(0))
     around = np.pad(web, 1)
     for row in range(2, 7):
@@ -254,7 +255,7 @@ def test_caustics_bend_light_by_the_law_of_refraction(monkeypatch):
             bent = refract(normal / np.linalg.norm(normal), 4.0) * (0.05 * severity * 9)
             light = 255 * 0.2 * severity * ((south - north) - (east - west))
             place = (row + bent[0], column + bent[1])
-            expected = [10 * p + 20 + light for p in place] + [light]
+            expected = [10 * p + light for p in place] + [light]
             assert ours[row, column] == pytest.approx(expected, abs=0.35)  # OpenCV: 1/32 pixel
 
 
@@ -330,6 +331,15 @@ def test_a_test_transform_follows():
     make = CorruptingTransform("sparkles", 2, TestTransform(96, crop=1.0))
     tensor = make(Image.fromarray(scene(50, 70)))
     assert tensor.shape == (3, 96, 96) and tensor.dtype == torch.uint8
+
+
+def test_pictures_of_224_are_not_cropped_again():
+    pixels = scene(224, 224)
+    for size, side in ((224, 224), (384, 384)):
+        tensor = on_224(replace(reader(), transform=dict(size=size)))(Image.fromarray(pixels))
+        assert tensor.shape == (3, side, side)
+        if size == 224:
+            assert np.array_equal(tensor.permute(1, 2, 0).numpy(), pixels)
 
 
 def test_what_cannot_be_made_is_refused(monkeypatch):

@@ -161,6 +161,15 @@ def test_severities_of_c_bar_are_named_by_their_scale(tmp_path, number_of):
     assert figures["mean_error"] == pytest.approx(0.4) and "mCE" not in figures
 
 
+def test_imagenet_22k_lacks_one_class_of_the_validation_set(tmp_path):
+    names = tuple(ImageNetInfo("imagenet-22k").label_names())
+    lacking = next(name for name in WNIDS if name not in names)
+    spell(tmp_path / WNIDS[4] / "a.png", names.index(WNIDS[4]))
+    spell(tmp_path / lacking / "a.png", 0)
+    figures = evaluate(reader(names), tmp_path, "val", Options())
+    assert figures["pictures"] == 1 and figures["top1"] == 1
+
+
 def test_a_damaged_picture_is_left_out_and_reported(tmp_path):
     spell(tmp_path / WNIDS[4] / "a.png", 4)
     (tmp_path / WNIDS[4] / "b.png").write_bytes(b"no picture")
@@ -269,7 +278,7 @@ def tool(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
 
 
-def test_the_tool_writes_and_prints(run, data_root, tmp_path):
+def test_the_tool_writes_and_prints(run, config, data_root, tmp_path):
     out = tmp_path / "new/result.json"
     done = tool(run, "--data", data_root / "mini/val", "--suite", "val", "--json", "--out", out)
     assert done.returncode == 0, done.stderr
@@ -277,6 +286,20 @@ def test_the_tool_writes_and_prints(run, data_root, tmp_path):
     assert result == json.loads(out.read_text())
     assert result["top1"] == pytest.approx(1 / 3) and result["pictures"] == 9
     assert "top5" not in result and not result["ema"]
+    made = [
+        "--suite",
+        "cbar",
+        "--corrupt",
+        "--severities",
+        3,
+        "--json",
+        "--corruptions",
+        "sparkles",
+    ]
+    done = tool(run.parent, "--data", data_root / "mini/val", *made, "--config", config)
+    result = json.loads(done.stdout)
+    assert list(result["corruptions"]) == ["sparkles"] and "mCE" not in result
+    assert result["mean_error"] == pytest.approx(2 / 3)  # it says bee whatever it sees
     done = tool(run.parent, "--data", data_root / "mini/val", "--suite", "sketch")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "tells 3 classes apart" in done.stderr
