@@ -44,7 +44,6 @@ def claim(work_dir: Path, *, resume: bool) -> None:
         UserError: When another process trains into the folder, or the folder holds another run
             and this one does not resume it.
     """
-    lock(work_dir)
     env = work_dir / "env.json"
     # Written when the first step begins: a run that failed before it left nothing to lose.
     if (work_dir / "lr_groups.csv").exists() and not resume:
@@ -52,8 +51,8 @@ def claim(work_dir: Path, *, resume: bool) -> None:
             f"{work_dir} holds a run already: continue it with --resume, or name another folder "
             "with --work-dir."
         )
+    lock(work_dir)
     try:
-        work_dir.mkdir(parents=True, exist_ok=True)
         for torso in work_dir.glob(".*.pth.*"):  # of a run that was killed while writing
             torso.unlink()
         keep_previous(env)
@@ -73,7 +72,7 @@ def lock(work_dir: Path) -> None:
     """
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        handle = open(work_dir / LOCK, "w")  # noqa: SIM115 (open until the process ends)
+        handle = open(work_dir / LOCK, "a")  # noqa: SIM115 (open until the process ends)
     except OSError as error:
         raise UserError(f"The work folder {work_dir} cannot be written: {error}") from error
     try:

@@ -42,14 +42,14 @@ def test_train_resume_and_test(birds, tmp_path, monkeypatch):
 
 def test_the_rate_is_scaled_once(streets, tmp_path):
     flags = [*label_flags(streets), "--work-dir", tmp_path / "run", "--auto-scale-lr"]
-    options = ["--cfg-options", "train_dataloader.batch_size=2"]
+    options = ["--cfg-options", "train_dataloader.batch_size=1"]
     output = run("train", LABEL_SHAPES, "--max-iters", 1, *flags, *options)
-    assert "learning rate 0.002 0.0005 x 2 / 8 pictures" in " ".join(output.split())
-    assert base_rate(tmp_path / "run") == pytest.approx(5e-4)  # though asked for twice
+    assert "learning rate 0.004 0.002 x 1 / 2 pictures" in " ".join(output.split())
+    assert base_rate(tmp_path / "run") == pytest.approx(2e-3)  # though asked for twice
 
 
 def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
-    options = {"optim_wrapper.optimizer.lr": 0.004, "train_dataloader.batch_size": 2}
+    options = {"optim_wrapper.optimizer.lr": 0.003, "train_dataloader.batch_size": 1}
     flags = (
         *("config", "data_root", "amp", "seed", "work_dir", "max_iters", "deterministic"),
         *("accumulate", "fsdp"),
@@ -59,10 +59,10 @@ def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
         auto_scale_lr=False, **vars(parse(*label_flags(streets))),
     )  # fmt: skip
     cfg = training.training_config(args, custom_data.from_args(args, ("train", "val", "test")))
-    assert "learning rate 0.002 0.004 as given, not scaled" in " ".join(
+    assert "learning rate 0.004 0.003 as given, not scaled" in " ".join(
         capsys.readouterr().out.split()
     )
-    assert "auto_scale_lr" not in cfg and cfg.optim_wrapper.optimizer.lr == 0.004
+    assert "auto_scale_lr" not in cfg and cfg.optim_wrapper.optimizer.lr == 0.003
     args.auto_scale_lr = True
     cfg = training.training_config(args, custom_data.from_args(args, ("train", "val", "test")))
     assert cfg.auto_scale_lr.enable

@@ -182,7 +182,7 @@ def test_the_model_sees_the_numbers_of_the_old_pipeline(family, root, tmp_path):
 
 # A small model of each kind that runs: the embedded configs' sizes.
 SMALL = Sizes(6, channels=64, box_convs=1, box_fc=256, mask_convs=2)
-SMALL_SEGMENTOR = Sizes(7, channels=64, auxiliary=32)
+SMALL_SEGMENTOR = Sizes(7, channels=32, auxiliary=32)
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +238,14 @@ def test_the_tool_tests_an_old_detector_as_our_own(
 
 
 def test_an_old_segmentor_is_tested_as_our_own(small, data_root, tmp_path):
+    config = tmp_path / "with_batch_norm.py"  # as in the release; the miniature has group norm
+    norm = "norm_cfg=dict(_delete_=True, type='SyncBN', requires_grad=True)"
+    config.write_text(
+        f"_base_ = [{str(SEGMENTOR)!r}]\n"
+        f"model = dict(decode_head=dict({norm}), auxiliary_head=dict({norm}))\n"
+    )
     old, ours = (
-        results(SEGMENTOR, data_root, small[f"{form} segmentor"], tmp_path / form, MINI)
+        results(config, data_root, small[f"{form} segmentor"], tmp_path / form, MINI)
         for form in ("old", "ours")
     )
     assert old == ours and len(old) == 2 and old[0]["mIoU"] > 0
@@ -319,7 +325,9 @@ def test_a_training_fetches_an_official_detector_by_name(monkeypatch, tmp_path):
     name, fetched = "coco/cascade_mask_rcnn_convnext_tiny_1k_3x", []
     monkeypatch.setattr(weights, "local_file", fetched.append)
     cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py", require_data=False)
-    flags = argparse.Namespace(resume=None, load_from=name, max_iters=None)
+    flags = argparse.Namespace(
+        resume=None, load_from=name, max_iters=None, backbone_weights=None, ema=False
+    )
     training.start_from(cfg, flags, tmp_path)
     assert fetched == [name] and cfg.load_from == name and cfg.model.backbone.init_cfg is None
     flags.load_from = "coco/cascade"
