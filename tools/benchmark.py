@@ -1,17 +1,19 @@
 #!/usr/bin/env python
-"""Measures the backbone beside timm's: python tools/benchmark.py infer tiny.
+"""Measures the backbone beside timm's, or the input: python tools/benchmark.py infer tiny.
 
 MODEL is a variant such as tiny. Without --against it is compared with timm's model of the same
 name, with the same weights; features that differ are an error. train is forward and backward.
+`data CONFIG` measures decoding, augmentation and the whole loader of a config's training data.
 """
 
 import argparse
 import json
+from dataclasses import asdict
 
 import torch
 
 from convnext_dense.engine.cli import run_tool
-from convnext_dense.paper import throughput
+from convnext_dense.paper import reading, throughput
 from convnext_dense.paper.steps import AMP, MODES, Options
 
 
@@ -19,8 +21,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("mode", choices=MODES)
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="variant: atto ... xlarge")
+    parser.add_argument("mode", choices=(*MODES, "data"))
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="variant atto ...; or CONFIG")
     parser.add_argument(
         "--against", nargs="+", metavar="timm:NAME", help="peers; ratios are to the first"
     )
@@ -35,23 +37,32 @@ def parse_args() -> argparse.Namespace:
         "--channels-last", action="store_true", help="channels-last pictures and peers"
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile every model")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="B")
+    parser.add_argument("--batch-size", type=int, metavar="B", help="default: 1; data: CONFIG's")
     parser.add_argument("--image-size", default="512", metavar="S|HxW", help="default: 512")
     parser.add_argument("--rounds", type=int, default=10, metavar="R")
     parser.add_argument("--threads", type=int, metavar="T", help="CPU threads")
+    parser.add_argument("--workers", type=int, nargs="+", metavar="N", default=reading.WORKERS)
+    parser.add_argument("--data-root", help="of CONFIG, as in training")
     parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    if args.mode == "data":
+        found = reading.measure(
+            args.models[0], args.data_root, args.workers, args.batch_size, args.rounds
+        )
+        rows = [asdict(one) for one in found]
+        print(json.dumps(rows, indent=2) if args.json else reading.format_table(found))
+        return
     options = Options(
         mode=args.mode,
         device=args.device,
         amp=args.amp,
         channels_last=args.channels_last,
         compile=args.compile,
-        batch_size=args.batch_size,
+        batch_size=1 if args.batch_size is None else args.batch_size,
         image_size=throughput.parse_image_size(args.image_size),
         rounds=args.rounds,
         threads=args.threads,

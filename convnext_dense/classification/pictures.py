@@ -111,7 +111,7 @@ class LabelledPictures(Dataset):
         while True:
             path = self.reader.filename(index, absolute=True)
             try:
-                picture, target = self._read(index)
+                picture, target = self.decode(index)
                 break
             except DAMAGED as error:
                 unreadable.append((path, f"{type(error).__name__}: {error}"))
@@ -127,11 +127,16 @@ class LabelledPictures(Dataset):
             tensor = self.transform(picture)
         return dict(input=tensor, target=target, path=path, unreadable=unreadable)
 
-    def _read(self, index: int) -> tuple[Image.Image, int]:
+    def decode(self, index: int) -> tuple[Image.Image, int]:
+        """Reads and decodes a picture: RGB, and its label."""
         file, label = self.reader[index]
         with file, Image.open(file) as image:
             picture = image.convert("RGB")  # decodes, which is where damage shows
         return picture, int(label if self.labels is None else self.labels[label])
+
+    def augment(self, decoded: tuple[Image.Image, int]) -> torch.Tensor:
+        """Transforms what :meth:`decode` gave, with random numbers of no seed."""
+        return self.transform(decoded[0])
 
 
 @contextmanager

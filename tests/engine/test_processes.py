@@ -96,7 +96,9 @@ def curve(work_dir: Path) -> list[dict]:
     return [row for row in map(json.loads, lines) if "loss" in row]
 
 
-def assert_same_curve(tool: str, config: Path, data_root: Path, tmp_path: Path, flags=()) -> None:
+def assert_same_curve(
+    tool: str, config: Path, data_root: Path, tmp_path: Path, flags=(), tolerance=1e-4
+) -> None:
     """Trains in one process with twice the batch and in two, and compares every loss."""
     train = [ROOT / f"tools/{tool}.py", config, "--data-root", data_root, "--seed", 0]
     train += ["--max-iters", 20]
@@ -109,7 +111,7 @@ def assert_same_curve(tool: str, config: Path, data_root: Path, tmp_path: Path, 
     assert len(one) == len(other) == 20
     for row, its in zip(one, other, strict=True):
         for name in (name for name in row if "loss" in name):
-            assert its[name] == pytest.approx(row[name], abs=1e-4), (name, row["step"])
+            assert its[name] == pytest.approx(row[name], abs=tolerance), (name, row["step"])
     assert one[-1]["loss"] != one[0]["loss"]
 
 
@@ -167,7 +169,8 @@ def test_fsdp_wants_several_processes(classifier, data_root):
 def test_two_processes_train_a_detector_as_one_does(data_root, tmp_path, flags):
     config = tmp_path / "detector.py"
     config.write_text(DETECTOR)
-    assert_same_curve("train", config, data_root, tmp_path, flags)
+    # Gradients summed in another order: one RoI more or less overlaps enough after some steps.
+    assert_same_curve("train", config, data_root, tmp_path, flags, 1e-3 if flags else 1e-4)
 
 
 def test_a_killed_rank_ends_the_run(classifier, data_root, tmp_path):

@@ -1,0 +1,115 @@
+"""The input's speed: what is counted, what is left out, and the tool."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from torch.utils.data import DataLoader, Dataset
+
+from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.errors import UserError
+from convnext_dense.paper import reading
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = {
+    name: ROOT / f"configs/{name}_convnext_a_shapes.py"
+    for name in ("detection/mask_rcnn", "segmentation/upernet")
+} | {"classification": ROOT / "configs/classification/convnext_a_shapes.py"}
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    """``mini/`` and a config of each task that reads it."""
+    root = tmp_path_factory.mktemp("reading")
+    prepare_shapes(root, train=4, val=1, cls_train=2, cls_val=1).rename(root / "mini")
+    for name, path in CONFIGS.items():
+        place = "mini/cls/train" if name == "classification" else "mini"
+        (root / f"{name.split('/')[0]}.py").write_text(
+            f'_base_ = ["{path}"]\n'
+            f'train_dataloader = dict(batch_size=2, dataset=dict(data_root="{place}"))\n'
+        )
+    return root
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that moves by 0.1 s with every batch, and counts what was asked for."""
+
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(reading, "perf_counter", lambda: Clock.now)
+    return Clock
+
+
+class Numbers(Dataset):
+    def __init__(self, clock):
+        self.clock = clock
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        self.clock.now += 0.05
+        return index
+
+
+def test_pictures_are_counted(clock):
+    # a batch of 2 takes 0.1 s: 20 images/s, whatever the epochs' ends
+    rates = reading._rates(DataLoader(Numbers(clock), batch_size=2), 2, 0, 3)
+    assert rates == pytest.approx([20.0] * 3)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
+    monkeypatch.setattr(reading, "ROUND_S", 0.0)
+    seen = []
+    original = reading.steps
+
+    def spied(dataset):
+        decode, augment = original(dataset)
+        sample = augment(decode(0))
+        seen.append((decode(0), sample))
+        return decode, augment
+
+    monkeypatch.setattr(reading, "steps", spied)
+    found = reading.measure(str(data_root / f"{task}.py"), str(data_root), (0,), rounds=2)
+    assert [one.stage for one in found] == ["decode", "augment", "loader"]
+    assert all(one.images_per_s > 0 and one.batch_size == 2 for one in found)
+    assert found[0].ratio == 1.0
+    decoded, sample = seen[0]
+    if task == "classification":
+        assert decoded[0].size == (64, 64) and sample.shape == (3, 64, 64)
+    else:
+        assert decoded["img"].ndim == 3 and "inputs" not in decoded
+        assert sample["inputs"].shape[0] == 3
+
+
+def test_the_tool_prints_json_alone(data_root):
+    command = [sys.executable, ROOT / "tools/benchmark.py", "data", data_root / "detection.py"]
+    command += ["--data-root", data_root, "--workers", 1, "--rounds", 1, "--json"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(done.stdout)
+    assert [(row["stage"], row["workers"]) for row in rows] == [(s, 1) for s in reading.STAGES]
+    assert all(row["quartiles"][0] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(workers=(-1,)), "--workers must be at least 0"),
+        (dict(batch_size=99), "make no batch of 99: lower --batch-size"),
+    ],
+)
+def test_wrong_options_are_refused(data_root, options, message):
+    with pytest.raises(UserError, match=message):
+        reading.measure(str(data_root / "detection.py"), str(data_root), **options)
+
+
+def test_a_data_set_without_steps_is_refused():
+    with pytest.raises(UserError, match="of a Config cannot be told apart"):
+        reading.steps(Config())
