@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from convnext_dense.models.convnext import Trunk, init_layer
+from convnext_dense.models.trunk import Trunk, init_layer
 
 
 @MODELS.register_module()

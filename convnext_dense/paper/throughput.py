@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from convnext_dense.errors import UserError
-from convnext_dense.models.convnext import parse_arch
+from convnext_dense.models.trunk import parse_arch
 from convnext_dense.paper import peers as networks
 from convnext_dense.paper.steps import Options, make_step
 from convnext_dense.paper.timing import Summary, WarmUp, run_rounds, summarise, warm_up

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from convnext_dense.errors import UserError
-from convnext_dense.models.convnext import VARIANTS
+from convnext_dense.models.trunk import VARIANTS
 from convnext_dense.optim import layer_id, num_layers
 
 PARITY = Path(__file__).parents[1] / "data" / "layer_decay_groups.csv"

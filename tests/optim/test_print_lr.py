@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convnext_dense.models.convnext import VARIANTS
+from convnext_dense.models.trunk import VARIANTS
 
 TOOL = Path(__file__).parents[2] / "tools" / "print_lr.py"
 CONFIG = """

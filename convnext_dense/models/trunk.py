@@ -1,0 +1,251 @@
+"""The trunk of every ConvNeXt and its variants.
+
+One trunk serves detection and segmentation (output norms on top, in ``convnext.py``) and
+classification (pooling, norm and head on top, in ``classifier.py``). Parameter names are those of
+the official release, so its files load without renaming.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from timm.layers import DropPath, LayerNorm2d
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from convnext_dense.errors import UserError
+from convnext_dense.models.layers import GRN
+from convnext_dense.weights import load_pretrained
+
+# Blocks per stage and channels per stage. tiny to xlarge: section 3 of the paper;
+# atto to nano: timm's small variants.
+VARIANTS: dict[str, dict[str, tuple[int, int, int, int]]] = {
+    "atto": dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320)),
+    "femto": dict(depths=(2, 2, 6, 2), dims=(48, 96, 192, 384)),
+    "pico": dict(depths=(2, 2, 6, 2), dims=(64, 128, 256, 512)),
+    "nano": dict(depths=(2, 2, 8, 2), dims=(80, 160, 320, 640)),
+    "tiny": dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768)),
+    "small": dict(depths=(3, 3, 27, 3), dims=(96, 192, 384, 768)),
+    "base": dict(depths=(3, 3, 27, 3), dims=(128, 256, 512, 1024)),
+    "large": dict(depths=(3, 3, 27, 3), dims=(192, 384, 768, 1536)),
+    "xlarge": dict(depths=(3, 3, 27, 3), dims=(256, 512, 1024, 2048)),
+}
+STRIDES = (4, 8, 16, 32)
+
+
+class Block(nn.Module):
+    """One ConvNeXt block: depthwise 7x7, LayerNorm, MLP of width 4C, layer scale, residual.
+
+    The MLP runs on the permuted view: with channels-last memory the permutation copies nothing.
+
+    Args:
+        dim: Number of channels C.
+        drop_path: Probability that a sample skips the block in training (stochastic depth).
+        layer_scale_init_value: Initial value of gamma; there is no gamma where it is 0.
+        use_grn: Insert ConvNeXt V2's global response normalisation after the activation.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        drop_path: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        use_grn: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.pwconv1 = nn.Linear(dim, 4 * dim)
+        self.act = nn.GELU()
+        self.grn = GRN(4 * dim) if use_grn else nn.Identity()
+        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.gamma = (
+            nn.Parameter(torch.full((dim,), float(layer_scale_init_value)))
+            if layer_scale_init_value > 0
+            else None
+        )
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps (N, C, H, W) to the same shape and memory format."""
+        y = self.dwconv(x).permute(0, 2, 3, 1)
+        y = self.norm(y)
+        y = self.pwconv2(self.grn(self.act(self.pwconv1(y))))
+        if self.gamma is not None:
+            y = self.gamma * y
+        return x + self.drop_path(y.permute(0, 3, 1, 2))
+
+
+class Trunk(BaseModule):
+    """Stem, downsampling layers and stages: what every ConvNeXt has, whatever is on top.
+
+    Args:
+        arch: A name in ``VARIANTS``, or ``dict(depths=..., dims=...)`` of four integers each.
+        num_stages: Stages to build, 1 to 4.
+        in_channels: Channels of the input picture.
+        drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+        layer_scale_init_value: Initial gamma of every block; 0 builds blocks without gamma.
+        frozen_stages: -1 trains everything, 0 freezes the stem, k freezes the stem and the first k
+            stages with their downsampling layers. Frozen parts stay in eval mode; what is on top
+            (which pretrained files need not contain) always trains.
+        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        use_grn: Build ConvNeXt V2 blocks (give ``layer_scale_init_value=0`` for the V2 release).
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` with the options of
+            :func:`convnext_dense.weights.load_pretrained`, or any mmengine initialiser.
+
+    Raises:
+        UserError: For an unknown variant or an argument out of range.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Sequence[int]],
+        num_stages: int,
+        in_channels: int,
+        drop_path_rate: float,
+        layer_scale_init_value: float,
+        frozen_stages: int,
+        with_cp: bool,
+        use_grn: bool,
+        init_cfg: dict[str, Any] | None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.depths, self.dims = parse_arch(arch)
+        self.frozen_stages = check_range("frozen_stages", frozen_stages, -1, len(self.depths))
+        self.with_cp = with_cp
+
+        rates = drop_path_rates(drop_path_rate, sum(self.depths)).split(list(self.depths))
+        self.downsample_layers = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        for i in range(num_stages):
+            self.downsample_layers.append(self._downsampling(i, in_channels))
+            self.stages.append(
+                nn.Sequential(
+                    *(
+                        Block(self.dims[i], rate, layer_scale_init_value, use_grn)
+                        for rate in rates[i].tolist()
+                    )
+                )
+            )
+        self.apply(init_layer)
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+    def _downsampling(self, stage: int, in_channels: int) -> nn.Sequential:
+        """The stem (4x4, stride 4) before stage 0; LayerNorm and a 2x2 stride-2 conv elsewhere."""
+        dim = self.dims[stage]
+        if stage == 0:
+            conv = nn.Conv2d(in_channels, dim, kernel_size=4, stride=4)
+            return nn.Sequential(conv, LayerNorm2d(dim, eps=1e-6))
+        previous = self.dims[stage - 1]
+        conv = nn.Conv2d(previous, dim, kernel_size=2, stride=2)
+        return nn.Sequential(LayerNorm2d(previous, eps=1e-6), conv)
+
+    def stage_maps(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yields the map of each stage, (N, dims[i], H_i, W_i) in channels-last memory.
+
+        Args:
+            x: (N, in_channels, H, W), H and W at least 32.
+        """
+        if min(x.shape[-2:]) < STRIDES[-1]:
+            height, width = x.shape[-2:]
+            raise UserError(
+                f"ConvNeXt needs pictures of at least 32 x 32 pixels, got {height} x {width}: "
+                "resize or pad them first."
+            )
+        x = x.contiguous(memory_format=torch.channels_last)
+        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = run_blocks(stage, downsample(x), self.with_cp)
+            yield x
+
+    def train(self, mode: bool = True) -> "Trunk":
+        """Sets the mode; frozen parts stay in eval mode. Returns self, as every module does."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        stages = list(self.stages[: self.frozen_stages])
+        return [*self.downsample_layers[: max(1, self.frozen_stages)], *stages]
+
+    def init_weights(self) -> None:
+        """Loads ``init_cfg``'s checkpoint with a full account; other initialisers as in mmengine.
+
+        Raises:
+            UserError: When the file cannot be read safely or does not fit (see
+                :func:`convnext_dense.weights.load_pretrained`).
+        """
+        if not (isinstance(self.init_cfg, Mapping) and self.init_cfg.get("type") == "Pretrained"):
+            super().init_weights()
+            return
+        options = {key: value for key, value in self.init_cfg.items() if key != "type"}
+        known = inspect.signature(load_pretrained).parameters
+        if unknown := sorted(set(options) - set(known)):
+            raise UserError(
+                f"init_cfg of ConvNeXt does not know {', '.join(unknown)}; prefixes and namings "
+                f"are recognised. Known: {', '.join(list(known)[1:])}."
+            )
+        report = load_pretrained(self, **options)
+        print_log(str(report), logger="current")
+        self.is_init = True
+
+
+def drop_path_rates(last: float, blocks: int) -> torch.Tensor:
+    """The stochastic depth rate of every block: linear from 0 to ``last``.
+
+    Raises:
+        UserError: When ``last`` is not in [0, 1].
+    """
+    check_range("drop_path_rate", last, 0.0, 1.0)
+    # On the CPU even where the model is built on the meta device.
+    return torch.linspace(0, last, blocks, device="cpu")
+
+
+def run_blocks(blocks: nn.Sequential, x: torch.Tensor, with_cp: bool) -> torch.Tensor:
+    """Runs blocks one after another; ``with_cp`` recomputes each in the backward pass."""
+    if not (with_cp and torch.is_grad_enabled()):
+        return blocks(x)
+    for block in blocks:
+        x = checkpoint(block, x, use_reentrant=False)
+    return x
+
+
+def parse_arch(arch: str | Mapping[str, Sequence[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Turns a variant name or ``dict(depths=..., dims=...)`` into (depths, dims).
+
+    Raises:
+        UserError: For an unknown name (the known ones are listed) or a malformed dict.
+    """
+    if isinstance(arch, str):
+        if arch not in VARIANTS:
+            raise UserError(f"Unknown ConvNeXt arch {arch!r}: choose one of {', '.join(VARIANTS)}.")
+        arch = VARIANTS[arch]
+    if not isinstance(arch, Mapping) or set(arch) != {"depths", "dims"}:
+        raise UserError(f"arch must be a name or dict(depths=..., dims=...), got {arch!r}.")
+    depths, dims = tuple(arch["depths"]), tuple(arch["dims"])
+    numbers = (*depths, *dims)
+    if len(depths) != 4 or len(dims) != 4 or not all(isinstance(n, int) and n > 0 for n in numbers):
+        raise UserError(
+            f"arch needs four positive integers in depths and in dims, got {depths} and {dims}."
+        )
+    return depths, dims
+
+
+def check_range(name: str, value: float, low: float, high: float) -> Any:
+    """Returns ``value`` when ``low <= value <= high``; a UserError names it otherwise."""
+    if not low <= value <= high:
+        raise UserError(f"{name} must lie between {low} and {high}, got {value}.")
+    return value
+
+
+def init_layer(module: nn.Module) -> None:
+    """Truncated normal of std 0.02 and zero bias, as the release; norms keep 1 and 0."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
