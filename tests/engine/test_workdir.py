@@ -42,3 +42,4 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
 def test_one_process_may_claim_its_folder_again(tmp_path):
     lock(tmp_path)
     claim(tmp_path, resume=True)
+    assert (tmp_path / "env.json").exists()
