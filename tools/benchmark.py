@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import torch
 
-from convnext_dense.engine.cli import run_tool
+from convnext_dense.engine.cli import add_data_arguments, run_tool
 from convnext_dense.paper import reading, throughput
 from convnext_dense.paper.steps import AMP, MODES, Options
 
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=10, metavar="R")
     parser.add_argument("--threads", type=int, metavar="T", help="CPU threads")
     parser.add_argument("--workers", type=int, nargs="+", metavar="N", default=reading.WORKERS)
-    parser.add_argument("--data-root", help="of CONFIG, as in training")
+    add_data_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     return parser.parse_args()
 
@@ -51,7 +51,12 @@ def main() -> None:
     args = parse_args()
     if args.mode == "data":
         found = reading.measure(
-            args.models[0], args.data_root, args.workers, args.batch_size, args.rounds
+            args.models[0],
+            args.data_root,
+            args.workers,
+            args.batch_size,
+            args.rounds,
+            args.cfg_options,
         )
         rows = [asdict(one) for one in found]
         print(json.dumps(rows, indent=2) if args.json else reading.format_table(found))

@@ -12,6 +12,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, TRANSFORMS
 from PIL import Image
 from torch.utils.data import Dataset
 
+from convnext_dense.classification.decoding import open_decoder
 from convnext_dense.classification.readers import class_names, find_classes, open_reader
 from convnext_dense.errors import UserError
 
@@ -34,9 +35,12 @@ class LabelledPictures(Dataset):
         test_mode: Leave out what cannot be read, where training takes the next picture.
         indices: Keep the first ones only, so many.
         only_known: Leave out pictures of other classes (folders and tars), instead of refusing.
+        decoder: ``pillow``, ``turbojpeg`` or ``torchcodec``: see
+            :func:`convnext_dense.classification.decoding.open_decoder`.
 
     Raises:
-        UserError: When the pictures are missing, or of a class that ``metainfo`` does not name.
+        UserError: When the pictures are missing, or of a class that ``metainfo`` does not name;
+            for a decoder that is not installed.
     """
 
     def __init__(
@@ -48,9 +52,11 @@ class LabelledPictures(Dataset):
         test_mode: bool = False,
         indices: int | None = None,
         only_known: bool = False,
+        decoder: str = "pillow",
     ) -> None:
         self.metainfo = dict(classes=class_names(metainfo["classes"]))
         self.test_mode = test_mode
+        self.decoder = open_decoder(decoder)
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         self.reader, names = open_reader(
             reader, data_root, self.metainfo["classes"] if only_known else None
@@ -130,8 +136,8 @@ class LabelledPictures(Dataset):
     def decode(self, index: int) -> tuple[Image.Image, int]:
         """Reads and decodes a picture: RGB, and its label."""
         file, label = self.reader[index]
-        with file, Image.open(file) as image:
-            picture = image.convert("RGB")  # decodes, which is where damage shows
+        with file:
+            picture = self.decoder(file)
         return picture, int(label if self.labels is None else self.labels[label])
 
     def augment(self, decoded: tuple[Image.Image, int]) -> torch.Tensor:

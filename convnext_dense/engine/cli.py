@@ -55,6 +55,11 @@ def sentence(error: UserError) -> str:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every tool that reads a config."""
     parser.add_argument("config", help="config file")
+    add_data_arguments(parser)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the data lie, and entries of the config to replace."""
     parser.add_argument(
         "--data-root",
         help="folder that holds coco/, shapes/ ... (default: $CONVNEXT_DENSE_DATA, then data)",

@@ -71,6 +71,7 @@ def measure(
     workers: Sequence[int] = WORKERS,
     batch_size: int | None = None,
     rounds: int = 10,
+    cfg_options: dict[str, Any] | None = None,
 ) -> list[Reading]:
     """Measures a config's training input.
 
@@ -80,6 +81,7 @@ def measure(
         workers: Numbers of worker processes.
         batch_size: Pictures of a batch instead of the config's.
         rounds: Rounds of half a second each.
+        cfg_options: As in training.
 
     Returns:
         Three rows for each number of workers.
@@ -89,7 +91,9 @@ def measure(
     """
     if min(workers) < 0 or rounds < 1 or (batch_size is not None and batch_size < 1):
         raise UserError("--workers must be at least 0, --rounds and --batch-size at least 1.")
-    cfg = load_config(config, data_root=data_root, splits=("train",))
+    cfg = load_config(
+        config, data_root=data_root, cfg_options=cfg_options, splits=("train",)
+    )
     set_multi_processing(**cfg.env_cfg.mp_cfg)  # as in training: OpenCV in one thread
     size = batch_size or cfg.train_dataloader.batch_size
     found = []

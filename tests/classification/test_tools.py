@@ -113,6 +113,10 @@ def test_what_a_run_leaves_and_prints(trained, config):
     assert 0 <= metrics["top1"] <= 1 and 0 <= metrics["top1_ema"] <= 1
     assert "top5" not in metrics  # three classes
     assert set(metrics["per_class"]) == {"ant", "bee", "cat"}
+    (scalars,) = work_dir.glob("*/vis_data/scalars.json")
+    lines = scalars.read_text().splitlines()
+    logged = [json.loads(line) for line in lines if "cls/loss" in line]
+    assert [len(logged), logged[-1]["cls/loss"]] == [2, metrics["loss"]]  # of the last alone
     content = read_checkpoint(work_dir / "epoch_2.pth")
     assert content["meta"]["dataset_meta"]["classes"] == ("ant", "bee", "cat")
     plain, average = content["state_dict"], content["state_dict_ema"]

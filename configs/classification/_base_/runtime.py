@@ -6,6 +6,8 @@ default_scope = "mmengine"
 custom_imports = dict(imports=["convnext_dense.classification"])
 env_cfg = dict(cudnn_benchmark=True)
 visualizer = dict(type="Visualizer")
+# mmengine logs means over a window of all that is called loss: not an evaluation's result.
+log_processor = dict(mean_pattern=r"^(?!cls/).*(loss|time|grad_norm)")
 default_hooks = dict(
     checkpoint=dict(save_best="cls/top1", rule="greater"),
     visualization=dict(type="ClassPicturesHook"),
