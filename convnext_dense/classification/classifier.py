@@ -75,6 +75,7 @@ class TimmModel(BaseModule):
         num_classes: Outputs of the head.
         drop_path_rate: Stochastic depth rate of the last block.
         layer_scale_init_value: Initial gamma of every block.
+        init_cfg: Any mmengine initialiser.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class TimmModel(BaseModule):
         num_classes: int,
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = 1e-6,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(init_cfg=init_cfg)
         self.num_classes = num_classes
         self.model: nn.Module = timm.create_model(
             name,

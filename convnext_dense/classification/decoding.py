@@ -44,12 +44,14 @@ def open_decoder(name: str) -> Callable[[BinaryIO], Image.Image]:
 
 
 def pillow(file: BinaryIO) -> Image.Image:
-    """Decodes any format that Pillow knows.
+    """Decodes any format that Pillow knows; of 16 bits the upper 8.
 
     Raises:
         OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError: For damaged files.
     """
     with Image.open(file) as image:
+        if image.mode.startswith("I;16"):  # convert would make all above 255 white
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
         return image.convert("RGB")  # decodes, which is where damage shows
 
 
@@ -73,7 +75,8 @@ class FastJpeg:
                     return Image.fromarray(self.prepare()(file.read()))
                 except (OSError, RuntimeError, ValueError, Warning):
                     pass  # Pillow decides
-            return image.convert("RGB")
+        file.seek(0)
+        return pillow(file)
 
 
 @cache

@@ -6,10 +6,11 @@ shuffle freely, count every picture once and resume where it stopped.
 """
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from timm.data import ImageNetInfo
+from timm.data import ImageNetInfo, get_img_extensions
 from timm.data.readers.reader import Reader
 
 from convnext_dense.classification.shards import ShardReader
@@ -47,6 +48,8 @@ def open_reader(
             reader = ReaderImageFolder(root, class_map)
         except RuntimeError as error:
             raise UserError(f"{root} holds no pictures in class folders: {error}.") from error
+        if set(reader.class_to_idx) != {""}:  # without any folders there is nothing to mistake
+            _check_depth(root, [path for path, _ in reader.samples])
         return reader, tuple(reader.class_to_idx)
     if kind == "tar":
         from timm.data.readers.reader_image_in_tar import ReaderImageInTar
@@ -57,7 +60,13 @@ def open_reader(
             raise UserError(f"{root} holds no tars of pictures: {error}.") from error
         return reader, tuple(reader.class_name_to_idx)
     if kind == "shards":
-        return ShardReader(root), _class_file(root)
+        reader, names = ShardReader(root), _class_file(root)
+        if names is not None and reader.num_labels > len(names):
+            raise UserError(
+                f"{root} holds the label {reader.num_labels - 1}, but {CLASS_FILE} there names "
+                f"{len(names)} classes: label i is line i, counted from 0."
+            )
+        return reader, names
     reader = _hugging_face(root)
     return reader, reader.classes
 
@@ -71,10 +80,15 @@ def find_classes(kind: str, root: str) -> tuple[str, ...] | None:
     _check_root(kind, root)
     path = Path(root)
     if kind == "folder":
-        names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-        if not names:
+        folders = [f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")]
+        if not folders:
             raise UserError(f"{root} holds no class folders: it needs one folder a class.")
-        return tuple(names)
+        if empty := sorted(folder.name for folder in folders if not _holds_picture(folder)):
+            raise UserError(
+                f"{root}: {len(empty)} class folders hold no pictures, such as {empty[0]}: fill or "
+                "remove them."
+            )
+        return tuple(sorted(folder.name for folder in folders))
     if kind == "tar" and path.is_dir():
         return tuple(sorted(tar.stem for tar in path.glob("*.tar")))
     if kind == "shards":
@@ -100,10 +114,28 @@ def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
 def _check_root(kind: str, root: str) -> None:
     if kind not in READERS:
         raise UserError(f"dataset.reader must be one of {', '.join(READERS)}, got {kind!r}.")
-    if not Path(root).exists():
+    path = Path(root)
+    if path.is_file() and kind != "tar":
+        raise UserError(f"{root} is a file: dataset.reader={kind!r} reads a folder.")
+    if not path.exists():
         raise UserError(
             f"There is no folder {root}: give the folder that holds the data with --data-root or "
             "the environment variable CONVNEXT_DENSE_DATA."
+        )
+
+
+def _holds_picture(folder: Path) -> bool:
+    kinds = get_img_extensions(as_set=True)
+    return any(file.suffix.lower() in kinds for file in folder.iterdir())
+
+
+def _check_depth(root: str, paths: Sequence[str]) -> None:
+    """timm's reader takes the innermost folder for the class; here it must be the only one."""
+    depth = root.rstrip(os.sep).count(os.sep) + 2
+    if stray := next((path for path in paths if path.count(os.sep) != depth), None):
+        raise UserError(
+            f"{stray} does not lie directly in a class folder of {root}: the layout is "
+            "<class>/<picture>."
         )
 
 

@@ -52,6 +52,8 @@ def evaluate(
         for name in names
         for severity in options.severities
     }
+    if not options.corrupt:
+        _check_same_classes(list(folders.values()))
     transforms = {
         key: CorruptingTransform(*key, on_224(model)) if options.corrupt else on_224(model)
         for key in folders
@@ -121,6 +123,18 @@ def _check(model: TrainedClassifier, suite: Suite, options: Options) -> None:
     for name, value in (("limit", options.limit), ("batch-size", options.batch_size)):
         if value is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, got {value}.")
+
+
+def _check_same_classes(folders: list[Path]) -> None:
+    """Refuses means over folders of which one lacks classes (a copy that broke off)."""
+    classes = [{entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in folders]
+    whole = set.union(*classes)
+    for folder, names in zip(folders, classes, strict=True):
+        if lacking := sorted(whole - names):
+            raise UserError(
+                f"{folder} lacks {len(lacking)} class folders that others of the suite have, such "
+                f"as {lacking[0]}: copy or unpack it again."
+            )
 
 
 def _report_unreadable(counts: Counts, report: Callable[[str], None]) -> None:

@@ -36,7 +36,8 @@ class ShardReader(Reader):
         num_labels: The largest label plus 1.
 
     Raises:
-        UserError: For a folder without shards, or a shard that is no tar or lacks labels.
+        UserError: For a folder without shards, or a shard that is no tar, lacks labels or has
+            some that are no numbers from 0.
     """
 
     def __init__(self, root: str) -> None:
@@ -47,7 +48,12 @@ class ShardReader(Reader):
         indices = [shard_index(shard) for shard in self.shards]
         self.index = np.concatenate(indices)
         self.groups = np.repeat(np.arange(len(indices)), [len(index) for index in indices])
-
+        negative = np.flatnonzero(self.index[:, 2] < 0)
+        if len(negative):
+            raise UserError(
+                f"{self.filename(negative[0], absolute=True)} has the label "
+                f"{self.index[negative[0], 2]}: labels count from 0."
+            )
         self.num_labels = int(self.index[:, 2].max(initial=-1)) + 1
 
     def __len__(self) -> int:
@@ -99,10 +105,10 @@ def _scan(shard: Path) -> np.ndarray:
                 name = PurePosixPath(member.name)
                 key = str(name.with_suffix(""))
                 if name.suffix.lower() == LABEL:
-                    labels[key] = int(tar.extractfile(member).read())
+                    labels[key] = _label(tar.extractfile(member).read(), f"{shard}/{name}")
                 elif name.suffix.lower() in get_img_extensions(as_set=True):
                     pictures[key] = (member.offset_data, member.size)
-    except (tarfile.TarError, OSError, ValueError) as error:
+    except (tarfile.TarError, OSError) as error:
         raise UserError(
             f"{shard} is no whole WebDataset shard ({error}): copy or download it again."
         ) from error
@@ -113,3 +119,13 @@ def _scan(shard: Path) -> np.ndarray:
         )
     rows = [(*place, labels[key]) for key, place in pictures.items()]
     return np.array(rows, dtype=np.int64).reshape(-1, COLUMNS)
+
+
+def _label(content: bytes, source: str) -> int:
+    try:
+        return int(content)
+    except ValueError as error:
+        raise UserError(
+            f"{source} holds {content[:20].decode(errors='replace')!r}, no number: labels count "
+            f"the lines of classes.txt from 0."
+        ) from error

@@ -48,7 +48,7 @@ class Suite:
 
 
 SUITES = {
-    "val": Suite("validation set", imagenet_only=False),
+    "val": Suite("the validation set", imagenet_only=False),
     "v2": Suite("ImageNet-V2", numbered=True),
     "a": Suite("ImageNet-A", subset="imagenet_a_indices.txt"),
     "r": Suite("ImageNet-R", subset="imagenet_r_indices.txt"),
@@ -98,7 +98,7 @@ def folder_classes(suite: Suite, folder: Path, classes: tuple[str, ...]) -> tupl
         UserError: When there is no such folder, or it has other class folders than the suite's.
     """
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}: --data names the folder of {suite.title}.")
+        raise UserError(f"There is no folder {folder}: give that of {suite.title} with --data.")
     there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     if suite.by_file:
         return tuple(there) or ("",)  # answers go by file; pictures may lie without folders

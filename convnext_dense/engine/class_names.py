@@ -32,6 +32,30 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tupl
     )
 
 
+def check_classes(checkpoint: Mapping[str, Any], dataset: Any, source: str) -> None:
+    """Refuses to resume a run whose classes are not those of the training data.
+
+    Raises:
+        UserError: When names or their order differ.
+    """
+    theirs = trained_classes(checkpoint)
+    ours = tuple((getattr(dataset, "metainfo", None) or {}).get("classes") or ())
+    if not theirs or not ours or theirs == ours:
+        return
+    label = next(
+        (i for i, pair in enumerate(zip(theirs, ours, strict=False)) if len(set(pair)) > 1), None
+    )
+    detail = (
+        f"it has {len(theirs)} classes, the data {len(ours)}"
+        if label is None
+        else f"its class {label} is {theirs[label]!r}, the data's {ours[label]!r}"
+    )
+    raise UserError(
+        f"{source} belongs to a run on other classes ({detail}): resume with that run's data, or "
+        "start a new run from its weights with --load-from."
+    )
+
+
 def dataset_classes(cfg: Config, kind: str) -> tuple[str, ...]:
     """The class names that a dataset type brings with it; empty where it brings none.
 

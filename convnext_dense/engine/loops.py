@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+import torch
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -47,7 +48,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self._max_iters = min(self._max_iters, max_iters)
 
     def run(self):
-        """Trains to the end of the last epoch or to ``max_iters``, evaluating on the way."""
+        """Trains to the end of the last epoch or to ``max_iters``, evaluating on the way.
+
+        Raises:
+            UserError: When a resumed run's epochs have another length.
+        """
+        self._check_position()
         self.runner.call_hook("before_train")
         if self._finished:
             self.runner.logger.info(f"Nothing left to train at iteration {self._iter}.")
@@ -60,6 +66,16 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.after_epoch()
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def _check_position(self) -> None:
+        length = len(self.dataloader)
+        if not 0 <= self._iter - self._epoch * length <= length:
+            raise UserError(
+                f"The checkpoint was written at iteration {self._iter}, in epoch "
+                f"{self._epoch + 1}; with {length} batches an epoch, as here, that is no place to "
+                "go on: resume with the data, the batch size and the number of processes of the "
+                "run, or start a new one from its weights with --load-from."
+            )
 
     def after_epoch(self) -> None:
         """Evaluates where an epoch ends that is due for it, or the run."""
@@ -86,9 +102,12 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
-        batches = self.dataloader
-        if done:  # the epoch's own start drew its random numbers before the checkpoint
-            batches = undisturbed(lambda: iter(skip_batches(self.dataloader, done)))
+        # A loader draws a number where it makes new workers: a resumed run would draw more often
+        # than one whose workers persist. Here every epoch draws one at its start, in any case.
+        if not done:
+            torch.empty((), dtype=torch.int64).random_()
+        loader = skip_batches(self.dataloader, done) if done else self.dataloader
+        batches = undisturbed(lambda: iter(loader))
         for idx, data_batch in enumerate(batches, start=done):
             self.run_iter(idx, data_batch)
             if self._finished:

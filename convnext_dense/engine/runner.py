@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
+from convnext_dense.engine.class_names import check_classes
 from convnext_dense.engine.files import keep_previous, write_atomically
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import (
@@ -86,8 +87,8 @@ class DenseRunner(Runner):
         """Loads a checkpoint after comparing it with the model, name by name.
 
         Raises:
-            UserError: When a test or a resumed run gets a checkpoint of another model, or a new
-                run one of another backbone.
+            UserError: When a test or a resumed run gets a checkpoint of another model, a resumed
+                run one of other classes, or a new run one of another backbone.
         """
         checkpoint = read_checkpoint(filename, map_location=map_location)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
@@ -95,6 +96,8 @@ class DenseRunner(Runner):
         state, differences = compare(model, checkpoint)
         if differences and (strict or self._train_loop is None or self._resume):
             raise UserError(f"{filename} is not a checkpoint of this config's model: {differences}")
+        if self._resume:
+            check_classes(checkpoint, self.train_dataloader.dataset, filename)
         if differences:
             check_backbone(model, checkpoint, filename)
             self.logger.warning(f"{filename} fills the model in part: {differences}")

@@ -130,6 +130,51 @@ def test_wrong_data_is_named(folder, shards, tmp_path):
         class_names("imagenet")
 
 
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("12", r"holds the label 12, but classes.txt there names 3 classes"),
+        ("-1", r"x.tar/a.png has the label -1: labels count from 0"),
+        ("dog", r"x.tar/a.cls holds 'dog', no number"),
+    ],
+)
+def test_labels_that_are_none_are_named(shards, label, said):
+    with tarfile.open(shards / "x.tar", "w") as tar:
+        add(tar, "a.png", b"...")
+        add(tar, "a.cls", label.encode())
+    with pytest.raises(UserError, match=said):
+        data_set(shards, "shards")
+
+
+def test_pictures_outside_of_class_folders_are_named(tmp_path):
+    root = draw(tmp_path / "train", 1)
+    picture = (root / "ant/0.png").read_bytes()
+    for stray in (root / "bee/cat/0.png", root / "0.png"):
+        stray.parent.mkdir(exist_ok=True)
+        stray.write_bytes(picture)
+        with pytest.raises(UserError, match=f"{stray} does not lie directly in a class folder"):
+            data_set(root)
+        stray.unlink()
+    assert len(data_set(root)) == 3
+
+
+def test_folders_without_pictures_are_no_classes(tmp_path):
+    root = draw(tmp_path / "train", 1)
+    (root / ".cache").mkdir()
+    assert find_classes("folder", str(root)) == CLASSES
+    (root / "zebra").mkdir()
+    (root / "zebra/readme.txt").write_text("none yet")
+    with pytest.raises(UserError, match="1 class folders hold no pictures, such as zebra"):
+        find_classes("folder", str(root))
+
+
+@pytest.mark.parametrize("kind", ["folder", "shards"])
+def test_a_file_in_the_place_of_the_folder(tmp_path, kind):
+    (tmp_path / "train").write_text("")
+    with pytest.raises(UserError, match="train is a file: dataset.reader='.*' reads a folder"):
+        find_classes(kind, str(tmp_path / "train"))
+
+
 def test_other_classes_can_be_left_out(folder):
     data = data_set(folder, classes=("ant", "bee"), only_known=True)
     assert len(data) == 8 and {row[0] for row in content(data)} == {"ant", "bee"}

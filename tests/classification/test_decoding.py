@@ -138,3 +138,14 @@ def test_a_library_that_does_not_load_is_named(monkeypatch):
     monkeypatch.setitem(decoding.FAST, "turbojpeg", (FastJpeg(load), "turbojpeg", "PyTurboJPEG"))
     with pytest.raises(UserError, match=r"PyTurboJPEG is installed but .*libturbojpeg.so.0"):
         open_decoder("turbojpeg")
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_of_16_bits_the_upper_8_are_taken(kind):
+    ramp = np.arange(0, 65536, 97, dtype=np.uint16)[:600].reshape(20, 30)
+    file = io.BytesIO()
+    Image.fromarray(ramp).save(file, kind)
+    file.seek(0)
+    decoded = np.asarray(pillow(file))
+    assert decoded.shape == (20, 30, 3)
+    assert (decoded == (ramp // 256)[..., None]).all()

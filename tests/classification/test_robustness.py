@@ -151,6 +151,13 @@ def test_corruptions_from_folders(tmp_path):
         evaluate(reader(), tmp_path, "c", Options(corruptions=("plasma_noise",)))
 
 
+def test_a_severity_that_lacks_a_class_is_refused(tmp_path):
+    corrupted_tree(tmp_path, "snow", "12345")
+    spell(tmp_path / "snow/2" / WNIDS[7] / "0.png", 7)
+    with pytest.raises(UserError, match=rf"snow/1 lacks 1 class folders .*{WNIDS[7]}: copy"):
+        evaluate(reader(), tmp_path, "c", Options(corruptions=("snow",)))
+
+
 @pytest.mark.parametrize("number_of", ["{:.2f}", "place"])
 def test_severities_of_c_bar_are_named_by_their_scale(tmp_path, number_of):
     for name, scale in C_BAR_SEVERITIES.items():

@@ -130,6 +130,56 @@ def test_iterations_resume_exactly(tmp_path, stop):
     assert len(resumed.train_dataloader.dataset.read) == 2 * (20 - stop)
 
 
+@pytest.mark.parametrize("stop", [3, 6])
+def test_another_epoch_length_is_no_place_to_go_on(tmp_path, stop):
+    """With 12 numbers in batches of 6 the third epoch would begin at iteration 4."""
+    loop = dict(type="ResumableEpochLoop", max_epochs=3)
+    run(tmp_path, dict(loop, max_iters=stop))
+    data = dict(
+        dataset=Numbers(), batch_size=6, sampler=dict(type="DefaultSampler", shuffle=True)
+    )
+    with pytest.raises(UserError, match=rf"at iteration {stop}, in epoch .* 2 batches an epoch"):
+        run(
+            tmp_path,
+            dict(loop),
+            train_dataloader=data,
+            load_from=str(tmp_path / f"iter_{stop}.pth"),
+            resume=True,
+        )
+
+
+class Named(Numbers):
+    """Numbers of two classes."""
+
+    def __init__(self, *classes: str) -> None:
+        super().__init__()
+        self.metainfo = dict(classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("a", "c"), "its class 1 is 'b', the data's 'c'"),
+        (("a",), "it has 2 classes, the data 1"),
+        (("a", "b"), None),
+    ],
+)
+def test_a_run_on_other_classes_is_not_resumed(tmp_path, classes, said):
+    def data(*names):
+        return dict(
+            dataset=Named(*names), batch_size=2, sampler=dict(type="DefaultSampler", shuffle=True)
+        )
+
+    loop = dict(type="ResumableEpochLoop", max_epochs=2)
+    run(tmp_path, dict(loop, max_iters=6), train_dataloader=data("a", "b"))
+    again = dict(train_dataloader=data(*classes), load_from=str(tmp_path / "iter_6.pth"))
+    if said is None:
+        assert run(tmp_path, dict(loop), resume=True, **again).iter == 12
+        return
+    with pytest.raises(UserError, match=said):
+        run(tmp_path, dict(loop), resume=True, **again)
+
+
 class Count(BaseMetric):
     """Remembers after how many iterations it was asked."""
 

@@ -90,3 +90,27 @@ def test_an_evaluation_that_is_not_repeated_leaves_no_trace(tmp_path, monkeypatc
     path = str(tmp_path / "whole/epoch_2.pth")  # written before that epoch's evaluation
     resumed = run(tmp_path / "again", dict(loop), load_from=path, resume=True, **options)
     assert resumed.model.drawn == whole.model.drawn[12:]
+
+
+@pytest.mark.parametrize("stop", [5, 12, 15])
+def test_workers_that_persist_draw_as_those_of_a_resumed_run(tmp_path, monkeypatch, stop):
+    """A loader draws a number where it makes workers; a resumed run makes them once more."""
+    monkeypatch.setattr("tests.engine.test_loops.Line", Noisy)
+    loop = dict(type="ResumableEpochLoop", max_epochs=3)
+
+    def options() -> dict:
+        data = dict(
+            dataset=Numbers(),
+            batch_size=2,
+            num_workers=1,
+            persistent_workers=True,
+            sampler=dict(type="DefaultSampler", shuffle=True),
+            collate_fn=dict(type="default_collate"),
+        )
+        return dict(custom_hooks=HOOKS, train_dataloader=data)
+
+    whole = run(tmp_path / "whole", dict(loop), **options())
+    run(tmp_path / "cut", dict(loop, max_iters=stop), **options())
+    path = str(tmp_path / f"cut/iter_{stop}.pth")
+    resumed = run(tmp_path / "cut", dict(loop), load_from=path, resume=True, **options())
+    assert resumed.model.drawn == whole.model.drawn[stop:]
