@@ -6,6 +6,8 @@ the weights to a detector.
 """
 
 import argparse
+import os
+from pathlib import Path
 
 from convnext_dense.engine import cli, launch, training
 
@@ -37,12 +39,10 @@ def main() -> None:
     backbone = cfg.model.backbone
     if launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
         return
-    config = DETECTORS.get(str(backbone.arch), "CONFIG")
+    root = Path(os.path.relpath(Path(__file__).resolve().parents[1]))
+    config = root / f"configs/detection/{DETECTORS.get(str(backbone.arch), 'CONFIG')}.py"
     data = f" --data-root {args.data_root}" if args.data_root else ""
-    print(
-        f"python tools/train.py configs/detection/{config}.py --backbone-weights "
-        f"{cfg.work_dir}{data}"
-    )
+    print(f"python {root / 'tools/train.py'} {config} --backbone-weights {cfg.work_dir}{data}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,10 @@ class SkippedPicturesHook(Hook):
                 f"{path} cannot be read and is skipped ({reason}); {len(self.seen)} so far."
             )
         if len(self.seen) > self.limit:
+            kinds = [hook.get("type") for hook in runner.cfg.get("custom_hooks", [])]
+            place = kinds.index(type(self).__name__) if type(self).__name__ in kinds else "N"
             raise UserError(
                 f"{len(self.seen)} pictures cannot be read, the last of them {path}; the limit is "
-                f"{self.limit}: mend the data, or raise the limit (SkippedPicturesHook.limit)."
+                f"{self.limit}: mend the data, or raise the limit with "
+                f"--cfg-options custom_hooks.{place}.limit=NUMBER."
             )

@@ -135,9 +135,7 @@ def test_another_epoch_length_is_no_place_to_go_on(tmp_path, stop):
     """With 12 numbers in batches of 6 the third epoch would begin at iteration 4."""
     loop = dict(type="ResumableEpochLoop", max_epochs=3)
     run(tmp_path, dict(loop, max_iters=stop))
-    data = dict(
-        dataset=Numbers(), batch_size=6, sampler=dict(type="DefaultSampler", shuffle=True)
-    )
+    data = dict(dataset=Numbers(), batch_size=6, sampler=dict(type="DefaultSampler", shuffle=True))
     with pytest.raises(UserError, match=rf"at iteration {stop}, in epoch .* 2 batches an epoch"):
         run(
             tmp_path,
