@@ -91,9 +91,7 @@ def measure(
     """
     if min(workers) < 0 or rounds < 1 or (batch_size is not None and batch_size < 1):
         raise UserError("--workers must be at least 0, --rounds and --batch-size at least 1.")
-    cfg = load_config(
-        config, data_root=data_root, cfg_options=cfg_options, splits=("train",)
-    )
+    cfg = load_config(config, data_root=data_root, cfg_options=cfg_options, splits=("train",))
     set_multi_processing(**cfg.env_cfg.mp_cfg)  # as in training: OpenCV in one thread
     size = batch_size or cfg.train_dataloader.batch_size
     found = []

@@ -41,7 +41,7 @@ def analyse(test: Test, results: Path) -> Analysis:
             "for curves and for the best and worst pictures."
         )
         return found
-    found.curves = curves(rows, classes)
+    found.curves = [("Pictures found", curves(rows, classes))]
     found.curves_how = (
         "A picture counts as found where the first answer is right; the threshold is on that "
         "answer's probability."

@@ -2,7 +2,9 @@
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -63,14 +65,14 @@ class Analysis:
     """What the page shows of a test's results.
 
     Attributes:
-        curves: Precision over recall.
+        curves: Charts of precision over recall: title and lines.
         curves_how: One sentence on what the curves are.
         confusion: None where there is no truth to compare with.
         best, worst: Pictures.
         notes: Sentences about what is missing.
     """
 
-    curves: list[Line] = field(default_factory=list)
+    curves: list[tuple[str, list[Line]]] = field(default_factory=list)
     curves_how: str = ""
     confusion: Confusion | None = None
     best: list[Shown] = field(default_factory=list)
@@ -113,3 +115,10 @@ def embed(picture: Image.Image) -> str:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def best_and_worst(rows: list[Any], rate: Callable[[Any], float], number: int) -> tuple[list, list]:
+    """The highest and the lowest rated rows, best and worst first; no row is in both."""
+    ranked = sorted(rows, key=rate, reverse=True)
+    number = min(number, len(ranked) // 2 or len(ranked))
+    return ranked[:number], ranked[number:][::-1][:number]

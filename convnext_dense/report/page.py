@@ -78,7 +78,10 @@ def render(runs: Sequence[Training], configs: Path) -> str:
 
 def figure(value: float | None) -> str:
     """A number as short as a table likes it."""
-    return "-" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    if value is None:
+        return "-"
+    whole = isinstance(value, int) or abs(value) >= 100
+    return f"{value:,.0f}" if whole else f"{value:.3f}"
 
 
 def percent(value: float) -> str:
@@ -184,7 +187,7 @@ def _shown(analysis: Analysis | None) -> dict[str, Any]:
     return dict(
         has_results=True,
         analysis=analysis,
-        curves=charts.curve_chart("Precision and recall", analysis.curves),
+        curves=[charts.curve_chart(title, lines) for title, lines in analysis.curves if lines],
         confusion=confusion,
         matrix=confusion is not None and len(confusion.predicted) <= MATRIX,
         mistakes=confusion.mistakes(MISTAKES) if confusion else [],
@@ -219,7 +222,7 @@ def _rate_bars(run: Training) -> Markup | None:
         rates[layer] = max(row["lr"], rates.get(layer, 0.0))
     if not rates:
         return None
-    title = "Learning rate of each layer, before the schedule"
+    title = "Learning rate by layer"
     return charts.bar_chart(title, list(rates), list(rates.values()), "learning rate")
 
 
