@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """One page about runs: python tools/report.py WORK_DIR... --out report.html.
 
-Work folders of tools/train.py, tools/pretrain_cls.py and tools/test.py; several compare. Tests in or
-right below a training's folder belong to it. The page is one file that needs no network.
+Work folders of tools/train.py, tools/pretrain_cls.py and tools/test.py; several compare. Tests in a
+training's folder or right below it belong to it. The page is one file that needs no network.
 """
 
 import argparse

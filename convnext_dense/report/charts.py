@@ -9,7 +9,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 # Runs in a fixed order of colours; the dashes tell the ninth from the first.
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
@@ -62,6 +62,7 @@ def line_chart(
             axes.set_yscale("log", nonpositive="mask")
             axes.yaxis.set_major_formatter(LogFormatter())  # the usual one writes formulas
             axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set(title=title, xlabel=xlabel, ylabel=unit)
         _legend(axes, lines)
         return _svg(figure, title)

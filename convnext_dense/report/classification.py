@@ -46,6 +46,7 @@ def analyse(test: Test, results: Path) -> Analysis:
         "A picture counts as found where the first answer is right; the threshold is on that "
         "answer's probability."
     )
+    found.pictures_how = "The surest of the right answers, and of the wrong ones."
     _show(found, rows)
     return found
 
@@ -94,7 +95,7 @@ def _show(found: Analysis, rows: list[dict[str, Any]]) -> None:
                     picture = opened.convert("RGB")
             except (OSError, UnidentifiedImageError, ValueError):
                 continue
-            shown.append(Shown(embed(_enlarged(picture)), _caption(row)))
+            shown.append(Shown([(embed(_enlarged(picture)), "")], _caption(row)))
         if some and not shown:
             found.notes.append(
                 f"The pictures are no files that can be read here, such as {some[0]['path']}."

@@ -56,7 +56,7 @@ class Picture:
 
     @property
     def rating(self) -> tuple[float, int]:
-        """F1 of the objects found as what they are; among equals, more right ones and less wrong."""
+        """F1 of the objects found as what they are; of equals, more right and fewer wrong."""
         return 2 * self.right / max(self.objects, 1), 3 * self.right - self.objects
 
     @property
@@ -198,6 +198,9 @@ def _show(
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     rated = [picture for picture in pictures if picture.objects]
+    found.pictures_how = (
+        f"By F1 of the objects that were found as what they are, at scores from {SCORE} on."
+    )
     for some, shown in zip(
         best_and_worst(rated, lambda picture: picture.rating, BEST),
         (found.best, found.worst),
@@ -226,9 +229,9 @@ def _shown(picture: Picture, coco: COCO, names: dict[int, str]) -> Shown:
         ]
         boxes = [one["bbox"] for one in marks]
         sides.append(mark(image, boxes, masks, [colours[label] for label in labels], titles))
-    page = drawing.page(sides, f"truth | detections from {SCORE} on", None)
     f1, _ = picture.rating
-    return Shown(embed(page), f"{Path(picture.path).name}: F1 {f1:.2f}")
+    views = [(embed(side), word) for side, word in zip(sides, ("truth", "prediction"), strict=True)]
+    return Shown(views, f"{Path(picture.path).name}: F1 {f1:.2f}")
 
 
 def _mask(one: dict[str, Any], coco: COCO) -> np.ndarray:
@@ -251,7 +254,7 @@ def mark(
             image[mask] = (0.5 * image[mask] + 0.5 * colour).astype(np.uint8)
     size = (image.shape[1] * factor, image.shape[0] * factor)
     picture = Image.fromarray(image).resize(size, Image.Resampling.NEAREST)
-    draw, height = ImageDraw.Draw(picture), drawing.name_size(picture)
+    draw, height = ImageDraw.Draw(picture), round(1.5 * drawing.name_size(picture))
     corners = [[x * factor, y * factor, (x + w) * factor, (y + h) * factor] for x, y, w, h in boxes]
     for box, colour in zip(corners, colours, strict=True):
         draw.rectangle(box, outline=tuple(map(int, colour)), width=2)

@@ -14,7 +14,7 @@ from convnext_dense.report.charts import Line
 CURVES = 8  # classes up to which each has a curve of its own
 BEST = 4  # pictures, and as many of the worst
 POINTS = 200  # of a curve: more than a small chart has columns
-WIDEST = 640  # pixels of a picture in the page
+WIDEST = 512  # pixels of a picture in the page
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,17 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture in the page: its content as a data address, and a line below it."""
+    """A picture in the page.
 
-    address: str
+    Attributes:
+        views: Content as a data address, and a word on it: truth and prediction, or one.
+        caption: A line below.
+        legend: Names with their colours, as CSS writes them.
+    """
+
+    views: list[tuple[str, str]]
     caption: str
+    legend: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -69,6 +76,7 @@ class Analysis:
         curves_how: One sentence on what the curves are.
         confusion: None where there is no truth to compare with.
         best, worst: Pictures.
+        pictures_how: One sentence on how they were chosen.
         notes: Sentences about what is missing.
     """
 
@@ -77,6 +85,7 @@ class Analysis:
     confusion: Confusion | None = None
     best: list[Shown] = field(default_factory=list)
     worst: list[Shown] = field(default_factory=list)
+    pictures_how: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -122,3 +131,8 @@ def best_and_worst(rows: list[Any], rate: Callable[[Any], float], number: int) -
     ranked = sorted(rows, key=rate, reverse=True)
     number = min(number, len(ranked) // 2 or len(ranked))
     return ranked[:number], ranked[number:][::-1][:number]
+
+
+def css_colour(colour: np.ndarray) -> str:
+    """An RGB colour as CSS writes it."""
+    return "rgb({},{},{})".format(*map(int, colour))

@@ -13,25 +13,13 @@ from convnext_dense.engine.files import make_folder, write_atomically
 from convnext_dense.errors import UserError
 from convnext_dense.paper.dense_rows import ROWS
 from convnext_dense.paper.figures import find_config, paper_figures
-from convnext_dense.report import charts, summary
+from convnext_dense.report import charts, compare, summary
 from convnext_dense.report.analysis import analyse
-from convnext_dense.report.charts import Line
 from convnext_dense.report.findings import Analysis
 from convnext_dense.report.folders import Stored, Test, Training, read_runs
 
 MATRIX = 30  # classes up to which the whole matrix is a table
 MISTAKES = 15
-# Keys of the log -> title, unit, logarithmic axis.
-STEP_CHARTS = {
-    "loss": ("Training loss", "", False),
-    "max_lr": ("Learning rate (largest group)", "", True),
-    "min_lr": ("Learning rate (smallest group)", "", True),
-    "grad_norm": ("Gradient norm", "", True),
-    "time": ("Time of an iteration", "s", False),
-    "data_time": ("of it, waiting for data", "s", False),
-    "memory": ("Memory", "MB", False),
-}
-OTHER_FIGURES = ("mAcc", "aAcc", "loss", "loss_ema")  # drawn over time beside the headline's
 
 
 def write_report(folders: Sequence[str], out: Path, configs: Path) -> list[Training]:
@@ -66,13 +54,27 @@ def render(runs: Sequence[Training], configs: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(figure=figure, percent=percent, shade=shade)
-    names = dict.fromkeys(name for run in runs for name in summary.final_figures(run)[0])
+    names = dict.fromkeys(
+        name
+        for run in runs
+        for name in summary.final_figures(run)[0]
+        if not name.startswith("top5")
+    )
+    shown = [_run(run, number, configs) for number, run in enumerate(runs)]
+    tested = [
+        (run["name"], number, run["task"], run["tests"][0]["analysis"])
+        for number, run in enumerate(shown)
+        if run["tests"] and run["tests"][0]["has_results"]
+    ]
+    with_classes = [(r["name"], r["task"], r["classes"]) for r in shown if r["classes"]]
     return environment.get_template("page.html").render(
         written=time.strftime("%Y-%m-%d %H:%M %Z"),
-        runs=[_run(run, number, configs) for number, run in enumerate(runs)],
+        runs=shown,
+        curves=compare.precision_recall_charts(tested),
+        class_tables=compare.class_tables(with_classes),
         figures=list(names),
-        over_time=_evaluation_charts(runs),
-        step_charts=_step_charts(runs),
+        over_time=compare.evaluation_charts(runs),
+        step_charts=compare.step_charts(runs),
     )
 
 
@@ -96,46 +98,6 @@ def shade(share: float, right: bool) -> Markup:
     return Markup(f"background:rgba({red},{green},{blue},{share:.2f});color:{ink}")
 
 
-def _step_charts(runs: Sequence[Training]) -> list[Markup]:
-    found = []
-    for key, (title, unit, log) in STEP_CHARTS.items():
-        if key == "min_lr" and all(_one_rate(run) for run in runs):
-            continue
-        lines = []
-        for number, run in enumerate(runs):
-            rows = [row for row in run.steps if key in row]
-            xs, ys = [row["iter"] for row in rows], [row[key] for row in rows]
-            lines.append(Line(run.name, xs, ys, number))
-        found.append(charts.line_chart(title, lines, "iteration", log, unit))
-    return [chart for chart in found if chart]
-
-
-def _one_rate(run: Training) -> bool:
-    return all(row.get("min_lr") == row.get("max_lr") for row in run.steps)
-
-
-def _evaluation_charts(runs: Sequence[Training]) -> list[Markup]:
-    """A chart for each figure and unit of time: epochs and iterations do not share an axis."""
-    wanted = (*summary.HEADLINE, *OTHER_FIGURES)
-    lines: dict[tuple[str, str], list[Line]] = {}
-    for number, run in enumerate(runs):
-        logger = (run.config.get("default_hooks") or {}).get("logger") or {}
-        unit = "epoch" if logger.get("log_metric_by_epoch", True) else "iteration"
-        for name in wanted:
-            rows = [(row, key) for row in run.evaluations for key in row if _short(key) == name]
-            if rows:
-                points = [row["step"] for row, _ in rows], [row[key] for row, key in rows]
-                title = f"Validation {name}"
-                lines.setdefault((title, unit), []).append(Line(run.name, *points, number))
-    found = [charts.line_chart(title, some, unit) for (title, unit), some in lines.items()]
-    return [chart for chart in found if chart]
-
-
-def _short(key: str) -> str | None:
-    """A figure's name without its evaluator; None for other keys."""
-    return key.split("/", 1)[1] if "/" in key else None
-
-
 def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
     """All that the template shows of a run."""
     final, source = summary.final_figures(run)
@@ -154,10 +116,11 @@ def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
         facts=summary.facts(run),
         environment=summary.environment(run),
         config_text=run.config_text,
-        parts=_loss_parts(run),
-        bars=_rate_bars(run),
+        parts=compare.loss_parts(run),
+        bars=compare.rate_bars(run),
         paper=_paper(run, run.metrics, configs),
         per_class=_per_class(run.metrics),
+        classes=_classes((run.tests[0] if run.tests else run).metrics),
         figures=_plain_figures(run.metrics),
         tests=tests,
         suites=[_suite(content) for content in run.suites],
@@ -174,10 +137,17 @@ def _test(test: Test, configs: Path) -> dict[str, Any]:
         figures=_plain_figures(test.metrics),
         paper=_paper(test, test.metrics, configs),
         per_class=_per_class(test.metrics),
-        notes=test.notes,
+        notes=[*test.notes, *_limit(test)],
         command=_again(test),
         **_shown(analysis),
     )
+
+
+def _limit(test: Test) -> list[str]:
+    """A sentence where a test took some of the pictures only."""
+    dataset = (test.config.get("test_dataloader") or {}).get("dataset") or {}
+    number = dataset.get("indices")
+    return [f"This test took the first {number:,} pictures only (--limit)."] if number else []
 
 
 def _shown(analysis: Analysis | None) -> dict[str, Any]:
@@ -202,30 +172,6 @@ def _again(test: Test) -> str:
     return shlex.join(map(str, words))
 
 
-def _loss_parts(run: Training) -> Markup | None:
-    """The losses that add up to the one that is trained on, where there are several."""
-    names = dict.fromkeys(key for row in run.steps for key in row if "loss_" in key)
-    if len(names) < 2:
-        return None
-    lines = []
-    for number, name in enumerate(names):
-        rows = [row for row in run.steps if name in row]
-        lines.append(Line(name, [row["iter"] for row in rows], [row[name] for row in rows], number))
-    return charts.line_chart("Parts of the loss", lines, "iteration")
-
-
-def _rate_bars(run: Training) -> Markup | None:
-    """The rate of each layer: groups with and without weight decay share theirs."""
-    rates: dict[str, float] = {}
-    for row in run.lr_groups:
-        layer = row["group"].removesuffix("_no_decay").removesuffix("_decay")
-        rates[layer] = max(row["lr"], rates.get(layer, 0.0))
-    if not rates:
-        return None
-    title = "Learning rate by layer"
-    return charts.bar_chart(title, list(rates), list(rates.values()), "learning rate")
-
-
 def _plain_figures(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
     """All single figures of a ``metrics.json``; -1 is COCO's word for none."""
     return [
@@ -235,12 +181,20 @@ def _plain_figures(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _per_class(metrics: dict[str, Any]) -> dict[str, Any] | None:
+def _classes(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of each class; empty where the file has none, or something else."""
     rows = metrics.get("per_class")
-    if not isinstance(rows, dict) or not rows:
-        return None
+    if not isinstance(rows, dict) or not all(
+        row and isinstance(row, dict) for row in rows.values()
+    ):
+        return {}
+    return rows
+
+
+def _per_class(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    rows = _classes(metrics)
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    return dict(columns=columns, rows=list(rows.items()))
+    return dict(columns=columns, rows=list(rows.items())) if rows else None
 
 
 def _paper(stored: Stored, metrics: dict[str, Any], configs: Path) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from convnext_dense.report.findings import (
     Line,
     Shown,
     best_and_worst,
+    css_colour,
     embed,
 )
 from convnext_dense.report.folders import Test
@@ -110,6 +111,10 @@ def points(classes: list[str], counts: np.ndarray) -> list[Line]:
 def _show(found: Analysis, rows: list[dict[str, Any]], classes: list[str], test: Test) -> None:
     """Takes the pictures of the highest and the lowest mean IoU: truth and prediction."""
     rated = [row for row in rows if row["mIoU"] is not None]
+    found.pictures_how = "By the mean IoU of the picture's classes."
+    if several := [row for row in rated if len({truth for truth, _, _ in row["confusion"]}) > 1]:
+        rated = several  # a picture of background alone says little
+        found.pictures_how += " Pictures whose truth is one class alone are left out."
     best, worst = best_and_worst(rated, lambda row: row["mIoU"], BEST)
     with open_dataset(test) as dataset:
         place = {dataset.get_data_info(i)["img_path"]: i for i in range(len(dataset))}
@@ -126,11 +131,12 @@ def _shown(row: dict[str, Any], sample: dict[str, Any], classes: list[str]) -> S
     labels = decode_labels(row["labels"])
     colours = drawing.class_colours(len(classes))
     seen = [int(one) for one in np.union1d(truth, labels) if one < len(classes)]
-    pair = [paint(image, truth, colours), paint(image, labels, colours)]
-    below = drawing.legend([classes[one] for one in seen], colours[seen], 2 * pair[0].width)
-    page = drawing.page(pair, "truth | prediction", below)
-    name = Path(row["img_path"]).name
-    return Shown(embed(page), f"{name}: mean IoU {row['mIoU']:.3f}")
+    views = [
+        (embed(paint(image, truth, colours)), "truth"),
+        (embed(paint(image, labels, colours)), "prediction"),
+    ]
+    caption = f"{Path(row['img_path']).name}: mean IoU {row['mIoU']:.3f}"
+    return Shown(views, caption, [(classes[one], css_colour(colours[one])) for one in seen])
 
 
 def decode_labels(text: str) -> np.ndarray:
