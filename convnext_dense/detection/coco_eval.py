@@ -80,7 +80,9 @@ def evaluate_coco(
         evaluation.summarize()
     summary = {name: float(evaluation.stats[place]) for name, place in SUMMARY.items()}
     # precision: (IoU thresholds, recall thresholds, categories, areas, detections per picture)
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    # The evaluation sorts the categories; a file may have them in another order.
+    order = [list(evaluation.params.catIds).index(category) for category in category_ids]
+    precision = evaluation.eval["precision"][:, :, order, 0, -1]
     per_class = {}
     for place, category in enumerate(category_ids):
         values = precision[:, :, place]
