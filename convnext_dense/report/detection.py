@@ -258,6 +258,7 @@ def mark(
     corners = [[x * factor, y * factor, (x + w) * factor, (y + h) * factor] for x, y, w, h in boxes]
     for box, colour in zip(corners, colours, strict=True):
         draw.rectangle(box, outline=tuple(map(int, colour)), width=2)
-    for box, colour, title in zip(corners, colours, titles, strict=True):
+    named = list(zip(corners, colours, titles, strict=True))
+    for box, colour, title in reversed(named):  # the surest name on top
         drawing.write_name(draw, box[:2], title, colour, height)
     return picture

@@ -20,6 +20,7 @@ from convnext_dense.report.folders import Stored, Test, Training, read_runs
 
 MATRIX = 30  # classes up to which the whole matrix is a table
 MISTAKES = 15
+MANY = 12  # figures from which the headline stands alone
 
 
 def write_report(folders: Sequence[str], out: Path, configs: Path) -> list[Training]:
@@ -70,6 +71,8 @@ def render(runs: Sequence[Training], configs: Path) -> str:
     return environment.get_template("page.html").render(
         written=time.strftime("%Y-%m-%d %H:%M %Z"),
         runs=shown,
+        headline=summary.HEADLINE,
+        many=MANY,
         curves=compare.precision_recall_charts(tested),
         class_tables=compare.class_tables(with_classes),
         figures=list(names),
