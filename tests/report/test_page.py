@@ -132,6 +132,24 @@ def test_throughput_counts_the_processes(tmp_path):
     assert throughput(run) == dict(time=0.25, data_time=0.05, memory=103, images_per_s=128)
 
 
+def test_the_first_line_of_the_log_is_the_start(tmp_path):
+    (run,) = read_runs([write_training(tmp_path / "run", losses=(2.0, 1.5))])
+    assert throughput(run)["time"] == 0.25
+    (run,) = read_runs([write_training(tmp_path / "short", losses=(2.0,))])
+    assert throughput(run)["time"] == 9.0  # better than nothing
+
+
+def test_the_papers_row_is_beside(tmp_path, render):
+    folder = write_training(tmp_path / "run", scope="mmdet")
+    os.rename(folder / "tiny.py", folder / "cascade_convnext_t_3x.py")
+    (folder / "metrics.json").write_text(json.dumps({"bbox_mAP": 0.498, "segm_mAP": None}))
+    page = render(folder)
+    assert ["bbox_mAP", "50.4", "49.8"] in page.cells("bbox_mAP")
+    assert ["segm_mAP", "43.7", "-"] in page.cells("segm_mAP")
+    assert "Paper (table 3): 50.4 box AP, 43.7 mask AP." in page.text
+    assert "741 G multiply-adds, 86 M parameters" in page.text
+
+
 @pytest.mark.parametrize("pointer, expected", [(2, "finished: 2"), (1, "not finished: 1 of 2")])
 def test_progress_by_the_last_checkpoint(tmp_path, pointer, expected):
     folder = write_training(tmp_path / "run")
