@@ -54,6 +54,12 @@ class Test(Stored):
     """A test: its figures, and its results where ``--out`` wrote them."""
 
     @property
+    def limit(self) -> int | None:
+        """How many of the pictures were tested, where ``--limit`` left some out."""
+        dataset = (self.config.get("test_dataloader") or {}).get("dataset") or {}
+        return dataset.get("indices")
+
+    @property
     def results(self) -> Path | None:
         """The file of ``--out``: where the config says, or beside the metrics (moved folders)."""
         evaluator = self.config.get("test_evaluator") or {}

@@ -16,7 +16,7 @@ from convnext_dense.paper.figures import find_config, paper_figures
 from convnext_dense.report import charts, compare, summary
 from convnext_dense.report.analysis import analyse
 from convnext_dense.report.findings import Analysis
-from convnext_dense.report.folders import Stored, Test, Training, read_runs
+from convnext_dense.report.folders import RESULTS, Stored, Test, Training, read_runs
 
 MATRIX = 30  # classes up to which the whole matrix is a table
 MISTAKES = 15
@@ -148,9 +148,9 @@ def _test(test: Test, configs: Path) -> dict[str, Any]:
 
 def _limit(test: Test) -> list[str]:
     """A sentence where a test took some of the pictures only."""
-    dataset = (test.config.get("test_dataloader") or {}).get("dataset") or {}
-    number = dataset.get("indices")
-    return [f"This test took the first {number:,} pictures only (--limit)."] if number else []
+    if not test.limit:
+        return []
+    return [f"This test took the first {test.limit:,} pictures only (--limit)."]
 
 
 def _shown(analysis: Analysis | None) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _again(test: Test) -> str:
     """The command that tests again, with results."""
     config = test.folder / f"{test.config_name}.py"
     words = ["python", "tools/test.py", config, test.metrics["checkpoint"], "--work-dir"]
-    words += [test.folder, "--out", test.folder / "results.json"]
+    words += [test.folder, "--out", test.folder / RESULTS]
     return shlex.join(map(str, words))
 
 

@@ -125,7 +125,8 @@ def final_figures(run: Training) -> tuple[dict[str, float], str]:
     """The last figures of a run and where they are from: the latest test, or else the training."""
     if run.tests:
         test = max(run.tests, key=lambda one: one.folder.stat().st_mtime)
-        return headline(test.metrics), "test"
+        source = f"test of {test.limit:,} pictures" if test.limit else "test"
+        return headline(test.metrics), source
     if run.metrics:
         return headline(run.metrics), "validation"
     return {}, "-"

@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from convnext_dense.detection.coco_eval import evaluate_coco
 from convnext_dense.report.detection import analyse, pair
 from convnext_dense.report.folders import read_runs
+from convnext_dense.report.summary import final_figures
 from tests.report.conftest import write_picture, write_test
 
 CLASSES = ("cup", "pen")
@@ -144,6 +145,8 @@ def test_only_the_tested_pictures_count(tmp_path):
     truth = json.loads((tmp_path / "data/truth.json").read_text())
     objects = sum(one["image_id"] in (10, 11) for one in truth["annotations"])
     assert found.confusion.counts[:-1].sum() == objects
+    (run,) = read_runs([folder])
+    assert final_figures(run)[1] == "test of 2 pictures"
 
 
 @pytest.mark.parametrize(
