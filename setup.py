@@ -18,7 +18,7 @@ CORE = [
     "safetensors>=0.4",
     "rich>=13",
 ]
-TASKS = ["mmcv-lite>=2.1,<2.2", "tensorboard>=2.14", "matplotlib>=3.7"]
+TASKS = ["mmcv-lite>=2.1,<2.2", "tensorboard>=2.14", "matplotlib>=3.7", "jinja2>=3.1"]
 DETECTION = ["mmdet>=3.3,<4", "pycocotools>=2.0.7", "faster-coco-eval>=1.6"]
 SEGMENTATION = ["mmsegmentation>=1.2.2,<2", "ftfy", "regex"]
 
@@ -30,6 +30,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["convnext_dense", "convnext_dense.*"]),
+    package_data={"convnext_dense.report": ["page.html"]},
     python_requires=">=3.10",
     install_requires=CORE,
     extras_require={

@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--show-dir", help="write pictures of the truth beside the predictions")
     parser.add_argument(
-        "--out", metavar="FILE.json", help="write the results: COCO format, or every picture's mIoU"
+        "--out", metavar="FILE.json", help="write each picture's results: COCO format or a row each"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="test the first N pictures only")
     parser.add_argument(

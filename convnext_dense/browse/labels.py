@@ -36,16 +36,26 @@ def overlay(sample: Sample, colours: np.ndarray, classes: tuple[str, ...]) -> Im
     """The picture under the colours of its labels; what is ignored is striped."""
     labels = _labels(sample)
     height, width = labels.shape
-    image = sample.image[:height, :width].astype(float)
+    return paint(sample.image[:height, :width], labels, colours)
+
+
+def paint(image: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> Image.Image:
+    """Colours an RGB picture (height, width, 3) by its labels (height, width), enlarged if small.
+
+    Args:
+        image: The picture, uint8.
+        labels: Class indices, uint8; ignored pixels are striped.
+        colours: RGB of each class (classes, 3).
+    """
     table = np.zeros((256, 3))
-    table[: len(classes)] = colours
-    mixed = 0.35 * image + 0.65 * table[labels]
+    table[: len(colours)] = colours
+    mixed = 0.35 * image.astype(float) + 0.65 * table[labels]
     rows, columns = np.indices(labels.shape)
     stripes = np.where((rows + columns) // STRIPE % 2, 160, 70)[..., None]
     striped = 0.45 * image + 0.55 * stripes
     mixed = np.where((labels == IGNORED)[..., None], striped, mixed).astype(np.uint8)
     factor = drawing.enlarge(mixed)
-    size = (width * factor, height * factor)
+    size = (labels.shape[1] * factor, labels.shape[0] * factor)
     return Image.fromarray(mixed).resize(size, Image.Resampling.NEAREST)
 
 

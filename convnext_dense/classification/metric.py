@@ -1,6 +1,7 @@
 """The metric of the classification configs: top-1, top-5 and loss, top-1 per class too."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class ClassificationMetric(BaseMetric):
     as ``per_class`` (they end up in ``metrics.json``).
 
     Args:
-        outfile: Also write every picture's prediction to this JSON file.
+        outfile: Also write every picture's prediction to this JSON file, with its probability
+            (``score``) and the true class's (``class_score``).
         collect_device: As in mmengine.
         prefix: Put in front of the figures' names.
     """
@@ -51,14 +53,16 @@ class ClassificationMetric(BaseMetric):
         best = logits.topk(min(5, logits.shape[1])).indices
         right = best == labels[:, None]
         losses = F.cross_entropy(logits, labels, reduction="none")
-        table = torch.stack([labels, best[:, 0], right.any(1), losses], dim=1).double().cpu()
+        # exp(-loss) is the true class's probability.
+        columns = [labels, best[:, 0], right.any(1), losses, logits.softmax(1).amax(1)]
+        table = torch.stack(columns, dim=1).double().cpu()
         paths = [sample["path"] for sample in data_samples] if self.outfile else []
         self.results.append((table, paths))
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Adds up all batches of all processes; ``size``, the data set's, is not needed."""
         classes = self.dataset_meta["classes"]
-        tables = [table for table, _ in self.results] or [torch.zeros(0, 4, dtype=torch.double)]
+        tables = [table for table, _ in self.results] or [torch.zeros(0, 5, dtype=torch.double)]
         table = torch.cat(tables)
         labels = table[:, 0].long()
         top1 = (table[:, 0] == table[:, 1]).double()
@@ -81,7 +85,13 @@ class ClassificationMetric(BaseMetric):
 
     def _write(self, classes: Sequence[str]) -> None:
         rows = [
-            {"path": path, "class": classes[int(row[0])], "predicted": classes[int(row[1])]}
+            {
+                "path": path,
+                "class": classes[int(row[0])],
+                "predicted": classes[int(row[1])],
+                "score": float(row[4]),
+                "class_score": math.exp(-row[3]),
+            }
             for table, paths in self.results
             for path, row in zip(paths, table, strict=True)
         ]

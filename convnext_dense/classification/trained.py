@@ -3,7 +3,6 @@
 Runs carry their config as text in the checkpoint. It is read as data: nothing in it is executed.
 """
 
-import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from convnext_dense.classification.readers import class_names
 from convnext_dense.classification.transforms import TestTransform
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXtClassifier, IsotropicConvNeXt
+from convnext_dense.plain_config import read_plain
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import compare, trained_classes
 from convnext_dense.weights.formats import recognise, to_official
@@ -117,30 +117,11 @@ def stored_config(content: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(text, str) or not any(name in text for name in NETWORKS):
         return None
     try:
-        statements = ast.parse(text).body
-        return {
-            node.targets[0].id: _literal(node.value)
-            for node in statements
-            if isinstance(node, ast.Assign) and node.targets[0].id in ("model", "test_dataloader")
-        }
-    except (SyntaxError, ValueError, AttributeError) as error:
+        return read_plain(text, ("model", "test_dataloader"))
+    except (SyntaxError, ValueError) as error:
         raise UserError(
             f"The config in the checkpoint cannot be read ({error}): name its file with --config."
         ) from error
-
-
-def _literal(node: ast.AST) -> Any:
-    """The value of an expression of numbers, texts, lists, tuples and dicts; no other calls."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-        if node.args or any(keyword.arg is None for keyword in node.keywords):
-            raise ValueError("dict() with unnamed entries")
-        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True)}
-    if isinstance(node, ast.List | ast.Tuple):
-        kind = list if isinstance(node, ast.List) else tuple
-        return kind(map(_literal, node.elts))
-    return ast.literal_eval(node)
 
 
 def _from_config(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> nn.Module:

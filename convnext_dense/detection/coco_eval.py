@@ -33,10 +33,13 @@ class CocoFigures:
     Attributes:
         summary: COCO's twelve figures, in [0, 1]; -1 where no ground truth exists.
         per_class: AP at IoU .50:.95 of each category id; NaN where it has no ground truth.
+        precision: At the IoU thresholds .50, .55 ... .95 and the recalls 0, .01 ... 1, for each
+            category in the order asked for, (10, 101, categories); -1 without ground truth.
     """
 
     summary: dict[str, float]
     per_class: dict[int, float]
+    precision: np.ndarray
 
 
 def evaluate_coco(
@@ -77,10 +80,12 @@ def evaluate_coco(
         evaluation.summarize()
     summary = {name: float(evaluation.stats[place]) for name, place in SUMMARY.items()}
     # precision: (IoU thresholds, recall thresholds, categories, areas, detections per picture)
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    # The evaluation sorts the categories; a file may have them in another order.
+    order = [list(evaluation.params.catIds).index(category) for category in category_ids]
+    precision = evaluation.eval["precision"][:, :, order, 0, -1]
     per_class = {}
     for place, category in enumerate(category_ids):
         values = precision[:, :, place]
         values = values[values > -1]
         per_class[category] = float(np.mean(values)) if values.size else float("nan")
-    return CocoFigures(summary, per_class)
+    return CocoFigures(summary, per_class, precision)

@@ -35,7 +35,12 @@ class DenseRunner(Runner):
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Logs our own environment report: mmengine's needs distutils, gone in Python 3.12."""
-        lines = {**environment(), "seed": self.seed, "launcher": self._launcher, **env_cfg}
+        lines = {
+            **environment(self.world_size),
+            "seed": self.seed,
+            "launcher": self._launcher,
+            **env_cfg,
+        }
         text = "\n".join(f"    {key}: {value}" for key, value in lines.items())
         self.logger.info(f"Environment:\n{text}\n")
         self.logger.info(f"Config:\n{self.cfg.pretty_text}")

@@ -82,7 +82,7 @@ def test_config(
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=pictures)
     if args.out:
         for evaluator in evaluators(cfg, "test"):
-            evaluator.outfile = args.out
+            evaluator.outfile = str(Path(args.out).resolve())  # found again from anywhere
     return cfg
 
 

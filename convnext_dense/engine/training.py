@@ -33,7 +33,8 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     work_dir = Path(cfg.work_dir)
     start_from(cfg, args, work_dir)
     if launch.rank(args.launcher) == 0:
-        claim(work_dir, resume=args.resume is not None)
+        processes = launch.world_size(args.launcher)
+        claim(work_dir, resume=args.resume is not None, processes=processes)
     runner = build_runner(cfg)
     with ending_together("Start the same command again, on every machine, with --resume."):
         runner.train()

@@ -37,7 +37,7 @@ LOCK = ".lock"
 _locks = []  # closing such a file would unlock it
 
 
-def claim(work_dir: Path, *, resume: bool) -> None:
+def claim(work_dir: Path, *, resume: bool, processes: int = 1) -> None:
     """Takes a work folder for a training run and writes ``env.json`` into it.
 
     Raises:
@@ -56,7 +56,7 @@ def claim(work_dir: Path, *, resume: bool) -> None:
         for torso in work_dir.glob(".*.pth.*"):  # of a run that was killed while writing
             torso.unlink()
         keep_previous(env)
-        write_atomically(env, json.dumps(environment(), indent=2))
+        write_atomically(env, json.dumps(environment(processes), indent=2))
     except OSError as error:
         raise UserError(f"The work folder {work_dir} cannot be written: {error}") from error
 
@@ -106,8 +106,8 @@ def resolve_checkpoint(source: str) -> str:
     return str(found or source)
 
 
-def environment() -> dict[str, Any]:
-    """Versions, device, git revision and command: what it takes to repeat a run."""
+def environment(processes: int = 1) -> dict[str, Any]:
+    """Versions, devices, git revision and command: what it takes to repeat a run."""
     return {
         "convnext_dense": __version__,
         "python": platform.python_version(),
@@ -117,6 +117,7 @@ def environment() -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "device": _device(),
         "cpu_count": os.cpu_count(),
+        "processes": processes,
         "git_revision": _git_revision(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -11,6 +11,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.segmentation.picture_results import picture_results
+
 
 @METRICS.register_module()
 class MeanIoUMetric(BaseMetric):
@@ -23,7 +25,8 @@ class MeanIoUMetric(BaseMetric):
 
     Args:
         ignore_index: Label of pixels that do not count.
-        outfile: Also write every picture's own figures to this JSON file.
+        outfile: Also write every picture's own figures to this JSON file, with its confusions,
+            confidence and labels (:func:`convnext_dense.segmentation.picture_results`).
         collect_device: As in mmengine.
         prefix: Put in front of the figures' names.
     """
@@ -43,14 +46,18 @@ class MeanIoUMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keeps the three counts a class of every picture."""
-        num_classes = len(self.dataset_meta["classes"])
+        classes = self.dataset_meta["classes"]
         for sample in data_samples:
             predicted = sample["pred_sem_seg"]["data"].squeeze(0)
             truth = sample["gt_sem_seg"]["data"].squeeze(0).to(predicted.device)
-            areas = count_areas(predicted, truth, num_classes, self.ignore_index)
-            self.results.append((sample["img_path"], areas.cpu()))
+            areas = count_areas(predicted, truth, len(classes), self.ignore_index)
+            row = {}
+            if self.outfile:
+                row = {"img_path": sample["img_path"], **summary(areas)}
+                row |= picture_results(sample, predicted, truth, classes, self.ignore_index)
+            self.results.append((row, areas.cpu()))
 
-    def compute_metrics(self, results: list[tuple[str, torch.Tensor]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[dict, torch.Tensor]]) -> dict[str, float]:
         """Adds up all pictures and divides once."""
         total = torch.stack([areas for _, areas in results]).sum(dim=0)
         iou, recall = class_figures(total)
@@ -63,10 +70,9 @@ class MeanIoUMetric(BaseMetric):
         MessageHub.get_current_instance().update_info("per_class", per_class)
         print_log(format_per_class(per_class), logger="current")
         if self.outfile:
-            pictures = [{"img_path": path, **summary(areas)} for path, areas in results]
-            pictures = [{k: _none_if_nan(v) for k, v in row.items()} for row in pictures]
+            pictures = [{k: _none_if_nan(v) for k, v in row.items()} for row, _ in results]
             Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)
-            Path(self.outfile).write_text(json.dumps(pictures, indent=1))
+            Path(self.outfile).write_text(json.dumps(pictures))
         return summary(total)
 
 
@@ -117,5 +123,5 @@ def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
     return "IoU per class\n" + "\n".join(lines)
 
 
-def _none_if_nan(value: float | str) -> float | str | None:
+def _none_if_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value

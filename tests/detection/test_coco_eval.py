@@ -108,6 +108,16 @@ def test_equals_pycocotools(task, seed):
     assert np.isnan(figures.per_class[90])
 
 
+def test_classes_keep_their_figures_in_any_order():
+    truth, results = make(0)
+    images = range(1, 31)
+    ascending = evaluate_coco(truth, results, "bbox", images, CATEGORIES)
+    mixed = evaluate_coco(truth, results, "bbox", images, (11, 3, 90, 7))
+    assert mixed.per_class == pytest.approx(ascending.per_class, nan_ok=True)
+    assert len({round(value, 6) for value in list(ascending.per_class.values())[:3]}) == 3
+    np.testing.assert_array_equal(mixed.precision, ascending.precision[:, :, [2, 0, 3, 1]])
+
+
 def test_no_detections_at_all():
     truth, _ = make(0)
     figures = evaluate_coco(truth, [], "segm", list(range(1, 31)), CATEGORIES)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 
+from convnext_dense.report.segmentation import decode_labels
 from convnext_dense.segmentation.mean_iou import MeanIoUMetric
 
 CLASSES = 7
@@ -75,7 +76,10 @@ def test_per_class_and_pictures_own_figures(tmp_path):
     rows = json.loads((tmp_path / "new/out.json").read_text())
     first = by_confusion_matrix(pictures[:1], 3)
     assert rows[0]["mIoU"] == pytest.approx(first["seg/mIoU"])
-    assert rows[1] == {"img_path": "1.jpg", "mIoU": None, "mAcc": None, "aAcc": None}
+    labels = rows[1].pop("labels")
+    assert (decode_labels(labels) == 0).all() and decode_labels(labels).shape == (3, 3)
+    empty = dict(mIoU=None, mAcc=None, aAcc=None, confusion=[])
+    assert rows[1] == {"img_path": "1.jpg", **empty}
 
 
 def test_a_class_that_is_only_predicted_counts_as_zero():

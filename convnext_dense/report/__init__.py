@@ -1,0 +1,1 @@
+"""One page about runs: ``tools/report.py WORK_DIR... --out report.html``."""

@@ -1,0 +1,141 @@
+"""A run in short: how far it came, what it was trained with, how fast it was, what it reached."""
+
+import re
+import shlex
+from statistics import median
+from typing import Any
+
+from convnext_dense.engine.testing import HEADLINE
+from convnext_dense.report.folders import RESULTS, Training
+
+HIDDEN_ENV = ("command", "started", "device", "git_revision", "processes")  # told elsewhere
+Rows = list[tuple[str, str]]
+
+
+def progress(run: Training) -> str:
+    """One sentence: finished, or how far it came."""
+    if not run.steps and not run.metrics:
+        if run.tests and not run.lr_groups:
+            return "test only"
+        return "no iteration was logged: the run ended, or was looked at, before its first log line"
+    plan = run.config.get("train_cfg") or {}
+    for unit, limit, word in (
+        ("iter", "max_iters", "iterations"),
+        ("epoch", "max_epochs", "epochs"),
+    ):
+        if planned := plan.get(limit):
+            done = _reached(run, unit)
+            if done >= planned:
+                return f"finished: {done:,} {word}"
+            return f"not finished: {done:,} of {planned:,} {word} (still running, or ended early)"
+    return f"{_reached(run, 'iter'):,} iterations; the config does not say how many were planned"
+
+
+def _reached(run: Training, unit: str) -> int:
+    """The last iteration, or the last whole epoch, that a file of the folder shows."""
+    found = [run.metrics.get(unit, 0)]
+    pointer = run.folder / "last_checkpoint"
+    if pointer.is_file() and (name := re.search(rf"{unit}_(\d+)", pointer.name + _text(pointer))):
+        found.append(int(name[1]))
+    if run.steps:
+        # The epoch that a line of the log names has only begun.
+        found.append(run.steps[-1].get(unit, 0) - (unit == "epoch"))
+    return int(max(found))
+
+
+def _text(path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def facts(run: Training) -> Rows:
+    """What one asks first about a training's config; entries that it lacks are left out."""
+    config, env = run.config, run.env
+    loader, optim = config.get("train_dataloader") or {}, config.get("optim_wrapper") or {}
+    optimizer, paramwise = optim.get("optimizer") or {}, optim.get("paramwise_cfg") or {}
+    backbone = (config.get("model") or {}).get("backbone") or {}
+    plan = config.get("train_cfg") or {}
+    lengths = [f"{plan[key]:,} {key[4:]}" for key in ("max_epochs", "max_iters") if plan.get(key)]
+    clip = (optim.get("clip_grad") or {}).get("max_norm")
+    weights = (backbone.get("init_cfg") or {}).get("checkpoint")
+    table = {
+        "folder": run.folder,
+        "started": env.get("started"),
+        "command": env.get("command") and shlex.join(map(str, env["command"])),
+        "device": env.get("device"),
+        "revision": env.get("git_revision"),
+        "data": config.get("data_root"),
+        "model": " ".join(str(backbone[key]) for key in ("type", "arch") if backbone.get(key)),
+        "backbone weights": weights,
+        "started from": config.get("load_from"),
+        "length": " / ".join(lengths),
+        "pictures a batch": loader.get("batch_size"),
+        "processes": env.get("processes"),
+        "accumulated batches": optim.get("accumulative_counts"),
+        "optimizer": optimizer.get("type"),
+        "learning rate": optimizer.get("lr"),
+        "weight decay": optimizer.get("weight_decay"),
+        "layer decay": paramwise.get("decay_rate"),
+        "drop path": backbone.get("drop_path_rate"),
+        "gradients clipped at": clip,
+        "precision": _precision(optim),
+        "seed": (config.get("randomness") or {}).get("seed"),
+    }
+    return [(name, str(value)) for name, value in table.items() if value not in (None, "")]
+
+
+def _precision(optim: dict[str, Any]) -> str | None:
+    if not optim:
+        return None
+    return str(optim.get("dtype", "float16")) if "Amp" in str(optim.get("type")) else "float32"
+
+
+def environment(run: Training) -> Rows:
+    """Versions and machine, as ``env.json`` has them."""
+    return [
+        (name, "-" if value is None else str(value))
+        for name, value in run.env.items()
+        if name not in HIDDEN_ENV
+    ]
+
+
+def throughput(run: Training) -> dict[str, float]:
+    """Medians over the log: ``time`` and ``data_time`` of an iteration in s, ``images_per_s``
+    of all processes (of one where ``env.json`` does not say how many), ``memory`` (largest) in MB.
+
+    The first logged line is left out where there are others: it holds the start.
+    """
+    rows = run.steps[1:] or run.steps
+    found = {}
+    for key, reduce in (("time", median), ("data_time", median), ("memory", max)):
+        values = [row[key] for row in rows if key in row]
+        if values:
+            found[key] = float(reduce(values))
+    batch = (run.config.get("train_dataloader") or {}).get("batch_size")
+    if batch and found.get("time"):
+        found["images_per_s"] = batch * run.env.get("processes", 1) / found["time"]
+    return found
+
+
+def headline(figures: dict[str, Any]) -> dict[str, float]:
+    """The figures that matter most, of a ``metrics.json``."""
+    return {name: figures[name] for name in HEADLINE if figures.get(name) is not None}
+
+
+def final_figures(run: Training) -> tuple[dict[str, float], str]:
+    """The last figures of a run and where they are from: the latest test, or else the training."""
+    if run.tests:
+        test = max(run.tests, key=lambda one: one.folder.stat().st_mtime)
+        source = f"test of {test.limit:,} pictures" if test.limit else "test"
+        return headline(test.metrics), source
+    if run.metrics:
+        return headline(run.metrics), "validation"
+    return {}, "-"
+
+
+def test_command(run: Training) -> str:
+    """The command that makes the results that a page needs."""
+    out = run.folder / "test"
+    config = run.folder / f"{run.config_name}.py"
+    words = ["python", "tools/test.py", config, run.folder]
+    words += ["--work-dir", out, "--out", out / RESULTS]
+    return shlex.join(map(str, words))

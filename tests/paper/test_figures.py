@@ -1,0 +1,45 @@
+"""The paper's figures in the docstrings of the configs: all are read, and as they are printed."""
+
+from pathlib import Path
+
+import pytest
+
+from convnext_dense.paper.dense_rows import ROWS
+from convnext_dense.paper.figures import find_config, paper_figures
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("cascade_convnext_t_3x", {"bbox_mAP": 50.4, "segm_mAP": 43.7}),
+        ("upernet_convnext_b_512_160k", {"mIoU": 49.1, "mIoU of several scales": 49.9}),
+        ("upernet_swin_t_512_160k", {"mIoU of several scales": 45.8}),
+        ("convnext_t_in1k_300e", {"top1": 82.1}),
+        ("convnext_xl_in22k_ft1k_384_30e", {"top1_ema": 87.8}),
+        ("convnext_b_in22k_90e", {}),  # stated after fine-tuning, not of this run
+        ("mask_rcnn_convnext_t_1x", {}),
+        ("convnext_a_shapes", {}),
+    ],
+)
+def test_figures_of_a_config(name, expected):
+    found = paper_figures(find_config(name, CONFIGS))
+    assert found.figures == expected
+    assert found.text.startswith("Paper") and "Ours" not in found.text
+
+
+def test_every_statement_with_a_table_has_figures():
+    read = 0
+    for config in sorted(CONFIGS.glob("*/*.py")):
+        found = paper_figures(config)
+        if found and "(table" in found.text and "after fine-tuning" not in found.text:
+            assert found.figures, config
+            read += 1
+    assert read > 40
+    assert all(paper_figures(find_config(row.model, CONFIGS)).figures for row in ROWS)
+
+
+def test_unknown_configs():
+    assert find_config("nothing", CONFIGS) is None
+    assert paper_figures(CONFIGS / "detection/_base_/runtime.py") is None
