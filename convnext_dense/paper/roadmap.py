@@ -5,13 +5,16 @@ norms and activations are not counted. Networks are built on the meta device: sh
 numbers.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from convnext_dense.errors import UserError
 from convnext_dense.models.roadmap import ConvNeXtRoadmapClassifier
 from convnext_dense.models.roadmap_steps import REGIMES, Step, known_name
 
@@ -104,3 +107,49 @@ def count_multiply_adds(network: nn.Module) -> int:
     with torch.no_grad():
         network(torch.empty(1, 3, SIZE, SIZE, device="meta"))
     return sum(counts)
+
+
+def read_results(path: str | Path | None) -> dict[str, float]:
+    """Our own accuracies: a JSON object of top-1 in percent by the config's name.
+
+    Raises:
+        UserError: When the file is missing or no such object, or a name is no step's.
+    """
+    if path is None:
+        return {}
+    try:
+        results = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"--results {path} cannot be read: {error}.") from error
+    names = [config_name(regime, step.name) for regime in REGIMES for step in REGIMES[regime].steps]
+    if not isinstance(results, dict) or not all(
+        isinstance(value, int | float) and 0 <= value <= 100 for value in results.values()
+    ):
+        raise UserError(
+            f"--results {path} must be an object of top-1 in percent by a config's name, such as "
+            f'{{"{names[1]}": 78.8}}.'
+        )
+    return {known_name(name, names, "config"): value for name, value in results.items()}
+
+
+def format_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """One regime's steps, a line each: our count beside the paper's, and the accuracies."""
+    regime = REGIMES[found[0]["regime"]]
+    width = max(len(row["step"]) for row in found)
+    lines = [
+        f"Table {regime.table}: {regime.title}",
+        f"    {'step':{width}}  params M  GFLOPs  paper  top-1 of the paper   ours",
+    ]
+    for row in found:
+        std = "" if row["paper_std"] is None else f" +- {row['paper_std']:.2f}"
+        ours = "-" if row["accuracy"] is None else f"{row['accuracy']:.2f}"
+        lines.append(
+            f"{row['index']:2}  {row['step']:{width}}  {row['params_m']:8.2f}  "
+            f"{row['gflops']:6.3f}  {row['paper_gflops']:5.2f}  "
+            f"{row['paper_accuracy']:10.2f}{std:8}  {ours:>5}"
+        )
+    peer, accuracy, gflops = regime.peer
+    lines.append(
+        f"    {peer:{width}}  {'':8}  {'':6}  {gflops:5.2f}  {accuracy:10.2f}{'':8}  {'-':>5}"
+    )
+    return "\n".join(lines)
