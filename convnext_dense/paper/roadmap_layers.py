@@ -47,7 +47,7 @@ def parts(network: ConvNeXtRoadmapClassifier) -> dict[str, Part]:
     """The stem, a block, the way into the next stage, and the head."""
     downsampling = network.downsample_layers[STAGE]
     first, second, *_ = network.stages[STAGE]
-    pooled = [Layer("other", "mean over positions"), *_describe(network.norm)]
+    pooled = [Layer("other", "global mean"), *_describe(network.norm)]
     return {
         "stem": Part(before=tuple(_describe(network.downsample_layers[0]))),
         "block": _block(second, ()),

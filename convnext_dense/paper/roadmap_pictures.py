@@ -1,6 +1,7 @@
 """Pictures of the roadmap: each step's change in its layers, and a chart of all steps."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from math import log2
 from pathlib import Path
@@ -11,7 +12,7 @@ from matplotlib.patches import Polygon
 
 from convnext_dense.models.roadmap_steps import REGIMES, design_at
 from convnext_dense.paper.roadmap import build_on_meta
-from convnext_dense.paper.roadmap_chart import SIDE_STEPS, Rows, draw_chart
+from convnext_dense.paper.roadmap_chart import SIDE_STEPS, Rows, draw_chart, save
 from convnext_dense.paper.roadmap_layers import Layer, Part, parts
 
 FILL = {"conv": "#c6dbef", "norm": "#e5e5e5", "act": "#c7e9c0", "other": "#fdf3d0"}
@@ -19,8 +20,30 @@ GONE, NEW = "#d62728", "#e6820e"  # edges of what a step takes away and adds
 PLAIN = "#555555"
 HEIGHT = {"conv": 0.62, "norm": 0.34, "act": 0.34, "other": 0.34}
 GAP = 0.2
-COLUMN = 4.4  # units between two parts
-BRANCH = 1.75  # from the branch to the shortcut
+INCH = 0.5  # inches of a unit
+SMALL, WIDEST = 1.0, 1.8  # half widths of boxes
+PLACES = ("before", "branch", "shortcut", "after")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A part as it is drawn: the edges of the marked layers are coloured."""
+
+    title: str
+    part: Part
+    marked: frozenset[tuple[str, int]] = frozenset()
+    edge: str = PLAIN
+
+    @property
+    def beside(self) -> float:
+        """From the branch to the line of the shortcut."""
+        return 2 * WIDEST + 0.2 if self.part.shortcut else WIDEST + 0.2
+
+    @property
+    def width(self) -> float:
+        """From the branch's left end to that of the next column."""
+        right = self.beside if self.part.branch else WIDEST
+        return WIDEST + right + (WIDEST + 0.4 if self.part.shortcut else 0.6)
 
 
 def draw(folder: str | Path, found: Rows) -> list[Path]:
@@ -56,42 +79,47 @@ def _draw_parts(path: Path, before: dict[str, Part] | None, after: dict[str, Par
     columns = []
     for name, part in after.items():
         if before is None:
-            columns.append((name, part, frozenset(), PLAIN))
-        elif before[name] != part:
-            gone, new = _differences(before[name], part)
+            columns.append(Column(name, part))
+        elif _changed(before[name], part):
+            gone, new = differences(before[name], part)
             columns += [
-                (f"{name}, before", before[name], gone, GONE),
-                (f"{name}, now", part, new, NEW),
+                Column(f"{name}, before", before[name], gone, GONE),
+                Column(f"{name}, now", part, new, NEW),
             ]
-    deepest = max(_depth(part) for _, part, _, _ in columns)
-    width = COLUMN * len(columns)
-    figure = Figure(figsize=(0.62 * width, 0.62 * (deepest + 1.1)))
+    deepest = max(_depth(column.part) for column in columns)
+    width = sum(column.width for column in columns)
+    figure = Figure(figsize=(INCH * (width + 0.3), INCH * (deepest + 1.1)))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-COLUMN / 2 + 0.25, width - COLUMN / 2 + 0.25), ylim=(-deepest - 0.2, 0.9))
+    axes.set(xlim=(-0.3, width), ylim=(-deepest - 0.2, 0.9))
     axes.axis("off")
-    for i, (title, part, marked, edge) in enumerate(columns):
-        axes.text(i * COLUMN, 0.55, title, ha="center", va="center", weight="bold", fontsize=10)
-        _draw_part(axes, i * COLUMN, part, marked, edge)
-    figure.savefig(path, dpi=80)
+    x = WIDEST
+    for column in columns:
+        axes.text(x, 0.55, column.title, ha="center", va="center", weight="bold", fontsize=9)
+        _draw_part(axes, x, column)
+        x += column.width
+    save(figure, path)
 
 
-def _layers(part: Part) -> list[tuple[str, int, Layer]]:
-    return [
-        (place, i, layer)
-        for place in ("before", "branch", "shortcut", "after")
-        for i, layer in enumerate(getattr(part, place))
-    ]
+def _changed(one: Part, other: Part) -> bool:
+    """Of a stem or a head only other layers count, not other channels."""
+    if other.branch:
+        return one != other
+    return [layer.kind for layer in one.before] != [layer.kind for layer in other.before]
 
 
-def _differences(one: Part, other: Part) -> tuple[frozenset, frozenset]:
+def differences(one: Part, other: Part) -> tuple[frozenset, frozenset]:
     """Places of the layers that only one of the two has."""
     gone, new = [], []
-    for place in ("before", "branch", "shortcut", "after"):
+    for place in PLACES:
         a, b = getattr(one, place), getattr(other, place)
-        for kind, i, j, k, m in SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
-            if kind != "equal":
-                gone += [(place, n) for n in range(i, j)]
-                new += [(place, n) for n in range(k, m)]
+        if len(a) == len(b):
+            spans = [(n, n + 1, n, n + 1) for n in range(len(a)) if a[n] != b[n]]
+        else:
+            codes = SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes()
+            spans = [span for kind, *span in codes if kind != "equal"]
+        for i, j, k, m in spans:
+            gone += [(place, n) for n in range(i, j)]
+            new += [(place, n) for n in range(k, m)]
     return frozenset(gone), frozenset(new)
 
 
@@ -104,57 +132,51 @@ def _depth(part: Part) -> float:
     return _length(part.before) + inner + _length(part.after) + (1.2 if part.branch else 0.3)
 
 
-def _draw_part(axes: Axes, x: float, part: Part, marked: frozenset, edge: str) -> None:
+def _draw_part(axes: Axes, x: float, column: Column) -> None:
     """A column from top to bottom; a block's shortcut runs at its right."""
-    y = _draw_column(axes, x, 0.1, "before", part.before, marked, edge)
+    part = column.part
+    y = _draw_layers(axes, x, 0.1, column, "before")
     if not part.branch:
         return
     fork = y - 0.1
-    axes.plot([x, x], [fork + 0.25, fork - 0.25], color=PLAIN, linewidth=1, zorder=0)
-    end = _draw_column(axes, x, fork - 0.25, "branch", part.branch, marked, edge)
-    plus = end - 0.2
-    right = x + BRANCH
-    axes.plot([x, right, right, x], [fork, fork, plus, plus], color=PLAIN, linewidth=1, zorder=0)
-    _draw_column(axes, right, (fork + plus + _length(part.shortcut)) / 2, "shortcut",
-                 part.shortcut, marked, edge)  # fmt: skip
-    axes.plot([x, x], [end + GAP, plus - 0.4], color=PLAIN, linewidth=1, zorder=0)
-    axes.text(x, plus, "+", ha="center", va="center", fontsize=12,
-              bbox=dict(boxstyle="circle,pad=0.1", fc="white", ec=PLAIN))  # fmt: skip
-    _draw_column(axes, x, plus - 0.4, "after", part.after, marked, edge)
+    _line(axes, [x, x], [fork + 0.25, fork - 0.25])
+    end = _draw_layers(axes, x, fork - 0.25, column, "branch")
+    plus, right = end - 0.2, x + column.beside
+    _line(axes, [x, right, right, x], [fork, fork, plus, plus])
+    _draw_layers(axes, right, (fork + plus + _length(part.shortcut)) / 2, column, "shortcut")
+    _line(axes, [x, x], [end + GAP, plus - 0.4])
+    circle = dict(boxstyle="circle,pad=0.1", facecolor="white", edgecolor=PLAIN)
+    axes.text(x, plus, "+", ha="center", va="center", fontsize=11, bbox=circle)
+    _draw_layers(axes, x, plus - 0.4, column, "after")
 
 
-def _draw_column(
-    axes: Axes,
-    x: float,
-    y: float,
-    place: str,
-    layers: Sequence[Layer],
-    marked: frozenset,
-    edge: str,
-) -> float:
+def _draw_layers(axes: Axes, x: float, y: float, column: Column, place: str) -> float:
     """Boxes below ``y``; returns where the next one would begin."""
-    for i, layer in enumerate(layers):
+    for i, layer in enumerate(getattr(column.part, place)):
         bottom = y - HEIGHT[layer.kind]
-        top, low = (_width(c) for c in layer.channels or (0, 0))
-        corners = [(x - top, y), (x + top, y), (x + low, bottom), (x - low, bottom)]
-        changed = (place, i) in marked
-        axes.plot([x, x], [bottom, bottom - GAP], color=PLAIN, linewidth=1, zorder=0)
+        top, low = (_width(c) for c in layer.channels) if layer.channels else (SMALL, SMALL)
+        marked = (place, i) in column.marked
+        _line(axes, [x, x], [bottom, bottom - GAP])
         axes.add_patch(
             Polygon(
-                corners,
+                [(x - top, y), (x + top, y), (x + low, bottom), (x - low, bottom)],
                 facecolor=FILL[layer.kind],
-                edgecolor=edge if changed else PLAIN,
-                linewidth=2.2 if changed else 0.8,
+                edgecolor=column.edge if marked else PLAIN,
+                linewidth=2.2 if marked else 0.8,
             )
         )
-        axes.text(x, (y + bottom) / 2, layer.text, ha="center", va="center", fontsize=8)
+        axes.text(x, (y + bottom) / 2, layer.text, ha="center", va="center", fontsize=7.5)
         y = bottom - GAP
     return y
 
 
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    axes.plot(x, y, color=PLAIN, linewidth=1, zorder=0)
+
+
 def _width(channels: int) -> float:
-    """Half the width of a convolution's end: a third more for twice the channels."""
-    return 0.75 if not channels else min(1.6, max(0.75, 0.75 + 0.17 * (log2(channels) - 6)))
+    """Half the width of a convolution's end: it grows with the logarithm of the channels."""
+    return min(WIDEST, max(1.1, 1.05 + 0.2 * (log2(channels) - 6)))
 
 
 def _draw_stages(path: Path, ratios: Sequence[Sequence[int]]) -> None:
@@ -176,4 +198,4 @@ def _draw_stages(path: Path, ratios: Sequence[Sequence[int]]) -> None:
             x += 0.6
     axes.set(xlim=(-2.4, 18.2), ylim=(-1.5, 0.9))
     axes.axis("off")
-    figure.savefig(path, dpi=80)
+    save(figure, path)

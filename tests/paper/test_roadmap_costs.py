@@ -1,7 +1,14 @@
 """The cost of every step against the paper's architecture, worked out by hand beside the tables."""
 
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 import torch
+from matplotlib.image import imread
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,9 +20,14 @@ from convnext_dense.paper.roadmap import (
     config_name,
     count_multiply_adds,
     measure,
+    read_results,
     regimes_named,
 )
+from convnext_dense.paper.roadmap_chart import SIDE_STEPS, draw_chart
+from convnext_dense.paper.roadmap_layers import Layer, parts
+from convnext_dense.paper.roadmap_pictures import differences, draw
 
+ROOT = Path(__file__).parents[2]
 # What the convolutions and linear layers of each row come to. The tables print the same, rounded,
 # but for the last two rows of table 10 (docs/roadmap.md).
 GFLOPS = {
@@ -75,6 +87,90 @@ def test_own_results_stand_beside_the_papers():
     rows = {row["step"]: row["accuracy"] for row in measure("resnet50", results)}
     assert rows.pop("gelu") == 80.1 and set(rows.values()) == {None}
     assert config_name("resnet200", "resnet") == "resnet200_00_resnet"
+
+
+def test_results_are_read_from_a_file(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text('{"resnet200_01_enhanced_recipe": 81}')
+    assert read_results(path) == {"resnet200_01_enhanced_recipe": 81} and read_results(None) == {}
+    path.write_text('{"resnet50_enhanced_recipe": 78.8}')
+    with pytest.raises(UserError, match="the nearest is 'resnet50_01_enhanced_recipe'"):
+        read_results(path)
+    for text, message in (("[1]", "top-1 in percent"), ("{", "cannot be read")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            read_results(path)
+
+
+def texts(layers: Sequence[Layer]) -> list[str]:
+    return [layer.text for layer in layers]
+
+
+def test_the_pictures_say_what_the_network_has():
+    before = parts(build_on_meta("resnet50", "layer_norm"))
+    after = parts(build_on_meta("resnet50", "separate_downsampling"))
+    first = before["first block of a stage"]
+    assert texts(first.branch) == [
+        "d7×7, 96, / 2", "LayerNorm", "1×1, 96 → 768", "GELU", "1×1, 768 → 192", "layer scale"
+    ]  # fmt: skip
+    assert texts(first.shortcut) == ["1×1, 96 → 192, / 2", "LayerNorm"]
+    assert not first.before and not first.after
+    first = after["first block of a stage"]
+    assert texts(first.before) == ["LayerNorm", "2×2, 96 → 192, / 2"] and not first.shortcut
+    assert first.branch == before["block"].branch == after["block"].branch
+    assert texts(after["head"].before) == ["global mean", "LayerNorm", "1×1, 768 → 1000"]
+    resnet = parts(build_on_meta("resnet50", "resnet"))
+    assert texts(resnet["stem"].before) == [
+        "7×7, 3 → 64, / 2", "BatchNorm", "ReLU", "max pool 3×3, / 2"
+    ]  # fmt: skip
+    assert texts(resnet["block"].after) == ["ReLU"]
+
+
+def test_what_a_step_changes_is_marked():
+    before, after = (
+        parts(build_on_meta("resnet50", step))["block"]
+        for step in ("fewer_activations", "fewer_norms")
+    )
+    gone, new = differences(before, after)
+    assert gone == {("branch", 3), ("branch", 6)} and not new
+    assert texts([before.branch[3], before.branch[6]]) == ["BatchNorm", "BatchNorm"]
+
+
+def test_the_chart_shows_own_results(tmp_path):
+    pictures = []
+    for results in ({}, {"resnet50_12_gelu": 78.0}):
+        found = {"resnet50": measure("resnet50", results)}
+        draw_chart(tmp_path / "chart.png", found)
+        pictures.append(imread(tmp_path / "chart.png")[..., :3])
+    # A star stands left of the row of gelu, the 13th of 17.
+    rows, columns = (pictures[0] != pictures[1]).any(axis=2).nonzero()
+    height, width = pictures[0].shape[:2]
+    star = (rows > 0.65 * height) & (rows < 0.75 * height) & (columns < 0.5 * width)
+    assert star.sum() > 20
+
+
+@pytest.mark.slow
+def test_every_step_is_drawn(tmp_path):
+    found = {name: measure(name) for name in REGIMES}
+    files = draw(tmp_path / "new", found)
+    assert [path.stem.removeprefix("roadmap_") for path in files] == [
+        *(s.name for s in REGIMES["resnet50"].steps if s.name not in SIDE_STEPS),
+        "roadmap",
+    ]
+    for path in files:
+        pixels = imread(path)
+        assert pixels.shape[1] > 300 and path.stat().st_size < 60_000
+        assert (pixels[..., :3] < 0.9).any(axis=2).mean() > 0.03, path  # not empty
+
+
+@pytest.mark.slow
+def test_the_tool_prints_json_alone():
+    command = [sys.executable, ROOT / "tools/paper.py", "roadmap", "--regime", "resnet50", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    rows = json.loads(done.stdout)
+    assert [row["index"] for row in rows] == list(range(17))
+    assert all((ROOT / "configs" / row["config"]).is_file() for row in rows)
 
 
 def test_the_tables_are_whole():
