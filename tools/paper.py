@@ -2,7 +2,7 @@
 """The paper's tables beside ours: python tools/paper.py complexity --only swin_t.
 
 complexity counts parameters and multiply-adds of every row of tables 3 and 4, without weights or
-data.
+data; roadmap those of every step from ResNet to ConvNeXt (tables 10 and 11), and draws them.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from convnext_dense.engine.cli import run_tool
-from convnext_dense.paper import complexity
+from convnext_dense.paper import complexity, roadmap
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -25,14 +25,39 @@ def parse_args() -> argparse.Namespace:
     counting = commands.add_parser("complexity", help="parameters and multiply-adds")
     counting.add_argument("--only", metavar="NAME", help="rows whose name contains this")
     counting.add_argument("--json", action="store_true", help="print JSON alone to stdout")
+    walking = commands.add_parser("roadmap", help="the steps from ResNet to ConvNeXt")
+    walking.add_argument("--regime", metavar="NAME", help="resnet50 or resnet200; both if left out")
+    walking.add_argument(
+        "--results", metavar="FILE", help="JSON: config name -> our top-1, percent"
+    )
+    walking.add_argument("--draw", metavar="DIR", help="draw the steps and the chart into it")
+    walking.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    {"complexity": count, "roadmap": walk}[args.command](args)
+
+
+def count(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
         found = [complexity.measure(row, CONFIGS) for row in complexity.rows_named(args.only)]
     print(json.dumps(found, indent=2) if args.json else complexity.format_table(found))
+
+
+def walk(args: argparse.Namespace) -> None:
+    results = roadmap.read_results(args.results)
+    found = {name: roadmap.measure(name, results) for name in roadmap.regimes_named(args.regime)}
+    if args.draw:
+        from convnext_dense.paper.roadmap_pictures import draw  # matplotlib takes half a second
+
+        for path in draw(args.draw, found):
+            print(path, file=sys.stderr)
+    if args.json:
+        print(json.dumps([row for rows in found.values() for row in rows], indent=2))
+    else:
+        print("\n\n".join(roadmap.format_table(rows) for rows in found.values()))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ class ImageClassifier(BaseModel):
 
     Args:
         backbone: Config of a network with the attribute ``num_classes`` that maps (N, 3, H, W) to
-            logits (N, num_classes): ConvNeXtClassifier, IsotropicConvNeXt or TimmModel. It is the
-            ``backbone`` of checkpoints, so that they start detectors without renaming.
+            logits (N, num_classes): ConvNeXtClassifier, ConvNeXtRoadmapClassifier,
+            IsotropicConvNeXt or TimmModel. It is the ``backbone`` of checkpoints, so that they
+            start detectors without renaming.
         data_preprocessor: Config of a ClassificationPreprocessor; it learns the number of classes
             from the network.
         init_cfg: Any mmengine initialiser.

@@ -17,7 +17,11 @@ from convnext_dense.classification.preprocessing import ClassificationPreprocess
 from convnext_dense.classification.readers import class_names
 from convnext_dense.classification.transforms import TestTransform
 from convnext_dense.errors import UserError
-from convnext_dense.models import ConvNeXtClassifier, IsotropicConvNeXt
+from convnext_dense.models import (
+    ConvNeXtClassifier,
+    ConvNeXtRoadmapClassifier,
+    IsotropicConvNeXt,
+)
 from convnext_dense.plain_config import read_plain
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import compare, trained_classes
@@ -25,7 +29,10 @@ from convnext_dense.weights.formats import recognise, to_official
 from convnext_dense.weights.loading import find_state_dict
 
 # The networks that a config may name; others are not built, whatever a file says.
-NETWORKS = {kind.__name__: kind for kind in (ConvNeXtClassifier, IsotropicConvNeXt, TimmModel)}
+NETWORKS = {
+    kind.__name__: kind
+    for kind in (ConvNeXtClassifier, IsotropicConvNeXt, ConvNeXtRoadmapClassifier, TimmModel)
+}
 PREFIX = "backbone."
 NAMED_BY_COUNT = {1000: "imagenet-1k", 21841: "imagenet-22k"}
 

@@ -3,14 +3,21 @@
 from convnext_dense.models.classifier import ConvNeXtClassifier
 from convnext_dense.models.convnext import ConvNeXt
 from convnext_dense.models.isotropic import ISOTROPIC_VARIANTS, IsotropicConvNeXt
+from convnext_dense.models.roadmap import ConvNeXtRoadmap, ConvNeXtRoadmapClassifier
+from convnext_dense.models.roadmap_steps import REGIMES
+from convnext_dense.models.staged import StagedNetwork
 from convnext_dense.models.trunk import VARIANTS, Block, Trunk
 
 __all__ = [
     "ISOTROPIC_VARIANTS",
+    "REGIMES",
     "VARIANTS",
     "Block",
     "ConvNeXt",
     "ConvNeXtClassifier",
+    "ConvNeXtRoadmap",
+    "ConvNeXtRoadmapClassifier",
     "IsotropicConvNeXt",
+    "StagedNetwork",
     "Trunk",
 ]

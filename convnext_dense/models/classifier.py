@@ -7,7 +7,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from convnext_dense.models.trunk import Trunk, init_layer
+from convnext_dense.models.staged import init_layer
+from convnext_dense.models.trunk import Trunk
 
 
 @MODELS.register_module()

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 
-from convnext_dense.errors import UserError
+from convnext_dense.models.staged import check_out_indices
 from convnext_dense.models.trunk import Trunk
 
 
@@ -39,7 +39,7 @@ class ConvNeXt(Trunk):
         use_grn: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        emitted = _check_out_indices(out_indices)
+        emitted = check_out_indices(out_indices)
         super().__init__(
             arch,
             emitted[-1] + 1,
@@ -70,10 +70,3 @@ class ConvNeXt(Trunk):
             for i, y in enumerate(self.stage_maps(x))
             if i in self.out_indices
         )
-
-
-def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
-    indices = tuple(out_indices)
-    if not indices or indices != tuple(sorted(set(indices) & {0, 1, 2, 3})):
-        raise UserError(f"out_indices must be ascending numbers out of 0, 1, 2, 3, got {indices}.")
-    return indices

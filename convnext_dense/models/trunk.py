@@ -6,18 +6,17 @@ the official release, so its files load without renaming.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from timm.layers import DropPath, LayerNorm2d
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from convnext_dense.errors import UserError
 from convnext_dense.models.layers import GRN
+from convnext_dense.models.staged import StagedNetwork, drop_path_rates
 from convnext_dense.weights import load_pretrained
 
 # Blocks per stage and channels per stage. tiny to xlarge: section 3 of the paper;
@@ -33,7 +32,6 @@ VARIANTS: dict[str, dict[str, tuple[int, int, int, int]]] = {
     "large": dict(depths=(3, 3, 27, 3), dims=(192, 384, 768, 1536)),
     "xlarge": dict(depths=(3, 3, 27, 3), dims=(256, 512, 1024, 2048)),
 }
-STRIDES = (4, 8, 16, 32)
 
 
 class Block(nn.Module):
@@ -79,7 +77,7 @@ class Block(nn.Module):
         return x + self.drop_path(y.permute(0, 3, 1, 2))
 
 
-class Trunk(BaseModule):
+class Trunk(StagedNetwork):
     """Stem, downsampling layers and stages: what every ConvNeXt has, whatever is on top.
 
     Args:
@@ -88,10 +86,7 @@ class Trunk(BaseModule):
         in_channels: Channels of the input picture.
         drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
         layer_scale_init_value: Initial gamma of every block; 0 builds blocks without gamma.
-        frozen_stages: -1 trains everything, 0 freezes the stem, k freezes the stem and the first k
-            stages with their downsampling layers. Frozen parts stay in eval mode; what is on top
-            (which pretrained files need not contain) always trains.
-        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        frozen_stages, with_cp: See :class:`StagedNetwork`.
         use_grn: Build ConvNeXt V2 blocks (give ``layer_scale_init_value=0`` for the V2 release).
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` with the options of
             :func:`convnext_dense.weights.load_pretrained`, or any mmengine initialiser.
@@ -112,67 +107,25 @@ class Trunk(BaseModule):
         use_grn: bool,
         init_cfg: dict[str, Any] | None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.depths, self.dims = parse_arch(arch)
-        self.frozen_stages = check_range("frozen_stages", frozen_stages, -1, len(self.depths))
-        self.with_cp = with_cp
-
-        rates = drop_path_rates(drop_path_rate, sum(self.depths)).split(list(self.depths))
-        self.downsample_layers = nn.ModuleList()
-        self.stages = nn.ModuleList()
-        for i in range(num_stages):
-            self.downsample_layers.append(self._downsampling(i, in_channels))
-            self.stages.append(
+        depths, dims = parse_arch(arch)
+        rates = drop_path_rates(drop_path_rate, sum(depths)).split(list(depths))
+        super().__init__(
+            depths,
+            dims,
+            [_downsampling(dims, i, in_channels) for i in range(num_stages)],
+            [
                 nn.Sequential(
                     *(
-                        Block(self.dims[i], rate, layer_scale_init_value, use_grn)
+                        Block(dims[i], rate, layer_scale_init_value, use_grn)
                         for rate in rates[i].tolist()
                     )
                 )
-            )
-        self.apply(init_layer)
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
-
-    def _downsampling(self, stage: int, in_channels: int) -> nn.Sequential:
-        """The stem (4x4, stride 4) before stage 0; LayerNorm and a 2x2 stride-2 conv elsewhere."""
-        dim = self.dims[stage]
-        if stage == 0:
-            conv = nn.Conv2d(in_channels, dim, kernel_size=4, stride=4)
-            return nn.Sequential(conv, LayerNorm2d(dim, eps=1e-6))
-        previous = self.dims[stage - 1]
-        conv = nn.Conv2d(previous, dim, kernel_size=2, stride=2)
-        return nn.Sequential(LayerNorm2d(previous, eps=1e-6), conv)
-
-    def stage_maps(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yields the map of each stage, (N, dims[i], H_i, W_i) in channels-last memory.
-
-        Args:
-            x: (N, in_channels, H, W), H and W at least 32.
-        """
-        if min(x.shape[-2:]) < STRIDES[-1]:
-            height, width = x.shape[-2:]
-            raise UserError(
-                f"ConvNeXt needs pictures of at least 32 x 32 pixels, got {height} x {width}: "
-                "resize or pad them first."
-            )
-        x = x.contiguous(memory_format=torch.channels_last)
-        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = run_blocks(stage, downsample(x), self.with_cp)
-            yield x
-
-    def train(self, mode: bool = True) -> "Trunk":
-        """Sets the mode; frozen parts stay in eval mode. Returns self, as every module does."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        return self
-
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        stages = list(self.stages[: self.frozen_stages])
-        return [*self.downsample_layers[: max(1, self.frozen_stages)], *stages]
+                for i in range(num_stages)
+            ],
+            frozen_stages,
+            with_cp,
+            init_cfg,
+        )
 
     def init_weights(self) -> None:
         """Loads ``init_cfg``'s checkpoint with a full account; other initialisers as in mmengine.
@@ -196,24 +149,15 @@ class Trunk(BaseModule):
         self.is_init = True
 
 
-def drop_path_rates(last: float, blocks: int) -> torch.Tensor:
-    """The stochastic depth rate of every block: linear from 0 to ``last``.
-
-    Raises:
-        UserError: When ``last`` is not in [0, 1].
-    """
-    check_range("drop_path_rate", last, 0.0, 1.0)
-    # On the CPU even where the model is built on the meta device.
-    return torch.linspace(0, last, blocks, device="cpu")
-
-
-def run_blocks(blocks: nn.Sequential, x: torch.Tensor, with_cp: bool) -> torch.Tensor:
-    """Runs blocks one after another; ``with_cp`` recomputes each in the backward pass."""
-    if not (with_cp and torch.is_grad_enabled()):
-        return blocks(x)
-    for block in blocks:
-        x = checkpoint(block, x, use_reentrant=False)
-    return x
+def _downsampling(dims: Sequence[int], stage: int, in_channels: int) -> nn.Sequential:
+    """The stem (4x4, stride 4) before stage 0; LayerNorm and a 2x2 stride-2 conv elsewhere."""
+    dim = dims[stage]
+    if stage == 0:
+        conv = nn.Conv2d(in_channels, dim, kernel_size=4, stride=4)
+        return nn.Sequential(conv, LayerNorm2d(dim, eps=1e-6))
+    previous = dims[stage - 1]
+    conv = nn.Conv2d(previous, dim, kernel_size=2, stride=2)
+    return nn.Sequential(LayerNorm2d(previous, eps=1e-6), conv)
 
 
 def parse_arch(arch: str | Mapping[str, Sequence[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -235,17 +179,3 @@ def parse_arch(arch: str | Mapping[str, Sequence[int]]) -> tuple[tuple[int, ...]
             f"arch needs four positive integers in depths and in dims, got {depths} and {dims}."
         )
     return depths, dims
-
-
-def check_range(name: str, value: float, low: float, high: float) -> Any:
-    """Returns ``value`` when ``low <= value <= high``; a UserError names it otherwise."""
-    if not low <= value <= high:
-        raise UserError(f"{name} must lie between {low} and {high}, got {value}.")
-    return value
-
-
-def init_layer(module: nn.Module) -> None:
-    """Truncated normal of std 0.02 and zero bias, as the release; norms keep 1 and 0."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

@@ -5,9 +5,9 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from convnext_dense.errors import UserError
-from convnext_dense.models import IsotropicConvNeXt, Trunk
+from convnext_dense.models import IsotropicConvNeXt, StagedNetwork
 
-CONVNEXTS = (Trunk, IsotropicConvNeXt)
+CONVNEXTS = (StagedNetwork, IsotropicConvNeXt)
 DECAY_TYPES = ("layer_wise", "stage_wise")
 BLOCKS_PER_LAYER = 3  # blocks of the third stage that share one id (layer_wise)
 PARAMWISE_KEYS = ("decay_rate", "decay_type", "num_layers", "custom_keys")
@@ -71,7 +71,7 @@ def is_decayed(name: str, param: nn.Parameter) -> bool:
     return param.ndim > 1 and name.rpartition(".")[2] not in UNDECAYED_NAMES
 
 
-def find_backbone(model: nn.Module) -> tuple[str, Trunk | IsotropicConvNeXt]:
+def find_backbone(model: nn.Module) -> tuple[str, StagedNetwork | IsotropicConvNeXt]:
     """The one ConvNeXt of a model and its prefix (`""` or e.g. `"backbone."`).
 
     Of several (a teacher and its student), the one that trains counts.

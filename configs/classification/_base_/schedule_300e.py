@@ -1,7 +1,5 @@
 """Table 5, ImageNet-1K: 300 epochs at 4096 pictures a step, 20 of them warmup, weights averaged."""
 
-_base_ = ["schedule_90e.py"]
+_base_ = ["schedule_300e_plain.py"]
 
-train_cfg = dict(max_epochs=300)
-param_scheduler = dict(warmup=20, end=300)
 custom_hooks = [*_base_.custom_hooks, dict(type="WeightAverageHook", decay=0.9999)]

@@ -1,0 +1,14 @@
+"""A 4x4 convolution of stride 4 as stem.
+
+    torchrun --nproc-per-node 8 tools/pretrain_cls.py \
+        configs/classification/roadmap/resnet200_03_patchify_stem.py \
+        --launcher pytorch --accumulate 4
+
+Data: ImageNet-1K under imagenet/ of the data root.
+Cost: 4096 pictures a step: 8 GPUs x 128 x 4 accumulated batches.
+Paper: 81.59 top-1 (table 11).
+Ours: not trained yet (docs/roadmap.md).
+"""
+
+_base_ = ["_base_/resnet200.py"]
+model = dict(backbone=dict(step="patchify_stem"))

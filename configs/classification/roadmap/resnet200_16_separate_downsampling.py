@@ -1,0 +1,14 @@
+"""Downsampling layers between the stages: ConvNeXt-B, without averaged weights.
+
+    torchrun --nproc-per-node 8 tools/pretrain_cls.py \
+        configs/classification/roadmap/resnet200_16_separate_downsampling.py \
+        --launcher pytorch --accumulate 4
+
+Data: ImageNet-1K under imagenet/ of the data root.
+Cost: 4096 pictures a step: 8 GPUs x 128 x 4 accumulated batches.
+Paper: 83.60 top-1 (table 11).
+Ours: not trained yet (docs/roadmap.md).
+"""
+
+_base_ = ["_base_/resnet200.py"]
+model = dict(backbone=dict(step="separate_downsampling"))

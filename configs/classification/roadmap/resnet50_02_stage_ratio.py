@@ -1,0 +1,14 @@
+"""Blocks of the four stages 3, 3, 9, 3 instead of 3, 4, 6, 3.
+
+    torchrun --nproc-per-node 8 tools/pretrain_cls.py \
+        configs/classification/roadmap/resnet50_02_stage_ratio.py \
+        --launcher pytorch --accumulate 4
+
+Data: ImageNet-1K under imagenet/ of the data root.
+Cost: 4096 pictures a step: 8 GPUs x 128 x 4 accumulated batches.
+Paper: 79.36 +- 0.07 over three seeds top-1 (table 10).
+Ours: not trained yet (docs/roadmap.md).
+"""
+
+_base_ = ["_base_/resnet50.py"]
+model = dict(backbone=dict(step="stage_ratio"))

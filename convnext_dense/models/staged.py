@@ -1,0 +1,129 @@
+"""What every network of four stages shares: its maps, freezing, recomputing. Builds no layers."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from convnext_dense.errors import UserError
+
+STRIDES = (4, 8, 16, 32)
+
+
+class StagedNetwork(BaseModule):
+    """Downsampling layers and stages in turn; the first downsampling layer is the stem.
+
+    Args:
+        depths: Blocks of each of the four stages, also of those that are not built.
+        dims: Channels of each stage's map.
+        downsample_layers: What comes before each stage that is built.
+        stages: The blocks of each stage that is built.
+        frozen_stages: -1 trains everything, 0 freezes the stem, k freezes the stem and the first k
+            stages with their downsampling layers. Frozen parts stay in eval mode; what is on top
+            (which pretrained files need not contain) always trains.
+        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        init_cfg: Any mmengine initialiser.
+
+    Raises:
+        UserError: For an argument out of range.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        dims: Sequence[int],
+        downsample_layers: Sequence[nn.Module],
+        stages: Sequence[nn.Sequential],
+        frozen_stages: int,
+        with_cp: bool,
+        init_cfg: dict[str, Any] | None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.depths, self.dims = tuple(depths), tuple(dims)
+        self.frozen_stages = check_range("frozen_stages", frozen_stages, -1, len(self.depths))
+        self.with_cp = with_cp
+        self.downsample_layers = nn.ModuleList(downsample_layers)
+        self.stages = nn.ModuleList(stages)
+        self.apply(init_layer)
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+
+    def stage_maps(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yields the map of each stage, (N, dims[i], H_i, W_i) in channels-last memory.
+
+        Args:
+            x: (N, in_channels, H, W), H and W at least 32.
+        """
+        if min(x.shape[-2:]) < STRIDES[-1]:
+            height, width = x.shape[-2:]
+            raise UserError(
+                f"ConvNeXt needs pictures of at least 32 x 32 pixels, got {height} x {width}: "
+                "resize or pad them first."
+            )
+        x = x.contiguous(memory_format=torch.channels_last)
+        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = run_blocks(stage, downsample(x), self.with_cp)
+            yield x
+
+    def train(self, mode: bool = True) -> "StagedNetwork":
+        """Sets the mode; frozen parts stay in eval mode. Returns self, as every module does."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        stages = list(self.stages[: self.frozen_stages])
+        return [*self.downsample_layers[: max(1, self.frozen_stages)], *stages]
+
+
+def drop_path_rates(last: float, blocks: int) -> torch.Tensor:
+    """The stochastic depth rate of every block: linear from 0 to ``last``.
+
+    Raises:
+        UserError: When ``last`` is not in [0, 1].
+    """
+    check_range("drop_path_rate", last, 0.0, 1.0)
+    # On the CPU even where the model is built on the meta device.
+    return torch.linspace(0, last, blocks, device="cpu")
+
+
+def run_blocks(blocks: nn.Sequential, x: torch.Tensor, with_cp: bool) -> torch.Tensor:
+    """Runs blocks one after another; ``with_cp`` recomputes each in the backward pass."""
+    if not (with_cp and torch.is_grad_enabled()):
+        return blocks(x)
+    for block in blocks:
+        x = checkpoint(block, x, use_reentrant=False)
+    return x
+
+
+def check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
+    """The stages to emit as a tuple.
+
+    Raises:
+        UserError: When they are not ascending stages.
+    """
+    indices = tuple(out_indices)
+    if not indices or indices != tuple(sorted(set(indices) & {0, 1, 2, 3})):
+        raise UserError(f"out_indices must be ascending numbers out of 0, 1, 2, 3, got {indices}.")
+    return indices
+
+
+def check_range(name: str, value: float, low: float, high: float) -> Any:
+    """Returns ``value`` when ``low <= value <= high``; a UserError names it otherwise."""
+    if not low <= value <= high:
+        raise UserError(f"{name} must lie between {low} and {high}, got {value}.")
+    return value
+
+
+def init_layer(module: nn.Module) -> None:
+    """Truncated normal of std 0.02 and zero bias, as the release; norms keep 1 and 0."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
