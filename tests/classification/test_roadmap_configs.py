@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from convnext_dense.classification import ImageClassifier
+from convnext_dense.classification.trained import open_classifier
 from convnext_dense.engine import load_config
 from convnext_dense.models.roadmap import REGIMES, ConvNeXtRoadmapClassifier
 from convnext_dense.models.roadmap_steps import design_at
@@ -85,3 +86,16 @@ def test_the_engine_builds_a_classifier_that_learns(step):
     assert all(p.grad is not None for p in model.parameters())
     rows = model.eval()(**model.data_preprocessor(data), mode="predict")
     assert len(rows) == 4 and rows[0]["logits"].shape == (4,)
+
+
+def test_a_trained_step_is_evaluated_like_any_classifier(tmp_path):
+    cfg = read("resnet50", "fewer_norms")
+    cfg.model.backbone.update(switches=dict(stage_ratio=(1, 1, 1, 1), width=8), num_classes=3)
+    torch.manual_seed(0)
+    network = MODELS.build(cfg.model.backbone)
+    network(torch.randn(4, 3, 32, 32))  # statistics of its own
+    state = {f"backbone.{name}": value for name, value in network.eval().state_dict().items()}
+    meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=("ant", "bee", "cat")))
+    torch.save(dict(meta=meta, state_dict=state), tmp_path / "epoch_1.pth")
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(open_classifier(tmp_path / "epoch_1.pth").network(x), network(x))
