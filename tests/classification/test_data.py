@@ -16,7 +16,7 @@ from convnext_dense.classification.pictures import (
     collate_pictures,
 )
 from convnext_dense.classification.readers import class_names, find_classes
-from convnext_dense.classification.transforms import TestTransform, TrainTransform
+from convnext_dense.classification.transforms import TestTransform, TrainTransform, posterize
 from convnext_dense.errors import UserError
 from tests.classification.conftest import CLASSES, draw
 
@@ -281,3 +281,19 @@ def test_training_is_augmented_as_the_recipes_say():
     assert "Increasing" in "".join(op.name for op in policy.ops)
     steps = TrainTransform(224, auto_augment=None).transform.transforms
     assert "ColorJitter" in [type(step).__name__ for step in steps]
+
+
+@pytest.mark.parametrize("policy", ["rand-m10-n15-inc1", "v0r", "augmix-m10-w3"])
+def test_the_strongest_augmentation_runs(policy):
+    """At magnitude 10 posterize keeps no bits, which Pillow 13 refuses."""
+    random.seed(0), np.random.seed(0)
+    transform = TrainTransform(16, auto_augment=policy)
+    picture = Image.fromarray(np.random.randint(0, 256, (24, 24, 3), dtype=np.uint8))
+    assert all(transform(picture).shape == (3, 16, 16) for _ in range(40))
+
+
+def test_no_bits_are_black():
+    picture = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    assert not np.asarray(posterize(picture, 0)).any()
+    assert (np.asarray(posterize(picture, 1)) == (np.asarray(picture) & 128)).all()
+    assert posterize(picture, 8) is picture
