@@ -1,6 +1,6 @@
-"""Turning a file into RGB pixels: Pillow, or a faster JPEG decoder where one is asked for.
+"""Turning a file into RGB pixels: Pillow, or another JPEG decoder where one is asked for.
 
-The faster ones are PyTurboJPEG and torchcodec. Their pixels were equal to Pillow's on every picture
+The others are PyTurboJPEG and torchcodec. Their pixels were equal to Pillow's on every picture
 tried (docs/results.md), and what they do not decode without complaint is left to Pillow: the same
 pictures count as damaged, whichever decoder reads them.
 """
