@@ -107,7 +107,8 @@ def _mmpretrain(model: str, image_size: tuple[int, int], num_classes: int | None
     arch = VARIANTS[_variant(model)]
     sizes = dict(depths=list(arch["depths"]), channels=list(arch["dims"]))
     if num_classes is None:
-        return models.ConvNeXt(sizes, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+        maps = models.ConvNeXt(sizes, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+        return models.ImageClassifier(maps)  # without a head; its files' names begin so
     head = dict(type="LinearClsHead", in_channels=arch["dims"][-1], num_classes=num_classes)
     return models.ImageClassifier(models.ConvNeXt(sizes), head=head)
 
