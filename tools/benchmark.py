@@ -1,20 +1,26 @@
 #!/usr/bin/env python
-"""Measures the backbone beside timm's, or the input: python tools/benchmark.py infer tiny.
+"""Measures models beside others', or the input: python tools/benchmark.py infer tiny.
 
-MODEL is a variant such as tiny. Without --against it is compared with timm's model of the same
-name, with the same weights; features that differ are an error. train is forward and backward.
+infer is a forward pass, train is forward and backward. MODEL is a variant such as tiny (the
+backbone with its four maps), cls:tiny or a classification config (the classifier). Without
+--against it is compared with timm's model of the same name, with the same weights; outputs that
+differ are an error.
+`detect CONFIG...` and `segment CONFIG...` measure whole models with random weights from pictures in
+bytes to results; without --against the further configs are the first one's peers.
 `data CONFIG` measures decoding, augmentation and the whole loader of a config's training data.
 """
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 
 import torch
 
 from convnext_dense.engine.cli import add_data_arguments, run_tool
+from convnext_dense.errors import UserError
 from convnext_dense.paper import reading, throughput
-from convnext_dense.paper.steps import AMP, MODES, Options
+from convnext_dense.paper.steps import AMP, AUTO, MODES, Options
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,9 +28,15 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("mode", choices=(*MODES, "data"))
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="variant atto ...; or CONFIG")
     parser.add_argument(
-        "--against", nargs="+", metavar="timm:NAME", help="peers; ratios are to the first"
+        "models", nargs="+", metavar="MODEL", help="atto ..., cls:atto ..., or CONFIG"
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        metavar="LIBRARY:NAME",
+        help="peers of timm, torchvision, mmpretrain or transformers, or configs; ratios are to "
+        "the first",
     )
     parser.add_argument(
         "--device",
@@ -37,8 +49,17 @@ def parse_args() -> argparse.Namespace:
         "--channels-last", action="store_true", help="channels-last pictures and peers"
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile every model")
-    parser.add_argument("--batch-size", type=int, metavar="B", help="default: 1; data: CONFIG's")
-    parser.add_argument("--image-size", default="512", metavar="S|HxW", help="default: 512")
+    parser.add_argument(
+        "--batch-size",
+        type=lambda text: text if text == AUTO else int(text),
+        metavar="B|auto",
+        help="default: 1; data: CONFIG's; auto: the largest power of two that fits into the GPU",
+    )
+    parser.add_argument(
+        "--image-size",
+        metavar="S|HxW",
+        help="default: 512; of a classifier 224; CONFIG's test size",
+    )
     parser.add_argument("--rounds", type=int, default=10, metavar="R")
     parser.add_argument("--threads", type=int, metavar="T", help="CPU threads")
     parser.add_argument("--workers", type=int, nargs="+", metavar="N", default=reading.WORKERS)
@@ -50,6 +71,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if args.mode == "data":
+        if args.batch_size == AUTO:
+            raise UserError("data measures no model: give --batch-size a number.")
         found = reading.measure(
             args.models[0],
             args.data_root,
@@ -68,15 +91,15 @@ def main() -> None:
         channels_last=args.channels_last,
         compile=args.compile,
         batch_size=1 if args.batch_size is None else args.batch_size,
-        image_size=throughput.parse_image_size(args.image_size),
+        image_size=args.image_size and throughput.parse_image_size(args.image_size),
         rounds=args.rounds,
         threads=args.threads,
     )
     found = throughput.compare(args.models, args.against, options)
+    # With --json what has no field there, such as warm-up and compile time, goes beside it.
+    print(throughput.format_table(found, options), file=sys.stderr if args.json else sys.stdout)
     if args.json:
-        print(json.dumps(throughput.to_json(found, options), indent=2))
-    else:
-        print(throughput.format_table(found, options))
+        print(json.dumps(throughput.to_json(found), indent=2))
 
 
 if __name__ == "__main__":

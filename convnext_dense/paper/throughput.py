@@ -1,30 +1,33 @@
-"""Speed and memory of the backbone beside other libraries' models, in one interleaved run.
+"""Speed and memory of our models beside other libraries', in one interleaved run.
 
 What is compared: our backbone as its users run it, with its four output norms, which timm's
-features lack. timm's model of the same variant gets our random weights, and its features must equal
-our stages' outputs before anything is timed; any other model is compared for speed alone.
+features lack; our classifiers; whole detectors and segmentors. A peer of the same variant gets our
+random weights, and its outputs must equal ours before anything is timed; any other model is
+compared for speed alone, and the table says so.
 
 Rounds alternate between the models and turn their order every time, so that a machine that slows
 down slows all of them; ratios are taken within a round.
 """
 
+import gc
 import platform
 import re
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 
 from convnext_dense.errors import UserError
-from convnext_dense.models.trunk import parse_arch
 from convnext_dense.paper import peers as networks
-from convnext_dense.paper.steps import Options, make_step
+from convnext_dense.paper import whole_models
+from convnext_dense.paper.batches import largest_batch
+from convnext_dense.paper.memory import peak_memory_mb
+from convnext_dense.paper.steps import AUTO, Options, make_step
 from convnext_dense.paper.timing import Summary, WarmUp, run_rounds, summarise, warm_up
 
-MIB = 2**20
+FIELDS = ("name", "mode", "batch_size", "images_per_s", "iqr", "peak_memory_mb", "ratio")
+# (height, width) where neither the command line nor a config says it.
+SIZES = {networks.MAPS: (512, 512), networks.LOGITS: (224, 224)}  # 224: the paper's table 1
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,20 @@ class Measurement(Summary):
 
     Attributes:
         name: As on the command line: ``tiny``, ``timm:convnext_tiny``.
+        mode: A name in ``MODES``.
+        batch_size: Pictures per iteration.
+        image_size: (height, width) in pixels.
         peak_memory_mb: See :func:`peak_memory_mb`.
         warmup_s: Seconds before the first round, without ``compile_s``.
         compile_s: Seconds of the first, compiling iteration; None without ``compile``. The first
             model's contain the compiler's own start.
-        same_weights: A peer whose features were checked against ours; None for ours.
+        same_weights: A peer whose outputs were checked against ours; None for ours.
     """
 
     name: str
+    mode: str
+    batch_size: int
+    image_size: tuple[int, int]
     peak_memory_mb: float | None
     warmup_s: float
     compile_s: float | None
@@ -60,37 +69,52 @@ def parse_image_size(text: str) -> tuple[int, int]:
 
 
 def compare(
-    variants: Sequence[str], peers: Sequence[str] | None, options: Options
+    models: Sequence[str], peers: Sequence[str] | None, options: Options
 ) -> list[Measurement]:
-    """Measures each variant beside its peers.
+    """Measures each model beside its peers.
 
     Args:
-        variants: Names in :data:`convnext_dense.models.VARIANTS`.
-        peers: ``timm:NAME``, the same for every variant; None for timm's model of the variant.
+        models: Variants, ``cls:VARIANT`` or configs.
+        peers: ``LIBRARY:NAME`` or configs, the same for every model. None for timm's model of the
+            variant; in ``detect`` and ``segment`` for the other models, as peers of the first.
         options: How to measure.
 
     Returns:
-        For each variant: ours first, then its peers.
+        For each model: ours first, then its peers.
 
     Raises:
-        UserError: For an unknown name, features that differ from a peer's with the same weights,
+        UserError: For an unknown name, outputs that differ from a peer's with the same weights,
             or models that do not fit into the GPU's memory.
     """
-    for variant in variants:  # all names, before the first model costs its minutes
-        parse_arch(variant)
-    for peer in peers or ():
-        networks.check_peer(peer)
+    if peers is None and options.mode in whole_models.WANTED:
+        models, peers = models[:1], models[1:]
+    for model in models:  # all names, before the first model costs its minutes
+        networks.check_model(model, options.mode)
+        for peer in peers or ():
+            _check_peer(peer, model, options.mode)
     if options.threads:
         torch.set_num_threads(options.threads)
     found = []
-    for variant in variants:
-        chosen = networks.default_peers(variant) if peers is None else peers
-        found += _compare_one(variant, chosen, options)
+    for model in models:
+        chosen = networks.default_peers(model) if peers is None else peers
+        found += _compare_one(model, chosen, options)
     return found
 
 
-def _compare_one(variant: str, peers: Sequence[str], options: Options) -> list[Measurement]:
-    names = [variant, *peers]
+def _check_peer(peer: str, model: str, mode: str) -> None:
+    if not whole_models.is_config(peer):
+        if mode in whole_models.WANTED:
+            raise UserError(f"{mode} compares configs: {peer!r} is no path of a .py file.")
+        networks.check_peer(peer)
+        return
+    networks.check_model(peer, mode)
+    if networks.kind_of(peer) != networks.kind_of(model):
+        raise UserError(f"{model} gives maps and {peer} logits: compare cls:{model} with it.")
+
+
+def _compare_one(model: str, peers: Sequence[str], options: Options) -> list[Measurement]:
+    names = [model, *peers]
+    options = _settled(names, options)
     try:
         summaries, warm = _race(names, options)
     except torch.OutOfMemoryError as error:
@@ -104,19 +128,58 @@ def _compare_one(variant: str, peers: Sequence[str], options: Options) -> list[M
         Measurement(
             **asdict(summary),
             name=name,
+            mode=options.mode,
+            batch_size=options.batch_size,
+            image_size=options.image_size,
             peak_memory_mb=peak_memory_mb(name, options),
             warmup_s=w.rest_s if options.compile else w.first_s + w.rest_s,
             compile_s=w.first_s if options.compile else None,
-            same_weights=None if name == variant else networks.is_same_network(variant, name),
+            same_weights=networks.is_same_network(model, name) if i else None,
         )
-        for name, summary, w in zip(names, summaries, warm, strict=True)
+        for i, (name, summary, w) in enumerate(zip(names, summaries, warm, strict=True))
     ]
+
+
+def _settled(names: Sequence[str], options: Options) -> Options:
+    """The options with what depends on the models: size of the pictures, classes, batch."""
+    ours, kind = names[0], networks.kind_of(names[0])
+    if options.image_size is None:
+        config = whole_models.is_config(ours)
+        size = whole_models.picture_size(ours) if config else SIZES[kind]
+        options = replace(options, image_size=size)
+    if kind == networks.LOGITS:
+        options = replace(options, num_classes=networks.classes_of(ours))
+    if options.batch_size == AUTO:
+        options = replace(options, batch_size=_fitting_batch(names, options))
+    return options
+
+
+def _fitting_batch(names: Sequence[str], options: Options) -> int:
+    """The largest batch that every model runs while all of them are on the GPU, as in the race."""
+    built = [networks.build(n, options.image_size, options.num_classes) for n in names]
+
+    def fits(size: int) -> bool:
+        trial = replace(options, batch_size=size, compile=False)
+        try:
+            steps = [make_step(network, trial) for network in built]  # with pictures for each
+            for step in steps:
+                step()
+        except torch.OutOfMemoryError:
+            return False
+        finally:
+            steps = None
+            gc.collect()
+            torch.cuda.empty_cache()
+        return True
+
+    return largest_batch(fits)
 
 
 def _race(names: Sequence[str], options: Options) -> tuple[list[Summary], list[WarmUp]]:
     if options.compile:
         torch.compiler.reset()  # its cache holds eight networks: a ninth would run uncompiled
-    built = [networks.build(name, options.image_size).to(options.device) for name in names]
+    size, classes = options.image_size, options.num_classes
+    built = [networks.build(name, size, classes).to(options.device) for name in names]
     ours = built[0]
     for name, peer in zip(names[1:], built[1:], strict=True):
         if networks.is_same_network(names[0], name):
@@ -128,46 +191,9 @@ def _race(names: Sequence[str], options: Options) -> tuple[list[Summary], list[W
     return summarise(options.batch_size / seconds), warm
 
 
-def peak_memory_mb(name: str, options: Options) -> float | None:
-    """Measures weights, pictures, activations and gradients at their peak, in a fresh process.
-
-    Returns:
-        MiB allocated on the GPU, or by which the resident memory grew on the CPU. None on a CPU
-        whose system does not tell it (no /proc), or where the compiler's memory would be counted.
-    """
-    if options.compile and options.device == "cpu":
-        return None
-    # Not forked: a child of a process that ran parallel code can hang.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_peak_memory_here, name, options).result()
-
-
-def _peak_memory_here(name: str, options: Options) -> float | None:
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    before = _resident_mib("VmRSS")
-    step = make_step(networks.build(name, options.image_size), options)
-    step()
-    if options.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()  # compiling is over
-    step()
-    if options.device == "cuda":
-        return torch.cuda.max_memory_allocated() / MIB
-    peak = _resident_mib("VmHWM")
-    return None if before is None or peak is None else peak - before
-
-
-def _resident_mib(field: str) -> float | None:
-    """This process's size from /proc; getrusage's ru_maxrss would start at the parent's."""
-    status = Path("/proc/self/status")
-    line = re.search(rf"{field}:\s*(\d+) kB", status.read_text()) if status.exists() else None
-    return int(line[1]) / 1024 if line else None
-
-
-def to_json(found: Sequence[Measurement], options: Options) -> list[dict]:
-    """One row a model: its figures, and the options under which they are true."""
-    used = asdict(replace(options, threads=torch.get_num_threads()))
-    return [{"name": one.name, **asdict(one), **used, "torch": torch.__version__} for one in found]
+def to_json(found: Sequence[Measurement]) -> list[dict]:
+    """One row a model, with exactly the keys ``FIELDS``."""
+    return [{field: getattr(one, field) for field in FIELDS} for one in found]
 
 
 def format_table(found: Sequence[Measurement], options: Options) -> str:
@@ -186,14 +212,26 @@ def format_table(found: Sequence[Measurement], options: Options) -> str:
     flags = [f"amp {options.amp}", *(f for f in ("channels_last", "compile") if asdict(options)[f])]
     cuda = options.device == "cuda"
     device = torch.cuda.get_device_name() if cuda else f"cpu {platform.machine()}"
-    height, width = options.image_size
-    checked = ", ".join(one.name for one in found if one.same_weights) or "none"
+    sizes = {f"{one.batch_size} x 3 x {one.image_size[0]} x {one.image_size[1]}" for one in found}
     lines += [
-        f"{options.mode}, {options.batch_size} x 3 x {height} x {width}, {', '.join(flags)}, "
+        f"{options.mode}, {', '.join(sorted(sizes))}, {', '.join(flags)}, "
         f"{options.rounds} rounds; torch {torch.__version__}, {device}, "
         f"{torch.get_num_threads()} threads",
-        "Ours includes its four output norms, which timm's features lack; the ratio is of images/s "
-        "to the first peer.",
-        f"Same weights and features as ours: {checked}.",
+        "The ratio is of images/s to the first peer.",
+        *_notes(found),
     ]
     return "\n".join(lines)
+
+
+def _notes(found: Sequence[Measurement]) -> list[str]:
+    """What the rows do and do not compare."""
+    notes = []
+    if any(networks.is_backbone(one.name) for one in found if one.same_weights is None):
+        notes.append("Our backbone includes its four output norms, which timm's features lack.")
+    same = dict.fromkeys(one.name for one in found if one.same_weights)
+    other = dict.fromkeys(one.name for one in found if one.same_weights is False)
+    if same:
+        notes.append(f"Same weights and outputs as ours: {', '.join(same)}.")
+    if other:
+        notes.append(f"Another network, not comparable in its outputs: {', '.join(other)}.")
+    return notes

@@ -172,7 +172,10 @@ def test_every_variant_has_its_peer():
     [
         (["atto", "tinny"], None, "'tinny': choose one of atto, femto"),
         (["atto"], ["convnext_atto"], "LIBRARY:MODEL.*libraries: timm"),
-        (["atto"], ["torchvision:convnext_tiny"], "known libraries: timm"),
+        (["atto"], ["keras:convnext_tiny"], "known libraries: timm, torchvision, mmpretrain, tr"),
+        (["cls:tinny"], None, "'tinny': choose one of atto, femto"),
+        (["atto"], ["torchvision:convnext_tinny"], "such as convnext_tiny"),
+        (["atto"], ["transformers:convnext_huge"], "such as convnext_"),
         (["atto"], [PEER, "timm:convnext_tinny"], "such as convnext_tiny"),
         (["atto"], ["timm:#"], "such as convnext_atto"),
     ],
@@ -194,6 +197,7 @@ def test_unknown_names_are_refused_before_anything_is_built(
         (dict(rounds=0), "rounds must be at least 1"),
         (dict(batch_size=-1), "batch_size must be at least 1"),
         (dict(threads=0), "threads must be at least 1"),
+        (dict(batch_size="auto"), "auto looks for what fits into a GPU's memory"),
     ],
 )
 def test_wrong_options_are_refused(wrong, message):
@@ -263,19 +267,17 @@ def test_json_of_the_tool(run, mode, no_memory, short_rounds):
     line = f"{mode} atto --image-size 64 --rounds 2 --batch-size 2 --threads 1 --json --against"
     rows = json.loads(run(line, *against))  # JSON and nothing else
     assert [row["name"] for row in rows] == ["atto", *against]
-    assert [row["same_weights"] for row in rows] == [None, True, False]
     for row in rows:
-        assert {key: type(row[key]) for key in SCHEMA} == SCHEMA
-        assert (row["mode"], row["batch_size"], row["image_size"]) == (mode, 2, [64, 64])
-        assert (row["threads"], row["rounds"], row["peak_memory_mb"]) == (1, 2, 12.5)
-        low, high = row["quartiles"]
-        assert 0 < low <= row["images_per_s"] <= high
+        assert {key: type(value) for key, value in row.items()} == SCHEMA
+        assert list(row) == list(SCHEMA)
+        assert (row["mode"], row["batch_size"], row["peak_memory_mb"]) == (mode, 2, 12.5)
+        assert row["images_per_s"] > 0
     assert rows[1]["ratio"] == 1.0
 
 
 def test_table_of_the_tool(run, no_memory, short_rounds):
     out = run("infer atto --image-size 64x32 --rounds 1 --channels-last")
-    header, ours, peer, conditions, note, checked = out.splitlines()
+    header, ours, peer, conditions, _, note, checked = out.splitlines()
     assert "images/s" in header
     assert ours.split()[0] == "atto"
     assert peer.split()[0] == PEER  # the default peer

@@ -1,0 +1,140 @@
+"""Other libraries' networks: one entry a library, how it builds maps or a whole classifier.
+
+All have random weights; nothing is downloaded.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import timm
+import torchvision
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from convnext_dense.errors import UserError
+from convnext_dense.models import VARIANTS
+
+# Families of torchvision whose four stages have names -> those names.
+STAGES = {
+    ("convnext", "swin"): [f"features.{i}" for i in (1, 3, 5, 7)],
+    ("resnet", "resnext", "wide_resnet"): [f"layer{i}" for i in (1, 2, 3, 4)],
+    ("regnet",): [f"trunk_output.block{i}" for i in (1, 2, 3, 4)],
+}
+
+
+@dataclass(frozen=True)
+class Library:
+    """How a library's models are found and built.
+
+    Attributes:
+        package: What must be installed.
+        naming: Its naming in :data:`convnext_dense.weights.namings.TARGETS`.
+        names: Gives the models it has.
+        build: Builds one from its name, (height, width), and the number of classes; None builds
+            what gives maps of several scales.
+        output_norms: Its maps have our output norms.
+    """
+
+    package: str
+    naming: str
+    names: Callable[[], Sequence[str]]
+    build: Callable[[str, tuple[int, int], int | None], nn.Module]
+    output_norms: bool = False
+
+    def check(self, model: str) -> None:
+        """Refuses a library that is not installed.
+
+        Raises:
+            UserError: With the command that installs it.
+        """
+        if importlib.util.find_spec(self.package) is None:
+            raise UserError(
+                f"The peer {self.package}:{model} needs {self.package}, which is not installed: "
+                f"run pip install {self.package}, or choose another peer."
+            )
+
+
+def _timm(model: str, image_size: tuple[int, int], num_classes: int | None) -> nn.Module:
+    options = dict(img_size=image_size) if timm.get_pretrained_cfg(model).fixed_input_size else {}
+    options |= dict(features_only=True) if num_classes is None else dict(num_classes=num_classes)
+    try:
+        return timm.create_model(model, **options)
+    except (AssertionError, RuntimeError, TypeError) as error:  # what timm's families raise
+        what = "features" if num_classes is None else "logits"
+        height, width = image_size
+        raise UserError(
+            f"timm:{model} gives no {what} of {height} x {width} pictures ({error}): choose "
+            "another peer or --image-size."
+        ) from error
+
+
+def _torchvision(model: str, image_size: tuple[int, int], num_classes: int | None) -> nn.Module:
+    if num_classes is not None:
+        return torchvision.models.get_model(model, num_classes=num_classes)
+    for families, nodes in STAGES.items():
+        if model.startswith(families):
+            network = torchvision.models.get_model(model)
+            extractor = create_feature_extractor(network, {n: str(i) for i, n in enumerate(nodes)})
+            return _giving(extractor, lambda maps: list(maps.values()))
+    raise UserError(
+        f"The four maps of torchvision:{model} are not known here: compare whole classifiers "
+        f"(cls:tiny), or choose one of {', '.join(f for known in STAGES for f in known)}."
+    )
+
+
+def _transformers(model: str, image_size: tuple[int, int], num_classes: int | None) -> nn.Module:
+    library = importlib.import_module("transformers")
+    arch = VARIANTS[_variant(model)]
+    sizes = dict(hidden_sizes=list(arch["dims"]), depths=list(arch["depths"]))
+    if num_classes is None:
+        stages = [f"stage{i}" for i in (1, 2, 3, 4)]
+        network = library.ConvNextBackbone(library.ConvNextConfig(out_features=stages, **sizes))
+        return _giving(network, lambda output: output.feature_maps)
+    config = library.ConvNextConfig(num_labels=num_classes, **sizes)
+    return _giving(library.ConvNextForImageClassification(config), lambda output: output.logits)
+
+
+def _mmpretrain(model: str, image_size: tuple[int, int], num_classes: int | None) -> nn.Module:
+    try:
+        models = importlib.import_module("mmpretrain.models")
+    except Exception as error:  # its imports break in many ways beside newer libraries
+        raise UserError(
+            f"mmpretrain cannot be imported here ({type(error).__name__}: {error}): install "
+            "transformers below 5 beside it, or choose another peer."
+        ) from error
+    arch = VARIANTS[_variant(model)]
+    sizes = dict(depths=list(arch["depths"]), channels=list(arch["dims"]))
+    if num_classes is None:
+        maps = models.ConvNeXt(sizes, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+        return models.ImageClassifier(maps)  # without a head; its files' names begin so
+    head = dict(type="LinearClsHead", in_channels=arch["dims"][-1], num_classes=num_classes)
+    return models.ImageClassifier(models.ConvNeXt(sizes), head=head)
+
+
+def _giving(network: nn.Module, pick: Callable) -> nn.Module:
+    """The network itself, with tensors in the place of its own kind of output."""
+    network.register_forward_hook(lambda _module, _inputs, output: pick(output))
+    return network
+
+
+def _variant(model: str) -> str:
+    return model.removeprefix("convnext_")
+
+
+def _ours_there() -> list[str]:
+    return [f"convnext_{variant}" for variant in VARIANTS]
+
+
+LIBRARIES = {
+    "timm": Library("timm", "timm", timm.list_models, _timm),
+    "torchvision": Library(
+        "torchvision",
+        "torchvision",
+        lambda: torchvision.models.list_models(module=torchvision.models),
+        _torchvision,
+    ),
+    "mmpretrain": Library("mmpretrain", "mmpretrain", _ours_there, _mmpretrain, True),
+    "transformers": Library("transformers", "transformers", _ours_there, _transformers, True),
+}

@@ -1,0 +1,49 @@
+"""Peak memory of one model, in a process of its own."""
+
+import re
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from convnext_dense.paper import peers as networks
+from convnext_dense.paper.steps import Options, make_step
+
+MIB = 2**20
+
+
+def peak_memory_mb(name: str, options: Options) -> float | None:
+    """Measures weights, pictures, activations and gradients at their peak, in a fresh process.
+
+    Returns:
+        MiB allocated on the GPU, or by which the resident memory grew on the CPU. None on a CPU
+        whose system does not tell it (no /proc), or where the compiler's memory would be counted.
+    """
+    if options.compile and options.device == "cpu":
+        return None
+    # Not forked: a child of a process that ran parallel code can hang.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak_memory_here, name, options).result()
+
+
+def _peak_memory_here(name: str, options: Options) -> float | None:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    before = _resident_mib("VmRSS")
+    step = make_step(networks.build(name, options.image_size, options.num_classes), options)
+    step()
+    if options.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # compiling is over
+    step()
+    if options.device == "cuda":
+        return torch.cuda.max_memory_allocated() / MIB
+    peak = _resident_mib("VmHWM")
+    return None if before is None or peak is None else peak - before
+
+
+def _resident_mib(field: str) -> float | None:
+    """This process's size from /proc; getrusage's ru_maxrss would start at the parent's."""
+    status = Path("/proc/self/status")
+    line = re.search(rf"{field}:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(line[1]) / 1024 if line else None
