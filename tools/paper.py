@@ -2,7 +2,8 @@
 """The paper's tables beside ours: python tools/paper.py complexity --only swin_t.
 
 complexity counts parameters and multiply-adds of every row of tables 3 and 4, without weights or
-data; roadmap those of every step from ResNet to ConvNeXt (tables 10 and 11), and draws them.
+data; roadmap those of every step from ResNet to ConvNeXt (tables 10 and 11), and draws them;
+tables puts the figures of all tables beside ours.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from convnext_dense.engine.cli import run_tool
-from convnext_dense.paper import complexity, roadmap
+from convnext_dense.paper import complexity, roadmap, tables
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -32,18 +33,31 @@ def parse_args() -> argparse.Namespace:
     )
     walking.add_argument("--draw", metavar="DIR", help="draw the steps and the chart into it")
     walking.add_argument("--json", action="store_true", help="print JSON alone to stdout")
+    comparing = commands.add_parser("tables", help="all tables, the paper's figures and ours")
+    comparing.add_argument("--table", type=int, metavar="N", help="one table; all if left out")
+    comparing.add_argument("--runs", metavar="DIR", help="folder that holds work folders")
+    comparing.add_argument(
+        "--benchmark", metavar="FILE", help="output of tools/benchmark.py infer --json"
+    )
+    comparing.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    {"complexity": count, "roadmap": walk}[args.command](args)
+    {"complexity": count, "roadmap": walk, "tables": put_side_by_side}[args.command](args)
 
 
 def count(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
         found = [complexity.measure(row, CONFIGS) for row in complexity.rows_named(args.only)]
     print(json.dumps(found, indent=2) if args.json else complexity.format_table(found))
+
+
+def put_side_by_side(args: argparse.Namespace) -> None:
+    with contextlib.redirect_stdout(sys.stderr):
+        found = tables.compare(args.table, CONFIGS, args.runs, args.benchmark)
+    print(json.dumps(found, indent=2) if args.json else tables.format_tables(found))
 
 
 def walk(args: argparse.Namespace) -> None:
