@@ -88,7 +88,7 @@ def test_a_row_has_a_chain_or_is_a_peers(tmp_path):
             without.append(row)
             continue
         assert steps and len({step.output for step in steps}) == len(steps)
-    assert all("ConvNeXt" not in row.model for row in without) and len(without) == 20 + 5
+    assert all("ConvNeXt" not in row.model for row in without) and len(without) == 22 + 5
 
 
 def test_unknown_rows_and_unfit_machines(tmp_path):
