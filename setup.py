@@ -30,7 +30,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["convnext_dense", "convnext_dense.*"]),
-    package_data={"convnext_dense.report": ["page.html"]},
+    package_data={
+        "convnext_dense.paper": ["tables.csv"],
+        "convnext_dense.report": ["page.html"],
+    },
     python_requires=">=3.10",
     install_requires=CORE,
     extras_require={

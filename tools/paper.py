@@ -2,19 +2,22 @@
 """The paper's tables beside ours: python tools/paper.py complexity --only swin_t.
 
 complexity counts parameters and multiply-adds of every row of tables 3 and 4, without weights or
-data; roadmap those of every step from ResNet to ConvNeXt (tables 10 and 11), and draws them.
+data; roadmap those of every step from ResNet to ConvNeXt (tables 10 and 11), and draws them;
+tables puts the figures of all tables beside ours; reproduce trains and tests one row of them.
 """
 
 import argparse
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
 from convnext_dense.engine.cli import run_tool
-from convnext_dense.paper import complexity, roadmap
+from convnext_dense.errors import UserError
+from convnext_dense.paper import chain, complexity, reproduce, roadmap, tables
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,18 +35,62 @@ def parse_args() -> argparse.Namespace:
     )
     walking.add_argument("--draw", metavar="DIR", help="draw the steps and the chart into it")
     walking.add_argument("--json", action="store_true", help="print JSON alone to stdout")
+    comparing = commands.add_parser("tables", help="all tables, the paper's figures and ours")
+    comparing.add_argument("--table", type=int, metavar="N", help="one table; all if left out")
+    comparing.add_argument("--runs", metavar="DIR", help="folder that holds work folders")
+    comparing.add_argument(
+        "--benchmark", metavar="FILE", help="output of tools/benchmark.py infer --json"
+    )
+    comparing.add_argument("--json", action="store_true", help="print JSON alone to stdout")
+    repeating = commands.add_parser("reproduce", help="train and test what a row says")
+    repeating.add_argument("row", metavar="TABLE:ROW", help="such as 3:cascade_convnext_t_3x")
+    repeating.add_argument("--print", action="store_true", help="print the commands alone")
+    repeating.add_argument("--data-root", metavar="DIR", help="as of tools/train.py")
+    repeating.add_argument("--work-dir", metavar="DIR", default="work_dirs", help="of all steps")
+    repeating.add_argument(
+        "--gpus",
+        type=int,
+        default=8,
+        metavar="N",
+        help="default: 8; 0: one process, on what there is",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    {"complexity": count, "roadmap": walk}[args.command](args)
+    {
+        "complexity": count,
+        "roadmap": walk,
+        "tables": put_side_by_side,
+        "reproduce": repeat,
+    }[args.command](args)
 
 
 def count(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
         found = [complexity.measure(row, CONFIGS) for row in complexity.rows_named(args.only)]
     print(json.dumps(found, indent=2) if args.json else complexity.format_table(found))
+
+
+def put_side_by_side(args: argparse.Namespace) -> None:
+    with contextlib.redirect_stdout(sys.stderr):
+        found = tables.compare(args.table, CONFIGS, args.runs, args.benchmark)
+    print(json.dumps(found, indent=2) if args.json else tables.format_tables(found))
+
+
+def repeat(args: argparse.Namespace) -> None:
+    row = chain.row_named(args.row)
+    if args.gpus < 0:
+        raise UserError(f"--gpus must be at least 0, got {args.gpus}.")
+    root = Path(os.path.relpath(CONFIGS.parent))
+    place = chain.Place(root, Path(args.work_dir), args.data_root, args.gpus)
+    steps = chain.steps_of(row, place)
+    if args.print:
+        print(reproduce.format_steps(steps))
+        return
+    reproduce.check(steps, place)
+    reproduce.run(steps, lambda line: print(line, flush=True))
 
 
 def walk(args: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ MASKED = 100  # of the proposals
 COLUMNS = ("table", "model", "input_size", "params_m", "gflops", "paper_params_m", "paper_gflops")
 
 
-class _NumbersOnCpu(TorchFunctionMode):
+class NumbersOnCpu(TorchFunctionMode):
     """Swin computes its drop path rates with a tensor and needs their values."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -80,7 +80,7 @@ def build_on_meta(cfg: Config) -> nn.Module:
     """Builds a config's model, in evaluation mode, without memory for its parameters."""
     cfg.model.backbone.init_cfg = None
     scope = DefaultScope.overwrite_default_scope(cfg.default_scope)
-    with scope, torch.device("meta"), _NumbersOnCpu():
+    with scope, torch.device("meta"), NumbersOnCpu():
         return MODELS.build(cfg.model).eval()
 
 

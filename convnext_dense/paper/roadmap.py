@@ -27,7 +27,7 @@ COLUMNS = ("regime", "index", "step", "params_m", "gflops", "paper_gflops", "pap
            "paper_std", "accuracy", "config")  # fmt: skip
 
 
-class _WithoutNumbers(TorchFunctionMode):
+class WithoutNumbers(TorchFunctionMode):
     """Leaves initial values out: on the meta device they cost time and are nothing."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -86,7 +86,7 @@ def _row(regime: str, index: int, step: Step, results: Mapping[str, float]) -> d
 
 def build_on_meta(regime: str, step: str) -> ConvNeXtRoadmapClassifier:
     """Builds a step's classifier, in evaluation mode, without memory for its parameters."""
-    with torch.device("meta"), _WithoutNumbers():
+    with torch.device("meta"), WithoutNumbers():
         return ConvNeXtRoadmapClassifier(CLASSES, regime, step).eval()
 
 
