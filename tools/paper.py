@@ -39,7 +39,11 @@ def parse_args() -> argparse.Namespace:
     comparing.add_argument("--table", type=int, metavar="N", help="one table; all if left out")
     comparing.add_argument("--runs", metavar="DIR", help="folder that holds work folders")
     comparing.add_argument(
-        "--benchmark", metavar="FILE", help="output of tools/benchmark.py infer --json"
+        "--benchmark",
+        nargs="+",
+        default=(),
+        metavar="SIZE:FILE",
+        help="output of tools/benchmark.py infer --json at an image size",
     )
     comparing.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     repeating = commands.add_parser("reproduce", help="train and test what a row says")

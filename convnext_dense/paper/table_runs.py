@@ -14,6 +14,8 @@ from convnext_dense.report.folders import TRACES, Stored, Training, read_runs
 from convnext_dense.report.summary import progress
 
 Found = tuple[float | None, str]
+# What tools/benchmark.py prints of each model.
+MEASURED = {"name", "mode", "batch_size", "images_per_s"}
 # Column -> (suite of tools/eval_cls.py, its figure).
 SUITES = {
     "C": ("c", "mCE"),
@@ -54,43 +56,54 @@ def read_work_folders(folder: str | os.PathLike | None) -> list[Training]:
     return read_runs(places)
 
 
-def read_benchmark(path: str | os.PathLike | None) -> list[Mapping[str, Any]]:
-    """The rows that ``tools/benchmark.py infer --json`` printed.
+def read_benchmarks(named: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The rows that ``tools/benchmark.py infer --json`` printed, each with its ``image_size``.
+
+    Args:
+        named: ``SIZE:FILE`` each, since the printed rows do not say at what size they were taken.
 
     Raises:
-        UserError: When the file is missing or no such list.
+        UserError: When a size or a file is missing, or a file is no such list.
     """
-    if path is None:
-        return []
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"--benchmark {path} cannot be read: {error}.") from error
-    needed = {"name", "images_per_s", "mode", "image_size", "device", "batch_size", "amp"}
-    if not isinstance(rows, list) or not all(
-        isinstance(row, dict) and needed <= row.keys() for row in rows
-    ):
-        raise UserError(f"--benchmark {path} is no list that tools/benchmark.py --json printed.")
-    return rows
+    found = []
+    for text in named:
+        size, _, path = text.partition(":")
+        if not (size.isdecimal() and path):
+            raise UserError(f"--benchmark {text} is no SIZE:FILE: write 224:speeds.json.")
+        try:
+            rows = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"--benchmark {path} cannot be read: {error}.") from error
+        if not isinstance(rows, list) or not all(
+            isinstance(row, dict) and row.keys() >= MEASURED for row in rows
+        ):
+            raise UserError(
+                f"--benchmark {path} is no list that tools/benchmark.py infer --json printed."
+            )
+        found += [dict(row, image_size=int(size)) for row in rows]
+    return found
 
 
 def throughput(row: Row, rows: Sequence[Mapping[str, Any]], configs: Path) -> Found:
-    """Pictures a second of a row's network, out of a benchmark's rows; the last one counts."""
+    """Pictures a second of a row's classifier, out of a benchmark's rows; the last one counts."""
     if not rows:
-        return None, "not measured: give --benchmark FILE of tools/benchmark.py infer --json"
+        return None, "not measured: give --benchmark SIZE:FILE of tools/benchmark.py infer --json"
     name = f"timm:{row.peer}" if row.peer else _variant(row, configs)
     for one in reversed(rows):
-        if (one["name"], one["mode"], tuple(one["image_size"])) == (name, "infer", row.size):
-            said = f"{one['device']}, batch {one['batch_size']}, amp {one['amp']}"
-            return one["images_per_s"], f"tools/benchmark.py: the backbone's maps, {said}"
-    return None, f"the benchmark has no {name} at {row.size[0]} pixels"
+        ours = one["name"].endswith(".py") and Path(one["name"]).stem == row.config
+        if one["mode"] != "infer" or one["image_size"] != row.size[0]:
+            continue
+        if ours or one["name"] == name:
+            said = f"batch {one['batch_size']}"
+            return one["images_per_s"], f"tools/benchmark.py infer {one['name']}, {said}"
+    return None, f"the benchmark has no {name or row.config} at {row.size[0]} pixels"
 
 
 def _variant(row: Row, configs: Path) -> str | None:
-    """tools/benchmark.py's name of our network; the isotropic ones are no backbones."""
+    """tools/benchmark.py's name of our classifier; the isotropic ones go by their config."""
     config = row.config and find_config(row.config, configs)
     backbone = read_config(config).model.backbone if config else {}
-    return backbone.get("arch") if backbone.get("type") == "ConvNeXtClassifier" else None
+    return f"cls:{backbone.arch}" if backbone.get("type") == "ConvNeXtClassifier" else None
 
 
 def figure(row: Row, cell: Cell, runs: Sequence[Training], configs: Path) -> Found:

@@ -16,7 +16,7 @@ def compare(
     table: int | None,
     configs: str | os.PathLike,
     runs: str | os.PathLike | None = None,
-    benchmark: str | os.PathLike | None = None,
+    benchmarks: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """All cells of a table, or of all.
 
@@ -24,7 +24,7 @@ def compare(
         table: Its number; None for all.
         configs: Folder of the configs.
         runs: Folder of work folders; figures of trainings and tests come from them.
-        benchmark: File that ``tools/benchmark.py infer --json`` printed.
+        benchmarks: ``SIZE:FILE`` each: what ``tools/benchmark.py infer --json`` printed.
 
     Returns:
         A dict a cell with the keys :data:`FIELDS`. ``ours`` is in the paper's unit, None where
@@ -35,7 +35,7 @@ def compare(
     """
     rows = rows_of(table)  # what is asked for is checked before anything is counted
     trained = table_runs.read_work_folders(runs)
-    speeds = table_runs.read_benchmark(benchmark)
+    speeds = table_runs.read_benchmarks(benchmarks)
     return [
         dict(zip(FIELDS, (row.table, row.model, cell.column, cell.paper, *found), strict=True))
         for row in rows

@@ -193,19 +193,27 @@ def test_other_data_is_no_figure_of_the_row(tmp_path, no_counting):
 
 
 def test_throughput_of_a_benchmark(tmp_path, no_counting):
-    one = dict(images_per_s=2000.0, mode="infer", image_size=[224, 224], device="cuda")
-    one.update(batch_size=64, amp="off")
-    rows = [dict(one, name="tiny"), dict(one, name="timm:swin_tiny_patch4_window7_224")]
-    rows.append(dict(one, name="small", mode="train"))
+    one = dict(images_per_s=2000.0, mode="infer", batch_size=64, iqr=9.0)
+    one.update(peak_memory_mb=100.0, ratio=1.0)
+    rows = [dict(one, name="cls:tiny"), dict(one, name="timm:swin_tiny_patch4_window7_224")]
+    rows.append(dict(one, name="cls:small", mode="train"))
+    rows.append(dict(one, name="configs/classification/convnext_iso_s_in1k_300e.py"))
     path = tmp_path / "b.json"
     path.write_text(json.dumps(rows))
-    found = {
-        c["model"]: c for c in compare(12, CONFIGS, benchmark=path) if c["column"] == "throughput"
-    }
+
+    def speeds(table: int, size: int) -> dict:
+        found = compare(table, CONFIGS, benchmarks=[f"{size}:{path}"])
+        return {c["model"]: c for c in found if c["column"] == "throughput"}
+
+    found = speeds(12, 224)
     for model in ("ConvNeXt-T@224", "Swin-T@224"):
-        assert found[model]["ours"] == 2000.0 and "cuda, batch 64" in found[model]["source"]
+        assert found[model]["ours"] == 2000.0 and "batch 64" in found[model]["source"]
     assert difference(found["ConvNeXt-T@224"]) == "+2.91%"
-    assert found["ConvNeXt-S@224"]["source"] == "the benchmark has no small at 224 pixels"
+    assert found["ConvNeXt-S@224"]["source"] == "the benchmark has no cls:small at 224 pixels"
+    assert all(cell["ours"] is None for cell in speeds(12, 384).values())
+    assert [model for model, cell in speeds(2, 224).items() if cell["ours"]] == [
+        "ConvNeXt-S (iso.)@224"
+    ]
 
 
 def test_wrong_input_is_one_sentence(tmp_path):
@@ -213,13 +221,14 @@ def test_wrong_input_is_one_sentence(tmp_path):
         (dict(table=6), "no table 6 of figures: choose one of 1, 2"),
         (dict(table=7, runs=tmp_path / "none"), "which is no folder"),
         (dict(table=7, runs=tmp_path), "holds no work folder"),
-        (dict(table=7, benchmark=tmp_path / "none"), "cannot be read"),
+        (dict(table=7, benchmarks=[f"224:{tmp_path}/none"]), "cannot be read"),
+        (dict(table=7, benchmarks=["b.json"]), "is no SIZE:FILE: write 224:speeds.json"),
     ):
         with pytest.raises(UserError, match=message):
             compare(**arguments, configs=CONFIGS)
     (tmp_path / "b.json").write_text("[1]")
     with pytest.raises(UserError, match="is no list that tools/benchmark.py"):
-        compare(7, CONFIGS, benchmark=tmp_path / "b.json")
+        compare(7, CONFIGS, benchmarks=[f"224:{tmp_path}/b.json"])
 
 
 def test_the_tool_prints_json(monkeypatch, capsys):
