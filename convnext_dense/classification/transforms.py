@@ -65,7 +65,7 @@ def posterize(picture: Image.Image, bits: int, **kwargs) -> Image.Image:
     """Keeps the upper bits of each channel: none of them leave a black picture.
 
     timm's policies ask for none where they are strongest (``m9-mstd0.5`` in one of 40 draws of
-    this operation). Pillow gave black up to version 12 and refuses from 13 on.
+    this operation). Earlier Pillow painted black, Pillow 13 refuses.
     """
     if bits == 0:
         return Image.new(picture.mode, picture.size)
