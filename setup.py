@@ -44,6 +44,12 @@ setup(
         "compiled": ["mmcv>=2.1,<2.2", *TASKS[1:], *DETECTION, *SEGMENTATION],
         "robustness": ["imagecorruptions-imaug>=1.1.5"],  # tools/eval_cls.py --corrupt
         "jpeg": ["torchcodec>=0.16"],  # another JPEG decoder for classification: dataset.decoder
-        "test": ["pytest>=8", "ruff>=0.6", "transformers>=4.56", "torchcodec>=0.16"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.6",
+            "transformers>=4.56",
+            "torchcodec>=0.16",
+        ],
     },
 )
