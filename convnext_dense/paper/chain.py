@@ -100,17 +100,23 @@ def _reaches(found: Any, value: Any) -> bool:
 
 
 def row_named(key: str) -> Row:
-    """The row of a key ``TABLE:model``.
+    """The row of a key ``TABLE:model``, or ``TABLE:n`` for the nth row of a table, from 1.
 
     Raises:
         UserError: When there is none, with the nearest and the keys of its table.
     """
-    rows = {row.key: row for row in rows_of()}
-    if key in rows:
-        return rows[key]
-    near = get_close_matches(key, rows, n=1, cutoff=0)[0]
-    keys = ", ".join(row.key for row in rows_of(rows[near].table))
-    raise UserError(f"There is no row {key!r}; the nearest is {near!r}. Its table has: {keys}.")
+    table, _, name = key.partition(":")
+    if not (table.isdecimal() and name):
+        raise UserError(f"A row is TABLE:ROW, such as 3:cascade_convnext_t_3x, not {key!r}.")
+    rows = rows_of(int(table))
+    found = {row.model: row for row in rows} | {str(n): row for n, row in enumerate(rows, 1)}
+    if name in found:
+        return found[name]
+    near = get_close_matches(name, [row.model for row in rows], n=1, cutoff=0)[0]
+    keys = ", ".join(row.key for row in rows)
+    raise UserError(
+        f"Table {table} has no row {name!r}; the nearest is '{table}:{near}'. It has: {keys}."
+    )
 
 
 def steps_of(row: Row, place: Place) -> list[Step]:

@@ -94,6 +94,13 @@ def test_a_row_has_a_chain_or_is_a_peers(tmp_path):
 def test_unknown_rows_and_unfit_machines(tmp_path):
     with pytest.raises(UserError, match="the nearest is '1:ConvNeXt-T@224'.*1:ConvNeXt-XL@384/22K"):
         row_named("1:ConvNeXt-T@242")
+    with pytest.raises(UserError, match="Table 7 has no row 'x'"):
+        row_named("7:x")  # of that table, whatever names others have
+    with pytest.raises(UserError, match="The paper has no table 5 of figures"):
+        row_named("5:1")
+    with pytest.raises(UserError, match="A row is TABLE:ROW"):
+        row_named("3")
+    assert row_named("3:7") == row_named("3:cascade_convnext_t_3x")
     with pytest.raises(UserError, match="takes 4096 pictures a step, which 384 at a time do not"):
         chain("3:cascade_convnext_t_3x", tmp_path, gpus=3)
     with pytest.raises(UserError, match="counts iterations of 16 pictures: it needs --gpus 8"):
@@ -183,5 +190,5 @@ def test_the_tool(monkeypatch, capsys):
     main()
     assert capsys.readouterr().out.count("torchrun --nproc-per-node 8") == 3
     monkeypatch.setattr(sys, "argv", ["paper.py", "reproduce", "3:x", "--gpus", "-1"])
-    with pytest.raises(UserError, match="There is no row '3:x'"):
+    with pytest.raises(UserError, match="Table 3 has no row 'x'"):
         main()
