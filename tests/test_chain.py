@@ -3,15 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from convnext_dense.datasets.shapes import prepare_shapes
-from tests.classification.test_tools import ENV
+from tests.running import ROOT, run
 
-ROOT = Path(__file__).parents[1]
 TINY = "backbone=dict(arch=dict(_delete_=True, depths=(1, 1, 2, 1), dims=(8, 8, 16, 16)))"
 # Name -> what makes the recipe small. The backbone must be the same in all of them.
 MINIATURES = {
@@ -47,24 +45,14 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def run(folder: Path, tool: str, config: str, *flags) -> str:
-    command = [sys.executable, ROOT / f"tools/{tool}.py", f"{Path(config).name}.py"]
-    done = subprocess.run(
-        list(map(str, [*command, "--data-root", "data", *flags])),
-        capture_output=True,
-        text=True,
-        env=ENV,
-        cwd=folder,
-        timeout=200,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return done.stdout + done.stderr
+def run_in(folder: Path, tool: str, config: str, *flags) -> str:
+    return run(tool, f"{Path(config).name}.py", "--data-root", "data", *flags, cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def pretrained(folder) -> Path:
     classifier = next(iter(MINIATURES))
-    run(folder, "pretrain_cls", classifier, "--max-iters", 2, "--work-dir", "cls", "--seed", 0)
+    run_in(folder, "pretrain_cls", classifier, "--max-iters", 2, "--work-dir", "cls", "--seed", 0)
     return folder / "cls"
 
 
@@ -73,11 +61,11 @@ def pretrained(folder) -> Path:
 )
 def test_from_pretraining_to_a_test_in_several_views(folder, pretrained, config, figure):
     task = config.split("/")[0]
-    output = run(
+    output = run_in(
         folder, "train", config, "--max-iters", 1, "--work-dir", task, "--backbone-weights", "cls"
     )
     assert re.search(r"new by design: norm0\.weight", output)
-    output = run(folder, "test", config, task, "--tta", "--work-dir", f"{task}_tta")
+    output = run_in(folder, "test", config, task, "--tta", "--work-dir", f"{task}_tta")
     metrics = json.loads((folder / f"{task}_tta/metrics.json").read_text())
     assert metrics[figure] is not None and metrics["tta_views"] == 4
     assert f"{figure} {metrics[figure]:.3f}" in output

@@ -47,7 +47,9 @@ def parse_args() -> argparse.Namespace:
     )
     comparing.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     repeating = commands.add_parser("reproduce", help="train and test what a row says")
-    repeating.add_argument("row", metavar="TABLE:ROW", help="such as 3:cascade_convnext_t_3x, or 3:7")
+    repeating.add_argument(
+        "row", metavar="TABLE:ROW", help="such as 3:cascade_convnext_t_3x, or 3:7"
+    )
     repeating.add_argument("--print", action="store_true", help="print the commands alone")
     repeating.add_argument("--data-root", metavar="DIR", help="as of tools/train.py")
     repeating.add_argument("--work-dir", metavar="DIR", default="work_dirs", help="of all steps")

@@ -1,8 +1,6 @@
 """Suites and corruption errors against hand-computed ones, with a model whose answers are known."""
 
 import json
-import subprocess
-import sys
 from importlib import resources
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from convnext_dense.classification.trained import TrainedClassifier, open_classi
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXtClassifier, IsotropicConvNeXt
 from convnext_dense.weights import convert
-from tests.classification.conftest import ROOT
+from tests.running import run_apart
 
 WNIDS = tuple(ImageNetInfo("imagenet-1k").label_names())
 LISTS = resources.files("timm.data") / "_info"
@@ -280,16 +278,14 @@ def test_nothing_in_a_stored_config_is_executed(run, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def tool(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "tools/eval_cls.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+def tool(*arguments, code: int = 0) -> tuple[str, str]:
+    return run_apart("eval_cls", *arguments, code=code)
 
 
 def test_the_tool_writes_and_prints(run, config, data_root, tmp_path):
     out = tmp_path / "new/result.json"
-    done = tool(run, "--data", data_root / "mini/val", "--suite", "val", "--json", "--out", out)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    shown = tool(run, "--data", data_root / "mini/val", "--suite", "val", "--json", "--out", out)
+    result = json.loads(shown[0])
     assert result == json.loads(out.read_text())
     assert result["top1"] == pytest.approx(1 / 3) and result["pictures"] == 9
     assert "top5" not in result and not result["ema"]
@@ -303,10 +299,9 @@ def test_the_tool_writes_and_prints(run, config, data_root, tmp_path):
         "--corruptions",
         "sparkles",
     ]
-    done = tool(run.parent, "--data", data_root / "mini/val", *made, "--config", config)
-    result = json.loads(done.stdout)
+    shown = tool(run.parent, "--data", data_root / "mini/val", *made, "--config", config)
+    result = json.loads(shown[0])
     assert list(result["corruptions"]) == ["sparkles"] and "mCE" not in result
     assert result["mean_error"] == pytest.approx(2 / 3)  # it says bee whatever it sees
-    done = tool(run.parent, "--data", data_root / "mini/val", "--suite", "sketch")
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "tells 3 classes apart" in done.stderr
+    shown = tool(run.parent, "--data", data_root / "mini/val", "--suite", "sketch", code=2)
+    assert "tells 3 classes apart" in shown[1]

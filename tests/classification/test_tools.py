@@ -20,23 +20,13 @@ from convnext_dense.engine.training import hand_over
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from tests.classification.conftest import CLASSES, ROOT, draw
+from tests.running import run
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def command(tool: str, *arguments) -> list[str]:
     return [sys.executable, str(ROOT / f"tools/{tool}.py"), *map(str, arguments)]
-
-
-def run(tool: str, *arguments, code: int = 0) -> str:
-    done = subprocess.run(
-        command(tool, *arguments), capture_output=True, text=True, env=ENV, timeout=300
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == code, output[-4000:]
-    if code == 2:
-        assert "Traceback" not in output
-    return output
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from convnext_dense.engine import custom_data, training
 from tests.engine.conftest import SHAPES
 from tests.engine.test_custom_data import detection_flags, label_flags, parse
 from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
-from tests.engine.test_tools import run
+from tests.running import run
 
 
 def base_rate(work_dir) -> float:

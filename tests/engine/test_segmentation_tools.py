@@ -13,7 +13,7 @@ import pytest
 from convnext_dense.engine.cli import sentence
 from convnext_dense.errors import UserError
 from tests.engine.test_fit_labels import MINI, NAMES, SHAPES
-from tests.engine.test_tools import ROOT, run
+from tests.running import ROOT, run
 
 SMALL = ["train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1"]
 

@@ -17,31 +17,11 @@ import pytest
 from convnext_dense.engine.files import keep_previous
 from convnext_dense.engine.workdir import latest_checkpoint
 from tests.engine.conftest import SHAPES
-
-ROOT = Path(__file__).parents[2]
-
-
-# New Pythons have neither: every tool must run without them.
-BLOCKED = (
-    "import runpy, sys; sys.modules.update(pkg_resources=None, distutils=None); "
-    "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
-)
+from tests.running import ROOT, run
 
 
 def command(tool: str, *arguments) -> list[str]:
-    return [sys.executable, "-c", BLOCKED, str(ROOT / f"tools/{tool}.py"), *map(str, arguments)]
-
-
-def run(tool: str, *arguments, code: int = 0) -> str:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        command(tool, *arguments), capture_output=True, text=True, env=env, timeout=300
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == code, output[-4000:]
-    if code == 2:
-        assert "Traceback" not in output
-    return output
+    return [sys.executable, str(ROOT / f"tools/{tool}.py"), *map(str, arguments)]
 
 
 @pytest.fixture(scope="module")

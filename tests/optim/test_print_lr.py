@@ -1,15 +1,14 @@
 """tools/print_lr.py: exit codes, the pure JSON, the picture."""
 
 import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from convnext_dense.models.trunk import VARIANTS
+from tests.running import run_apart
 
 TOOL = Path(__file__).parents[2] / "tools" / "print_lr.py"
 CONFIG = """
@@ -47,14 +46,7 @@ def run_here(monkeypatch, *arguments: str) -> int:
 
 def test_json_is_all_of_stdout(folder):
     options = ["--out", "rates.png", "--cfg-options", "optim_wrapper.optimizer.lr=1e-3"]
-    done = subprocess.run(
-        [sys.executable, str(TOOL), "small.py", "--json", *options],
-        env=os.environ | {"PYTHONPATH": str(TOOL.parents[1])},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = json.loads(run_apart("print_lr", "small.py", "--json", *options)[0])
     keys = {"group", "parameters", "num_elements", "lr_scale", "lr", "weight_decay"}
     assert all(set(row) == keys for row in report["groups"])
     assert report["base_lr"] == 1e-3 and report["curve"] == "rates.png"

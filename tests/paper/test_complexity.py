@@ -1,8 +1,6 @@
 """The counting against arithmetic on paper, and every row of the tables against the paper's."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from torch import nn
 from convnext_dense.errors import UserError
 from convnext_dense.paper.complexity import COLUMNS, count_multiply_adds, measure, rows_named
 from convnext_dense.paper.dense_rows import ROWS
+from tests.running import run_apart
 
 ROOT = Path(__file__).parents[2]
 # The paper's toolbox left out Swin-L's attention products (docs/complexity.md).
@@ -99,9 +98,6 @@ def test_only_and_an_unknown_name():
 
 
 def test_the_tool_prints_json_alone():
-    command = [sys.executable, ROOT / "tools/paper.py", "complexity", "--only", "cascade_r50"]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    (row,) = json.loads(done.stdout)
+    (row,) = json.loads(run_apart("paper", "complexity", "--only", "cascade_r50", "--json")[0])
     assert tuple(row) == COLUMNS
     assert (row["table"], row["input_size"], row["paper_gflops"]) == (3, [1280, 800], 739)

@@ -1,8 +1,6 @@
 """The input's speed: what is counted, what is left out, and the tool."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.errors import UserError
 from convnext_dense.paper import reading
+from tests.running import run_apart
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
@@ -89,11 +88,8 @@ def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
 
 
 def test_the_tool_prints_json_alone(data_root):
-    command = [sys.executable, ROOT / "tools/benchmark.py", "data", data_root / "detection.py"]
-    command += ["--data-root", data_root, "--workers", 1, "--rounds", 1, "--json"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = json.loads(done.stdout)
+    arguments = [data_root / "detection.py", "--data-root", data_root, "--workers", 1]
+    rows = json.loads(run_apart("benchmark", "data", *arguments, "--rounds", 1, "--json")[0])
     assert [(row["stage"], row["workers"]) for row in rows] == [(s, 1) for s in reading.STAGES]
     assert all(row["quartiles"][0] > 0 for row in rows)
 

@@ -1,8 +1,6 @@
 """The cost of every step against the paper's architecture, worked out by hand beside the tables."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from convnext_dense.paper.roadmap import (
 from convnext_dense.paper.roadmap_chart import SIDE_STEPS, draw_chart
 from convnext_dense.paper.roadmap_layers import Layer, parts
 from convnext_dense.paper.roadmap_pictures import differences, draw
+from tests.running import run_apart
 
 ROOT = Path(__file__).parents[2]
 # What the convolutions and linear layers of each row come to. The tables print the same, rounded,
@@ -179,10 +178,7 @@ def test_every_step_is_drawn(tmp_path):
 
 @pytest.mark.slow
 def test_the_tool_prints_json_alone():
-    command = [sys.executable, ROOT / "tools/paper.py", "roadmap", "--regime", "resnet50", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    rows = json.loads(done.stdout)
+    rows = json.loads(run_apart("paper", "roadmap", "--regime", "resnet50", "--json")[0])
     assert [row["index"] for row in rows] == list(range(17))
     assert all((ROOT / "configs" / row["config"]).is_file() for row in rows)
 

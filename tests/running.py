@@ -1,0 +1,75 @@
+"""Tools as a user runs them, each in a process of its own, without importing torch each time.
+
+A server process imports the toolkit once and computes nothing; every run is a fork of it, with its
+own arguments, folder and output. Importing takes longer than most runs of these tests.
+"""
+
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 300
+
+_context = multiprocessing.get_context("forkserver")
+
+
+def _start_server() -> None:
+    """Starts the server where it does not run; it finds this folder's packages by PYTHONPATH."""
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([path] if path else [])])
+    _context.set_forkserver_preload(["tests.imported"])
+    multiprocessing.forkserver.ensure_running()
+    if path is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = path
+
+
+def run(tool: str, *arguments, code: int = 0, cwd: Path | None = None) -> str:
+    """Runs ``tools/<tool>.py`` to its end.
+
+    Args:
+        tool: Name of the tool.
+        arguments: Its arguments; what is no text is made one.
+        code: The exit code that it must have.
+        cwd: The folder to run in; by default the present one.
+
+    Returns:
+        What it printed, its errors last.
+    """
+    return "".join(run_apart(tool, *arguments, code=code, cwd=cwd))
+
+
+def run_apart(tool: str, *arguments, code: int = 0, cwd: Path | None = None) -> tuple[str, str]:
+    """As :func:`run`; what it printed and its errors apart."""
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [Path(folder, "out"), Path(folder, "err")]
+        words = [str(ROOT / f"tools/{tool}.py"), *map(str, arguments)]
+        _start_server()
+        process = _context.Process(target=_main, args=(words, streams, str(cwd or Path.cwd())))
+        process.start()
+        process.join(SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        out, err = (stream.read_text() for stream in streams)
+    assert process.exitcode == code, f"exit code {process.exitcode}\n{(out + err)[-4000:]}"
+    if code == 2:
+        assert "Traceback" not in out + err
+    return out, err
+
+
+def _main(words: list[str], streams: list[Path], folder: str) -> None:
+    """The forked process: takes the place of ``python <words>`` in the folder."""
+    for number, stream in enumerate(streams, start=1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1) for n in (1, 2))
+    os.chdir(folder)
+    sys.argv = words
+    sys.path.insert(0, str(ROOT / "tools"))  # as for a script
+    runpy.run_path(words[0], run_name="__main__")
