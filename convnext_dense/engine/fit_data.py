@@ -5,38 +5,16 @@ also catches what mmdet would drop silently: a misspelt class trains on nothing 
 """
 
 import difflib
-import json
 import os
-from dataclasses import dataclass
-from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from convnext_dense.engine.check_coco import check_coco
+from convnext_dense.engine.coco_summary import AnnotationSummary, check_trainable, read_summary
 from convnext_dense.engine.nodes import SPLITS, datasets, evaluators, walk
 from convnext_dense.errors import UserError
 
 HEADS = ("bbox_head", "mask_head")
-
-
-@dataclass(frozen=True)
-class AnnotationSummary:
-    """What a config needs to know of a COCO annotation file.
-
-    Attributes:
-        path: The file.
-        classes: Category names in the file's order, which is the order of the labels.
-        has_masks: Whether the annotations carry segmentations (all of them, or none).
-        num_annotations: Number of instances.
-        file_names: The pictures, as the file names them.
-    """
-
-    path: str
-    classes: tuple[str, ...]
-    has_masks: bool
-    num_annotations: int
-    file_names: tuple[str, ...]
 
 
 def fit_to_data(
@@ -63,14 +41,16 @@ def fit_to_data(
         return
     # A trained model's labels keep their order; the loop below checks that the file's is the same.
     classes = classes or _in_file_order(_fixed_classes(cfg), known[0])
+    for line in dict.fromkeys(line for summary in known for line in summary.notes):
+        print_log(line)
     for split, found in summaries.items():
         for dataset, summary in zip(_coco_datasets(cfg, split), found, strict=True):
             _check_pictures(dataset, summary)
-            if split == "train" and not summary.num_annotations:
-                raise UserError(f"{summary.path} holds no instance: there is nothing to train on.")
             _check_known(classes, summary)
             _check_order(classes, summary)
             dataset.metainfo = dict(classes=classes)
+            if split == "train":
+                check_trainable(summary, classes, min_size(dataset))
         _set_evaluator_files(cfg, split, found)
     set_num_classes(cfg, len(classes), known[0].path)
     if not all(summary.has_masks for summary in known):
@@ -78,48 +58,14 @@ def fit_to_data(
         drop_mask_branch(cfg) if "train" in splits else evaluate_boxes_only(cfg)
 
 
+def min_size(dataset: ConfigDict) -> int:
+    """Pixels that the shorter side of a training picture has at least."""
+    return (dataset.get("filter_cfg") or {}).get("min_size", 0)
+
+
 def annotation_path(dataset: ConfigDict) -> str:
     """Full path of a dataset's annotation file."""
     return os.path.join(dataset.data_root, dataset.ann_file)
-
-
-def read_summary(path: str) -> AnnotationSummary:
-    """Reads the categories of a COCO annotation file.
-
-    Raises:
-        UserError: When the file is missing, is not complete JSON, or is not COCO.
-    """
-    if not Path(path).is_file():
-        raise UserError(
-            f"There is no annotation file {path}: give the folder that holds the data with "
-            "--data-root or the environment variable CONVNEXT_DENSE_DATA."
-        )
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} is not complete JSON ({error}): copy or download it again."
-        ) from error
-    if not isinstance(content, dict) or {"images", "annotations", "categories"} - set(content):
-        raise UserError(f"{path} is not a COCO file: it needs images, annotations and categories.")
-    classes = tuple(category.get("name") for category in content["categories"])
-    if not classes or len(set(classes)) != len(classes):
-        raise UserError(f"{path} needs categories with distinct names, it has {list(classes)}.")
-    check_coco(path, content)
-    total = len(content["annotations"])
-    with_mask = sum(bool(annotation.get("segmentation")) for annotation in content["annotations"])
-    if 0 < with_mask < total:
-        raise UserError(
-            f"{path}: {total - with_mask} of {total} annotations have no segmentation. Complete "
-            "them, or remove all of them to train on boxes."
-        )
-    return AnnotationSummary(
-        path=path,
-        classes=classes,
-        has_masks=with_mask > 0,
-        num_annotations=total,
-        file_names=tuple(image["file_name"] for image in content["images"]),
-    )
 
 
 def _check_pictures(dataset: ConfigDict, summary: AnnotationSummary) -> None:

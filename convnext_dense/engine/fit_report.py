@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from convnext_dense.engine.fit_data import annotation_path, read_summary
+from convnext_dense.engine.coco_summary import read_summary
+from convnext_dense.engine.fit_data import annotation_path
 from convnext_dense.engine.fit_schedule import WARMUP_SHARE, Fit
 from convnext_dense.engine.nodes import datasets
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from convnext_dense.errors import UserError
 
@@ -25,8 +25,8 @@ class LoadLabels(BaseTransform):
         num_classes: Number of classes; the engine fills it in. Without it indices are not checked.
 
     Raises:
-        UserError: For a label file that is missing or no picture, that has several channels,
-            another size than its picture, or an index that is no class.
+        UserError: For a label file that is missing or no picture, that has several channels or
+            fractions, another size than its picture, or an index that is no class.
     """
 
     def __init__(self, num_classes: int | None = None) -> None:
@@ -35,7 +35,7 @@ class LoadLabels(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Adds ``gt_seg_map`` to the sample and to its ``seg_fields``."""
         path = results["seg_map_path"]
-        indices = read_indices(path)
+        indices = self.read(path)
         if "ori_shape" in results and indices.shape != tuple(results["ori_shape"]):
             raise UserError(
                 f"{path} has {_size(indices.shape)} pixels but its picture has "
@@ -52,6 +52,11 @@ class LoadLabels(BaseTransform):
         results["seg_fields"].append("gt_seg_map")
         return results
 
+    @staticmethod
+    def read(path: str | Path) -> np.ndarray:
+        """The indices (H, W) as the file has them: see :func:`read_indices`."""
+        return read_indices(path)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_classes={self.num_classes})"
 
@@ -60,18 +65,23 @@ def read_indices(path: str | Path) -> np.ndarray:
     """Reads a label picture (H, W) as it is; of a picture with a palette, its indices.
 
     Raises:
-        UserError: When it is missing, no whole picture, or has several channels.
+        UserError: When it is missing, no whole picture, has several channels or fractions.
     """
     try:
         with Image.open(path) as image:
             indices = np.array(image)
     except FileNotFoundError as error:
         raise UserError(f"There is no label file {path}: each picture needs one.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as a label picture ({error}).") from error
     if indices.ndim != 2:
         raise UserError(
-            f"{path} has {indices.shape[2]} channels: a label picture has one, the class index."
+            f"{path} has {indices.shape[2]} channels: a label picture has one, the class index "
+            "(colours must be turned into indices; a palette may stay)."
+        )
+    if indices.dtype.kind == "f":
+        raise UserError(
+            f"{path} holds floating-point numbers: a label picture has whole ones, the class index."
         )
     return indices.astype(np.int64)
 

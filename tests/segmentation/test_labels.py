@@ -83,3 +83,6 @@ def test_files_that_are_no_labels(write, tmp_path):
     path = write(np.zeros((4, 5), np.uint8))
     with pytest.raises(UserError, match="label.png has 5 x 4 pixels but its picture has 5 x 6"):
         LoadLabels(7)(sample(path, ori_shape=(6, 5)))
+    path = write(np.full((4, 5), 1.7, np.float32), "label.tif")
+    with pytest.raises(UserError, match="label.tif holds floating-point numbers"):
+        LoadLabels(7)(sample(path))
