@@ -13,7 +13,17 @@ from tests.hostile import files
 
 NAMES = ["ant", "Käse", "日本語", "a b", "🦋", "x" * 80, "a/b", "%s", "{0}", "\u202eabc", "[red]x"]
 IDS = [0, -1, 1, 2**31, 2**31 - 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**30]
-FILES = ["a.jpg", "Ä ö.jpg", "sub/b.png", "c d.tif", "#1?.jpg", "写真.jpg", "e.JPG", "f", "'g\".jpg"]
+FILES = [
+    "a.jpg",
+    "Ä ö.jpg",
+    "sub/b.png",
+    "c d.tif",
+    "#1?.jpg",
+    "写真.jpg",
+    "e.JPG",
+    "f",
+    "'g\".jpg",
+]
 SHAPES = ("polygon", "polygon", "polygon", "rle", "uncompressed", "none", "crowd")
 BOXES = ("inside", "inside", "inside", "pixel", "whole", "outside", "zero", "half out", "tiny",
          "negative", "nan", "huge")  # fmt: skip
@@ -144,7 +154,9 @@ def write_mutated_coco(case: dict, folder: Path) -> None:
     elif case["how"] == "cut":
         text = text[: draw.randrange(len(text))]
     data = text.encode()
-    path.write_bytes(files.damage(data, "flipped", case["seed"]) if case["how"] == "bytes" else data)
+    path.write_bytes(
+        files.damage(data, "flipped", case["seed"]) if case["how"] == "bytes" else data
+    )
 
 
 LABEL_MODES = ("L", "L", "L", "P", "RGB", "RGBA", "I;16", "I", "F", "1", "LA")
@@ -199,7 +211,7 @@ def write_labels(case: dict, folder: Path) -> None:
             path.mkdir()
         elif one["label damage"] != "missing":
             image = _label(one, width, height)
-            image.save(path, "TIFF" if image.mode == "F" else "PNG")
+            image.save(path, "TIFF" if image.mode in ("F", "I") else "PNG")
             if one["label damage"]:
                 path.write_bytes(files.damage(path.read_bytes(), one["label damage"], one["seed"]))
 
@@ -228,11 +240,12 @@ class_pictures = st.fixed_dictionaries({
     "kind": files.whole,
     "size": files.sizes,
     "damage": st.one_of(*[st.none()] * 6, files.damages),
-    "class": st.sampled_from(["", *NAMES[:5]]),
+    "class": st.sampled_from(["", *["ant", "Käse 🦋"] * 6]),
     "seed": files.seeds,
 })  # fmt: skip
 classes = st.fixed_dictionaries({
     "pictures": st.lists(class_pictures, min_size=1, max_size=6),
+    "good": st.sampled_from([True] * 4 + [False]),
     "also": st.sampled_from([None] * 6 + ["empty folder", "text file", "hidden", "deep"]),
 })  # fmt: skip
 
@@ -240,9 +253,12 @@ classes = st.fixed_dictionaries({
 def write_classes(case: dict, folder: Path) -> None:
     """Class folders."""
     folder.mkdir(parents=True)
+    for name in {one["class"] for one in case["pictures"]} - {""}:
+        (folder / name).mkdir()
+        if case["good"]:
+            files.write(folder / name / "good.png", "png", (20, 20), None, 0)
     for number, one in enumerate(case["pictures"]):
-        parent = folder / one["class"].replace("/", "_")
-        parent.mkdir(exist_ok=True)
+        parent = folder / one["class"]
         ending = one["kind"].split()[-1]
         files.write(
             parent / f"{number}.{ending}", one["kind"], one["size"], one["damage"], one["seed"]
