@@ -1,5 +1,7 @@
 """The exception that means: the user's input is wrong, and this sentence says how to mend it."""
 
+import os
+
 
 class UserError(ValueError):
     """Wrong input, named in one sentence: what is wrong, where, and how to mend it.
@@ -9,14 +11,16 @@ class UserError(ValueError):
 
 
 class MissingDataError(UserError):
-    """Data that is not where it was looked for; the engine adds which data roots it tried.
+    """Data that is not where it was looked for; the engine adds which data root it tried.
 
     Args:
-        what: ``There is no folder /data/coco``, without a full stop.
+        kind: What is missing: ``annotation file``, ``folder``.
+        path: Where it was looked for.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, kind: str, path: str | os.PathLike) -> None:
+        self.path = os.fspath(path)
         super().__init__(
-            f"{what}: give the folder that holds the data with --data-root or the environment "
-            "variable CONVNEXT_DENSE_DATA."
+            f"There is no {kind} {path}: give the folder that holds the data with --data-root or "
+            "the environment variable CONVNEXT_DENSE_DATA."
         )

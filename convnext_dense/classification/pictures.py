@@ -13,7 +13,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from convnext_dense.classification.decoding import open_decoder
-from convnext_dense.classification.readers import class_names, find_classes, open_reader
+from convnext_dense.classification.readers import (
+    class_names,
+    find_classes,
+    open_reader,
+    some_files,
+)
 from convnext_dense.errors import UserError
 
 # What PIL raises for damaged files of its many formats.
@@ -73,6 +78,11 @@ class LabelledPictures(Dataset):
     def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
         """The names behind a config's ``metainfo.classes``."""
         return class_names(classes)
+
+    @staticmethod
+    def some_files(data_root: str, reader: str, count: int) -> list[str]:
+        """Some pictures to open before a run; none where that would take long."""
+        return some_files(reader, data_root, count)
 
     def _labels_of(self, names: Sequence[str] | None, data_root: str) -> list[int] | None:
         """Our label of each of the reader's; None where they are the same."""

@@ -14,7 +14,7 @@ from timm.data import ImageNetInfo, get_img_extensions
 from timm.data.readers.reader import Reader
 
 from convnext_dense.classification.shards import ShardReader
-from convnext_dense.errors import UserError
+from convnext_dense.errors import MissingDataError, UserError
 
 READERS = ("folder", "tar", "shards", "hf")
 CLASS_FILE = "classes.txt"  # beside shards: one name a line, in the order of the labels
@@ -96,6 +96,26 @@ def find_classes(kind: str, root: str) -> tuple[str, ...] | None:
     return tuple(sorted(open_reader(kind, root)[1]))
 
 
+def some_files(kind: str, root: str, count: int) -> list[str]:
+    """One picture each of at most ``count`` class folders, for a look; [] of other readers.
+
+    Of few classes some more, so that there are ``count`` where the folders hold so many. Folders
+    alone: opening another reader may take long.
+    """
+    if kind != "folder":
+        return []
+    names = find_classes(kind, root)
+    names = names[:: max(1, len(names) // count)][:count]
+    kinds = get_img_extensions(as_set=True)
+    found = []
+    for name in names:
+        files = (f for f in sorted(os.listdir(os.path.join(root, name))))
+        pictures = [f for f in files if os.path.splitext(f)[1].lower() in kinds]
+        step = max(1, len(pictures) // max(1, count // len(names)))
+        found += [os.path.join(root, name, f) for f in pictures[::step][: -(-count // len(names))]]
+    return found
+
+
 def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     """Class names of a config: a list, or the name of one that timm carries.
 
@@ -118,10 +138,7 @@ def _check_root(kind: str, root: str) -> None:
     if path.is_file() and kind != "tar":
         raise UserError(f"{root} is a file: dataset.reader={kind!r} reads a folder.")
     if not path.exists():
-        raise UserError(
-            f"There is no folder {root}: give the folder that holds the data with --data-root or "
-            "the environment variable CONVNEXT_DENSE_DATA."
-        )
+        raise MissingDataError("folder", root)
 
 
 def _holds_picture(folder: Path) -> bool:

@@ -89,6 +89,14 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("off", "fp16", "bf16"),
         help="mixed precision instead of the config's (bf16 where the GPU has it)",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, train one step, evaluate two pictures, print a page and stop",
+    )
+    parser.add_argument(
+        "--scan", action="store_true", help="open every picture and label before the first step"
+    )
     parser.add_argument("--seed", type=int, help="random seed (default: drawn and logged)")
     parser.add_argument(
         "--deterministic", action="store_true", help="deterministic GPU kernels, slower"

@@ -66,7 +66,7 @@ def read_summary(path: str) -> AnnotationSummary:
         UserError: When the file is missing, is not complete JSON, or is not COCO.
     """
     if not Path(path).is_file():
-        raise MissingDataError(f"There is no annotation file {path}")
+        raise MissingDataError("annotation file", path)
     state = os.stat(path)
     return _read(path, state.st_mtime_ns, state.st_size)
 

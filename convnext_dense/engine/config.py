@@ -22,7 +22,7 @@ from convnext_dense.engine.fit_data import fit_to_data
 from convnext_dense.engine.fit_labels import fit_to_labels
 from convnext_dense.engine.launch import world_size
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
-from convnext_dense.errors import UserError
+from convnext_dense.errors import MissingDataError, UserError
 from convnext_dense.optim.schedulers import check_schedule
 
 DATA_ROOT_VARIABLE = "CONVNEXT_DENSE_DATA"
@@ -75,9 +75,11 @@ def load_config(
     set_data_root(cfg, data_root)
     if require_data:
         make_embedded_data(cfg, splits)
-        fit_to_data(cfg, splits, classes)
-        fit_to_labels(cfg, splits, classes)
-        fit_to_classes(cfg, splits, classes)
+        try:
+            for fit in (fit_to_data, fit_to_labels, fit_to_classes):
+                fit(cfg, splits, classes)
+        except MissingDataError as error:
+            raise UserError(f"{error} {_tried(cfg.data_root, data_root, error.path)}") from error
     check_schedule(cfg)
     set_precision(cfg, amp)
     set_batch_norm(cfg, launcher)
@@ -158,6 +160,22 @@ def set_data_root(cfg: Config, data_root: str | os.PathLike | None) -> None:
             if previous and Path(folder).is_relative_to(previous):
                 folder = os.path.relpath(folder, previous)
             dataset.data_root = os.path.normpath(os.path.join(root, folder))
+
+
+def _tried(root: str, given: str | os.PathLike | None, path: str) -> str:
+    """Which data root was taken and why, and the usual mistake where it is one."""
+    variable = os.environ.get(DATA_ROOT_VARIABLE)
+    if given:
+        source = "from --data-root"
+    elif variable:
+        source = f"from {DATA_ROOT_VARIABLE}; no --data-root"
+    else:
+        source = f"the config's own or the default; no --data-root, no {DATA_ROOT_VARIABLE}"
+    text = f"Tried: {os.path.abspath(path)} under the data root {root} ({source})."
+    inside = Path(os.path.relpath(path, root)).parts
+    if Path(root, *inside[1:]).exists() and Path(root).resolve().name == inside[0]:
+        text += f" The data root is one folder too deep: give --data-root {Path(root).parent}."
+    return text
 
 
 def make_embedded_data(cfg: Config, splits: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from convnext_dense.engine.class_names import dataset_classes
 from convnext_dense.engine.label_folders import check_pairs
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
-from convnext_dense.errors import UserError
+from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
 HEADS = ("decode_head", "auxiliary_head")
@@ -98,10 +98,7 @@ def _check_folders(data: ConfigDict) -> None:
     for key in ("img_path", "seg_map_path"):
         folder = os.path.join(data.data_root, data.data_prefix[key])
         if not Path(folder).is_dir():
-            raise UserError(
-                f"There is no folder {folder}: give the folder that holds the data with "
-                "--data-root or the environment variable CONVNEXT_DENSE_DATA."
-            )
+            raise MissingDataError("folder", folder)
     if not data.get("ann_file"):  # else a list names the pictures
         check_pairs(
             Path(data.data_root, data.data_prefix.img_path),

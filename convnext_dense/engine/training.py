@@ -14,6 +14,7 @@ from convnext_dense.engine.config import load_config, read_config
 from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
+from convnext_dense.engine.preflight import check_data
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.engine.together import ending_together
@@ -32,6 +33,7 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
     start_from(cfg, args, work_dir)
+    check_data(cfg, args.scan)
     if launch.rank(args.launcher) == 0:
         processes = launch.world_size(args.launcher)
         claim(work_dir, resume=args.resume is not None, processes=processes)
