@@ -176,4 +176,4 @@ def build_runner(cfg: Config) -> DenseRunner:
         raise
     except (TypeError, KeyError, ValueError, AssertionError) as error:
         # mmengine names the class and what it was given; most often a misspelt option.
-        raise UserError(f"The config cannot be built: {error}") from error
+        raise UserError(f"The config cannot be built: {error} (--debug shows where)") from error

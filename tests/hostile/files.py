@@ -55,6 +55,11 @@ def encode(kind: str, width: int, height: int, seed: int) -> bytes:
     return file.getvalue()
 
 
+def shown_size(kind: str, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture as its EXIF entry turns it."""
+    return size[::-1] if kind in ("exif 6 jpg", "exif 5 png") else size
+
+
 def damage(data: bytes, how: str, seed: int) -> bytes:
     """What is left of a file after an accident."""
     draw = random.Random(seed)
