@@ -6,7 +6,6 @@ Needs no data. Where it is not there, heads have their library's default number 
 length of an epoch is the published COCO's or assumed; the answer says which.
 """
 
-import argparse
 import contextlib
 import json
 import sys

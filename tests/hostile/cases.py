@@ -38,7 +38,7 @@ pictures = st.fixed_dictionaries({
     "size": files.sizes,
     "damage": st.one_of(*[st.none()] * 9, files.damages),
     "annotations": st.lists(annotations, max_size=3),
-    "many": st.sampled_from([0] * 40 + [2000]),
+    "many": st.sampled_from([0] * 60 + [1000]),
     "seed": files.seeds,
     "wrong size": st.sampled_from([False] * 15 + [True]),
 })  # fmt: skip
@@ -194,14 +194,16 @@ label_pictures = st.fixed_dictionaries({
     "seed": files.seeds,
 })  # fmt: skip
 _labels = st.fixed_dictionaries({
-    "pictures": st.lists(label_pictures, min_size=1, max_size=3),
-    "classes": st.sampled_from(["ant\nbee\n", "ant\nbee\n", "ant\nbee\n日本\n", "ant\n", "", "a\na\n"]),
+    "pictures": st.lists(label_pictures, min_size=2, max_size=3),
+    "classes": st.sampled_from(
+        ["ant\nbee\n"] * 6 + ["ant\nbee\n日本\n"] * 6 + ["ant\n", "", "a\na\n"]
+    ),
 })  # fmt: skip
 _calm_labels = st.fixed_dictionaries({  # one thing wrong, if any
     "pictures": st.lists(
         st.fixed_dictionaries({
             "kind": files.whole.filter(lambda kind: kind != "float tif"),
-            "size": st.tuples(st.integers(16, 60), st.integers(16, 60)),
+            "size": st.tuples(st.integers(45, 60), st.integers(45, 60)),
             "damage": st.none(),
             "mode": st.sampled_from(["L", "P"]),
             "values": st.sampled_from(["classes", "ignored", "one"]),
@@ -268,7 +270,7 @@ class_pictures = st.fixed_dictionaries({
     "seed": files.seeds,
 })  # fmt: skip
 classes = st.fixed_dictionaries({
-    "pictures": st.lists(class_pictures, min_size=1, max_size=6),
+    "pictures": st.lists(class_pictures, min_size=2, max_size=6),
     "good": st.sampled_from([True] * 4 + [False]),
     "also": st.sampled_from([None] * 6 + ["empty folder", "text file", "hidden", "deep"]),
 })  # fmt: skip
