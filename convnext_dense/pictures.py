@@ -1,29 +1,131 @@
 """Pictures on disk: found, read and written, with a sentence where that fails."""
 
+import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from mmengine.dataset import Compose
+from mmengine.registry import TRANSFORMS
+from PIL import Image
+from torch.utils.data import Dataset
 
 from convnext_dense.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+TIFF = (b"II*\0", b"MM\0*")  # the first bytes of such a file
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture as BGR (height, width, 3).
+    """Reads a picture as BGR (height, width, 3), turned as its EXIF entry says.
+
+    Grey, palette and CMYK become colours, transparency is left out, of 16 bits the upper 8 are
+    kept (as in :func:`convnext_dense.classification.decoding.pillow`).
 
     Raises:
         UserError: When there is no such file or it is not a whole picture.
     """
     if not Path(path).is_file():
         raise UserError(f"There is no picture {path}.")
-    content = np.fromfile(path, dtype=np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    try:
+        content = Path(path).read_bytes()
+        image = _decode(content) if content else None
+    except (cv2.error, OSError, ValueError, SyntaxError) as error:  # of too many pixels, unreadable
+        raise UserError(f"{path} cannot be read as a picture: {_reason(error)}.") from error
     if image is None:
-        raise UserError(f"{path} cannot be read as a picture: it is empty, cut off or no picture.")
+        raise UserError(
+            f"{path} cannot be read as a picture: it is empty, cut off, of 32 bits or no picture."
+        )
     return image
+
+
+def _decode(content: bytes) -> np.ndarray | None:
+    if content[:4] in TIFF:
+        # OpenCV darkens a TIFF by its transparency, and shows no other format so.
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode in ("RGBA", "LA"):
+                return np.asarray(image.convert("RGB"))[..., ::-1].copy()
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def _reason(error: Exception) -> str:
+    text = error.err if isinstance(error, cv2.error) and error.err else str(error)
+    return " ".join(text.split()).rstrip(".")
+
+
+@TRANSFORMS.register_module()
+class LoadPicture:
+    """Reads ``img_path`` into ``img``, BGR uint8 (height, width, 3): the first step of pipelines.
+
+    mmcv's LoadImageFromFile with sentences and one check more: where the annotation file states
+    another size, its boxes and masks would lie beside the objects.
+
+    Raises:
+        UserError: See :func:`read_image`; for a picture of another size than stated.
+    """
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Adds ``img``, ``img_shape`` and ``ori_shape`` to the sample."""
+        path = results["img_path"]
+        image = read_image(path)
+        size = image.shape[:2]
+        stated = results.get("height", size[0]), results.get("width", size[1])
+        if stated != size:
+            turned = stated == size[::-1]
+            hint = " It is turned by its EXIF entry: save it as it is shown." if turned else ""
+            raise UserError(
+                f"{path} has {size[1]} x {size[0]} pixels, but the annotation file says "
+                f"{stated[1]} x {stated[0]}: correct the entry, and its boxes and masks.{hint}"
+            )
+        results.update(img=image, img_shape=size, ori_shape=size)
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+@contextmanager
+def naming(picture: str) -> Iterator[None]:
+    """Turns OpenCV's complaint about a picture into a sentence that names it.
+
+    A side of a thin picture rounds to no pixel where it is resized with its proportions.
+
+    Raises:
+        UserError: For what OpenCV cannot do.
+    """
+    try:
+        yield
+    except cv2.error as error:
+        raise UserError(
+            f"{picture} cannot be resized or cut as the config says; most often it is too thin, "
+            f"and a side of it comes out at no pixel: leave it out or cut it into parts "
+            f"(OpenCV: {_reason(error)})."
+        ) from error
+
+
+class NamingPipeline(Compose):
+    """A data set's pipeline whose errors name the picture."""
+
+    def __init__(self, pipeline: Compose) -> None:
+        self.transforms = pipeline.transforms
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Runs all steps on one sample."""
+        with naming(str(data.get("img_path", "A picture"))):
+            return super().__call__(data)
+
+
+def name_pictures(dataset: Dataset) -> None:
+    """Lets the pipelines of a data set, and of those that it wraps, name their pictures."""
+    if isinstance(getattr(dataset, "pipeline", None), Compose):
+        dataset.pipeline = NamingPipeline(dataset.pipeline)
+    for inner in (getattr(dataset, "dataset", None), *getattr(dataset, "datasets", ())):
+        if inner is not None:
+            name_pictures(inner)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

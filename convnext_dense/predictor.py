@@ -16,7 +16,7 @@ from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
 from convnext_dense.engine.fit_labels import set_label_classes
 from convnext_dense.errors import UserError
-from convnext_dense.pictures import read_image, write_image
+from convnext_dense.pictures import naming, read_image, write_image
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, compare, has_masks
 
@@ -83,13 +83,9 @@ class Predictor:
             UserError: When the file cannot be read as a picture.
         """
         image = read_image(image) if isinstance(image, str | os.PathLike) else image
-        try:
+        height, width = image.shape[:2]
+        with naming(f"A picture of {width} x {height} pixels"):
             batch = pseudo_collate([self.pipeline(dict(img=image, img_id=0))])
-        except cv2.error as error:  # a side of the resized picture rounds to nothing
-            height, width = image.shape[:2]
-            raise UserError(
-                f"A picture of {height} x {width} pixels is too thin for the test scale."
-            ) from error
         (sample,) = self.model.test_step(batch)
         return self.task.select(sample).cpu()
 
@@ -118,7 +114,7 @@ class Predictor:
 
     def _pipeline(self, cfg: Config) -> Compose:
         """The test pipeline for arrays: no file to load, no truth to read."""
-        reading = ("LoadImageFromFile", "LoadAnnotations", "LoadLabels")
+        reading = ("LoadPicture", "LoadImageFromFile", "LoadAnnotations", "LoadLabels")
         steps = [
             TRANSFORMS.build({**step, "meta_keys": META_KEYS} if "Pack" in step["type"] else step)
             for step in cfg.test_dataloader.dataset.pipeline

@@ -17,16 +17,14 @@ from dataclasses import asdict
 
 import torch
 
-from convnext_dense.engine.cli import add_data_arguments, run_tool
+from convnext_dense.engine.cli import Parser, add_data_arguments, run_tool
 from convnext_dense.errors import UserError
 from convnext_dense.paper import reading, throughput
 from convnext_dense.paper.steps import AMP, AUTO, MODES, Options
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=(*MODES, "data"))
     parser.add_argument(
         "models", nargs="+", metavar="MODEL", help="atto ..., cls:atto ..., or CONFIG"

@@ -9,7 +9,7 @@ from convnext_dense.engine import cli, custom_data, load_config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     cli.add_config_arguments(parser)
     parser.add_argument("--out", required=True, help="folder for pictures and statistics")
     parser.add_argument("--number", type=int, default=16, metavar="N", help="samples to draw")

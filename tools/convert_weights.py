@@ -9,15 +9,13 @@ is listed.
 
 import argparse
 
-from convnext_dense.engine.cli import run_tool
+from convnext_dense.engine.cli import Parser, run_tool
 from convnext_dense.weights import convert_file
 from convnext_dense.weights.namings import TARGETS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="SRC")
     parser.add_argument("target", metavar="DST")
     parser.add_argument("--to", required=True, choices=TARGETS, help="naming of the new file")

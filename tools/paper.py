@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from convnext_dense.engine.cli import run_tool
+from convnext_dense.engine.cli import Parser, run_tool
 from convnext_dense.errors import UserError
 from convnext_dense.paper import chain, complexity, reproduce, roadmap, tables
 
@@ -21,9 +21,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     counting = commands.add_parser("complexity", help="parameters and multiply-adds")
     counting.add_argument("--only", metavar="NAME", help="rows whose name contains this")

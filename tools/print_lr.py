@@ -6,14 +6,13 @@ Needs no data. Where it is not there, heads have their library's default number 
 length of an epoch is the published COCO's or assumed; the answer says which.
 """
 
-import argparse
 import contextlib
 import json
 import sys
 from pathlib import Path
 
 from convnext_dense.engine import load_config
-from convnext_dense.engine.cli import add_config_arguments, run_tool
+from convnext_dense.engine.cli import Parser, add_config_arguments, run_tool
 from convnext_dense.engine.fit_classes import assume_head_classes
 from convnext_dense.engine.fit_labels import assume_classes
 from convnext_dense.optim import format_table, lr_report
@@ -21,7 +20,7 @@ from convnext_dense.optim.curve import training_annotations
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     add_config_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     parser.add_argument(

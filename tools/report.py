@@ -8,16 +8,14 @@ training's folder or right below it belong to it. The page is one file that need
 import argparse
 from pathlib import Path
 
-from convnext_dense.engine.cli import run_tool
+from convnext_dense.engine.cli import Parser, run_tool
 from convnext_dense.report.page import write_report
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work_dirs", nargs="+", metavar="WORK_DIR", help="folders of runs")
     parser.add_argument("--out", default="report.html", metavar="FILE", help="default: %(default)s")
     return parser.parse_args()

@@ -7,7 +7,7 @@ from convnext_dense.engine import cli, custom_data, training
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.Parser(description=__doc__)
     cli.add_config_arguments(parser)
     cli.add_training_arguments(parser)
     custom_data.add_arguments(parser)

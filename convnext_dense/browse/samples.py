@@ -15,6 +15,8 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from convnext_dense.pictures import name_pictures
+
 TRUTH_STEPS = ("LoadAnnotations", "LoadLabels")
 
 
@@ -34,7 +36,9 @@ class Sample:
 def build_dataset(config: ConfigDict, **changes: Any) -> BaseDataset:
     """Builds a data set in the current scope, without pycocotools' chatter."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return DATASETS.build({**deepcopy(config), **changes})
+        dataset = DATASETS.build({**deepcopy(config), **changes})
+    name_pictures(dataset)
+    return dataset
 
 
 def truth_first(pipeline: list[ConfigDict]) -> list[ConfigDict]:

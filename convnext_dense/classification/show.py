@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from convnext_dense.errors import UserError
+from convnext_dense.pictures import read_image
 
 SIDE = 224  # pixels of a written picture
 RIGHT, WRONG = (0, 120, 0), (0, 0, 200)  # BGR
@@ -45,7 +46,7 @@ class ClassPicturesHook(Hook):
 def _read(path: str) -> np.ndarray:
     if not Path(path).is_file():
         raise UserError(f"--show-dir writes pictures that are files; {path} is none.")
-    return cv2.resize(cv2.imread(path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(read_image(path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 def _caption(picture: np.ndarray, truth: str, predicted: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,21 +67,22 @@ def evaluate_coco(
         {name: result[name] for name in ("image_id", "category_id", "score", key)}
         for result in results
     ]
+    truth, found, pictures, categories = _renumbered(truth, found, image_ids, category_ids)
     # The library prints its progress and its table; the log has its own.
     with contextlib.redirect_stdout(io.StringIO()):
         coco_truth = COCO(truth)
         # loadRes refuses an empty list
         coco_found = coco_truth.loadRes(found) if found else COCO({**truth, "annotations": []})
         evaluation = COCOeval_faster(coco_truth, coco_found, task)
-        evaluation.params.imgIds = list(image_ids)
-        evaluation.params.catIds = list(category_ids)
+        evaluation.params.imgIds = pictures
+        evaluation.params.catIds = categories
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     summary = {name: float(evaluation.stats[place]) for name, place in SUMMARY.items()}
     # precision: (IoU thresholds, recall thresholds, categories, areas, detections per picture)
     # The evaluation sorts the categories; a file may have them in another order.
-    order = [list(evaluation.params.catIds).index(category) for category in category_ids]
+    order = [list(evaluation.params.catIds).index(category) for category in categories]
     precision = evaluation.eval["precision"][:, :, order, 0, -1]
     per_class = {}
     for place, category in enumerate(category_ids):
@@ -89,3 +90,39 @@ def evaluate_coco(
         values = values[values > -1]
         per_class[category] = float(np.mean(values)) if values.size else float("nan")
     return CocoFigures(summary, per_class, precision)
+
+
+def _renumbered(
+    truth: dict, found: list[dict], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> tuple[dict, list[dict], list[int], list[int]]:
+    """The same with ids from 1 on, in the order they had.
+
+    faster-coco-eval keeps ids in floats, which mixes those beyond 2**53 up, fails on negative ones
+    and takes the annotation 0 for none.
+    """
+    pictures = _numbers(image["id"] for image in truth["images"])
+    categories = _numbers(category["id"] for category in truth["categories"])
+    annotations = _numbers(annotation["id"] for annotation in truth["annotations"])
+
+    def again(entry: dict) -> dict:
+        image, category = pictures[entry["image_id"]], categories[entry["category_id"]]
+        return {**entry, "image_id": image, "category_id": category}
+
+    renumbered = {
+        "images": [{**image, "id": pictures[image["id"]]} for image in truth["images"]],
+        "categories": [{**one, "id": categories[one["id"]]} for one in truth["categories"]],
+        "annotations": [
+            {**again(one), "id": annotations[one["id"]], "iscrowd": one.get("iscrowd") or 0}
+            for one in truth["annotations"]
+        ],
+    }
+    return (
+        renumbered,
+        [again(one) for one in found],
+        [pictures[image] for image in image_ids],
+        [categories[category] for category in category_ids],
+    )
+
+
+def _numbers(ids: Iterable[int]) -> dict[int, int]:
+    return {one: number for number, one in enumerate(sorted(ids), start=1)}

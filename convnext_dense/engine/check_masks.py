@@ -24,7 +24,8 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         A line about polygons of fewer than three points, where there is a handful.
 
     Raises:
-        UserError: For what is neither polygons nor RLE, and RLE of another size than its picture.
+        UserError: For what is neither polygons nor RLE, polygons far outside of their picture, and
+            RLE of another size.
     """
     masks = [(i, a["segmentation"]) for i, a in enumerate(annotations) if a.get("segmentation")]
     polygons = [(i, mask) for i, mask in masks if isinstance(mask, list)]
@@ -39,6 +40,11 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
             polygons,
             lambda i, mask: all(map(_is_polygon, mask)),
             "a segmentation that is no list of polygons [x1, y1, x2, y2, ...] in finite numbers",
+        ),
+        (
+            polygons,
+            lambda i, mask: all(_is_near(part, max(sizes[i])) for part in mask),
+            "a polygon that goes farther over the edge of its picture than the picture is long",
         ),
         (coded, lambda i, mask: _is_rle(mask), "an RLE without size [height, width] and counts"),
         (
@@ -66,6 +72,11 @@ def _is_polygon(part: Any) -> bool:
         return isfinite(sum(part))
     except (TypeError, OverflowError):
         return False
+
+
+def _is_near(part: list[float], side: int) -> bool:
+    """Whether pycocotools can draw a polygon: its memory grows with the length of the edges."""
+    return not part or -side <= min(part) and max(part) <= 2 * side
 
 
 def _is_rle(mask: dict) -> bool:

@@ -3,9 +3,11 @@
 import argparse
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 
+import torch
 from mmengine.config import DictAction
 
 from convnext_dense.errors import UserError
@@ -14,16 +16,57 @@ AUTO = "auto"  # --resume without a checkpoint
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
+BUG = (
+    "This looks like a bug of convnext_dense, not of your input. Please report it to the project "
+    "with all lines from 'Traceback' on, the command, and env.json of the work folder if there is "
+    "one."
+)
+NO_MEMORY = (
+    "This needs more memory than there is: make the batch smaller (--cfg-options "
+    "train_dataloader.batch_size=N), or the pictures."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of every tool: with the flags that all of them have."""
+
+    debugging = False  # --debug was given in this process
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument("--debug", action=_Debug, help="show the traceback of a refusal too")
+
+
+class _Debug(argparse.Action):
+    def __init__(self, option_strings, dest, help=None) -> None:
+        # Suppressed: else a sub-command's default would hide the flag before it.
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        Parser.debugging = True
+
+
 def run_tool(main: Callable[[], None]) -> None:
-    """Runs a tool; wrong input ends it with one sentence and exit code 2."""
+    """Runs a tool; wrong input ends it with one sentence and exit code 2.
+
+    Any other exception is a bug: its traceback is the report, and the last line says so (code 1).
+    """
     # The toolboxes warn about their own code, which a user cannot mend.
     for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
         warnings.filterwarnings("ignore", module=package)
+    Parser.debugging = False
     try:
         main()
     except UserError as error:
+        if Parser.debugging:
+            traceback.print_exc()
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        traceback.print_exc()
+        memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        print(NO_MEMORY if memory else BUG, file=sys.stderr)
+        sys.exit(1)
 
 
 class OptionsAction(DictAction):
@@ -48,8 +91,8 @@ def sentence(error: UserError) -> str:
     """The error's own words, also where a data loader's process wrapped them in a traceback."""
     text = str(error)
     if "Original Traceback" in text:
-        text = text.rstrip().splitlines()[-1].split("UserError: ", 1)[-1]
-    return text
+        text = text.rsplit("UserError: ", 1)[-1].rsplit("MissingDataError: ", 1)[-1]
+    return " ".join(text.split())
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

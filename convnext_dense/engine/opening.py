@@ -19,7 +19,7 @@ from convnext_dense.engine.nodes import walk
 from convnext_dense.engine.progress import new_progress
 from convnext_dense.errors import UserError
 
-LOADER, LABELS = "LoadImageFromFile", "LoadLabels"
+LOADERS, LABELS = ("LoadPicture", "LoadImageFromFile"), "LoadLabels"
 VALUES = 256  # of a label
 _opener: Callable[[Any], "Opened"]
 
@@ -74,7 +74,8 @@ class Opener:
     def __init__(self, cfg: Config, data: ConfigDict) -> None:
         steps = {str(n["type"]).split(".")[-1]: n for n in walk(data.pipeline) if "type" in n}
         with TRANSFORMS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
-            self.load = registry.build(dict(steps.get(LOADER, dict(type=LOADER))))
+            loader = next((steps[name] for name in LOADERS if name in steps), dict(type=LOADERS[0]))
+            self.load = registry.build(dict(loader))
             self.label = registry.build(dict(steps[LABELS])) if LABELS in steps else None
 
     def __call__(self, picture: Picture) -> Opened:

@@ -12,6 +12,7 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from convnext_dense.engine.class_names import check_classes
 from convnext_dense.engine.files import keep_previous, write_atomically
@@ -25,6 +26,7 @@ from convnext_dense.engine.sharding import (
 )
 from convnext_dense.engine.workdir import environment
 from convnext_dense.errors import UserError
+from convnext_dense.pictures import name_pictures
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare
 
@@ -61,6 +63,13 @@ class DenseRunner(Runner):
         if self.distributed and not torch.cuda.is_available():
             torch.distributed.init_process_group("gloo")
         super().setup_env(env_cfg)
+
+    @staticmethod
+    def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
+        """Builds a loader whose errors name the picture."""
+        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        name_pictures(loader.dataset)
+        return loader
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model for several processes; on the CPU it has no device number.
@@ -167,4 +176,4 @@ def build_runner(cfg: Config) -> DenseRunner:
         raise
     except (TypeError, KeyError, ValueError, AssertionError) as error:
         # mmengine names the class and what it was given; most often a misspelt option.
-        raise UserError(f"The config cannot be built: {error}") from error
+        raise UserError(f"The config cannot be built: {error} (--debug shows where)") from error

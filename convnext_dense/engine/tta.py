@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.nodes import datasets
 from convnext_dense.errors import UserError
+from convnext_dense.pictures import naming
 
 
 def use_views(cfg: Config) -> None:
@@ -96,7 +97,8 @@ class MultiViewTestLoop(TestLoop):
         runner = self.runner
         runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        with autocast(enabled=self.fp16):
+        paths = ", ".join(sample.img_path for sample in data_batch["data_samples"])
+        with naming(paths), autocast(enabled=self.fp16):
             if idx == 0:
                 self.views.predict_single_scale(model, data_batch)
             if idx < self.timed:

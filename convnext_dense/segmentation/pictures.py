@@ -7,6 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.visualization import Visualizer
 
+from convnext_dense.pictures import read_image
+
 
 @HOOKS.register_module()
 class LabelPicturesHook(Hook):
@@ -32,6 +34,6 @@ class LabelPicturesHook(Hook):
         folder.mkdir(parents=True, exist_ok=True)
         for sample in outputs:
             name = Path(sample.img_path).stem
-            image = cv2.cvtColor(cv2.imread(sample.img_path), cv2.COLOR_BGR2RGB)
+            image = cv2.cvtColor(read_image(sample.img_path), cv2.COLOR_BGR2RGB)
             out_file = str(folder / f"{name}.jpg")
             visualizer.add_datasample(name, image, sample.cpu(), out_file=out_file)
