@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from mmengine.config import DictAction
 
+from convnext_dense.engine.files import naming_full_disks
 from convnext_dense.errors import UserError
 
 AUTO = "auto"  # --resume without a checkpoint
@@ -20,7 +21,8 @@ def run_tool(main: Callable[[], None]) -> None:
     for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
         warnings.filterwarnings("ignore", module=package)
     try:
-        main()
+        with naming_full_disks("A file", "Make room and start again."):
+            main()
     except UserError as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
@@ -54,7 +56,9 @@ def sentence(error: UserError) -> str:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every tool that reads a config."""
-    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "config", help="config file: .py is executed as a program; .yaml and .json are only data"
+    )
     add_data_arguments(parser)
 
 
