@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_really_full(tmp_path):
-    """A file system of 3 MB in a forked process: checkpoints of half a megabyte fill it."""
+    """A file system of 1.9 MB in a forked process: checkpoints of half a megabyte fill it."""
     libc = ctypes.CDLL(None, use_errno=True)
     reader, writer = os.pipe()
     child = os.fork()
@@ -217,7 +217,7 @@ def test_a_disk_that_is_really_full(tmp_path):
             new_mounts = 0x00020000
             if not libc.unshare(new_mounts) and not libc.mount(None, b"/", None, 0x44000, None):
                 place = os.fsencode(tmp_path)
-                if not libc.mount(b"none", place, b"tmpfs", 0, b"size=3m"):
+                if not libc.mount(b"none", place, b"tmpfs", 0, b"size=1900k"):
                     message = fill(tmp_path / "run")
         except BaseException as error:  # the parent says what it was
             message = repr(error).encode()
