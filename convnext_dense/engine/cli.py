@@ -56,10 +56,15 @@ def sentence(error: UserError) -> str:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every tool that reads a config."""
-    parser.add_argument(
-        "config", help="config file: .py is executed as a program; .yaml and .json are only data"
-    )
+    add_config_argument(parser)
     add_data_arguments(parser)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """The config file itself."""
+    parser.add_argument(
+        "config", help="config file: .py is executed as a program, .yaml and .json are read as data"
+    )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +73,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-root",
         help="folder that holds coco/, shapes/ ... (default: $CONVNEXT_DENSE_DATA, then data)",
     )
+    add_option_arguments(parser)
+
+
+def add_option_arguments(parser: argparse.ArgumentParser) -> None:
+    """Entries of the config to replace."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
