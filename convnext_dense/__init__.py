@@ -1,8 +1,9 @@
 """Dense prediction with ConvNeXt: importing this package registers everything it provides.
 
-The import has two side effects: mmcv's operators become available through torchvision where mmcv
-was installed without its compiled extension, and mmengine reads checkpoints through this
-project's safe loader.
+The import has three side effects: mmcv's operators become available through torchvision where
+mmcv was installed without its compiled extension; mmengine reads checkpoints through this project's
+safe loader, YAML as plain data, and pickles not at all; and mmengine's CheckpointHook and
+LocalVisBackend are this project's, under the same names.
 """
 
 from convnext_dense import ops, weights

@@ -17,7 +17,7 @@ from convnext_dense.predictor import Predictor
 
 def parse_args() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__)
-    parser.add_argument("config", help="config file")
+    cli.add_config_argument(parser)
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("images", help="picture or folder of pictures")
     parser.add_argument("--out", required=True, help="folder for overlays and predictions.json")

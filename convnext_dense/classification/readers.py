@@ -7,6 +7,8 @@ shuffle freely, count every picture once and resume where it stopped.
 
 import importlib.util
 import os
+import pickle
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,11 +54,14 @@ def open_reader(
             _check_depth(root, [path for path, _ in reader.samples])
         return reader, tuple(reader.class_to_idx)
     if kind == "tar":
-        from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+        from timm.data.readers import reader_image_in_tar as timm_tar
 
+        # timm keeps its index of large tars as a pickle beside them; only later versions read
+        # it with care.
+        cache = None if hasattr(timm_tar, "_TarInfoUnpickler") else False
         try:
-            reader = ReaderImageInTar(root, class_map)
-        except (AssertionError, ValueError) as error:
+            reader = timm_tar.ReaderImageInTar(root, class_map, cache_tarinfo=cache)
+        except (AssertionError, ValueError, tarfile.TarError, pickle.UnpicklingError) as error:
             raise UserError(f"{root} holds no tars of pictures: {error}.") from error
         return reader, tuple(reader.class_name_to_idx)
     if kind == "shards":

@@ -19,6 +19,7 @@ from timm.data.readers.reader import Reader
 from convnext_dense.errors import UserError
 
 LABEL = ".cls"
+LABEL_BYTES = 64  # more is no number
 COLUMNS = 3  # offset and size of the picture in bytes, label
 
 
@@ -37,7 +38,7 @@ class ShardReader(Reader):
 
     Raises:
         UserError: For a folder without shards, or a shard that is no tar, lacks labels or has
-            some that are no numbers from 0.
+            some that are no numbers from 0, or holds links.
     """
 
     def __init__(self, root: str) -> None:
@@ -98,15 +99,20 @@ def shard_index(shard: Path) -> np.ndarray:
 
 
 def _scan(shard: Path) -> np.ndarray:
-    pictures, labels = {}, {}
+    pictures, labels, kinds = {}, {}, {LABEL, *get_img_extensions()}
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
                 name = PurePosixPath(member.name)
+                if name.suffix.lower() not in kinds:
+                    continue
+                if not member.isreg() or member.issparse():
+                    raise UserError(f"{shard} holds {name}, which is a link or no plain file.")
                 key = str(name.with_suffix(""))
                 if name.suffix.lower() == LABEL:
-                    labels[key] = _label(tar.extractfile(member).read(), f"{shard}/{name}")
-                elif name.suffix.lower() in get_img_extensions(as_set=True):
+                    content = tar.extractfile(member).read(LABEL_BYTES)
+                    labels[key] = _label(content, f"{shard}/{name}")
+                else:
                     pictures[key] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise UserError(

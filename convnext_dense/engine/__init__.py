@@ -5,20 +5,24 @@ from convnext_dense.engine.averaging import (
     BothWeightsValLoop,
     WeightAverageHook,
 )
+from convnext_dense.engine.checkpointing import CheckpointHook
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.random_state import RandomStateHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
+from convnext_dense.engine.scalars import LocalVisBackend
 from convnext_dense.engine.sharding import ShardedStateHook
 from convnext_dense.engine.tta import MultiViewTestLoop
 
 __all__ = [
     "BothWeightsTestLoop",
     "BothWeightsValLoop",
+    "CheckpointHook",
     "DenseRunner",
     "LearningRateHook",
+    "LocalVisBackend",
     "MeanLossHook",
     "MetricsFileHook",
     "MultiViewTestLoop",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from mmengine.config import DictAction
 
+from convnext_dense.engine.files import naming_full_disks
 from convnext_dense.errors import UserError
 
 AUTO = "auto"  # --resume without a checkpoint
@@ -56,7 +57,8 @@ def run_tool(main: Callable[[], None]) -> None:
         warnings.filterwarnings("ignore", module=package)
     Parser.debugging = False
     try:
-        main()
+        with naming_full_disks("A file", "Make room and start again."):
+            main()
     except UserError as error:
         if Parser.debugging:
             traceback.print_exc()
@@ -97,8 +99,15 @@ def sentence(error: UserError) -> str:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every tool that reads a config."""
-    parser.add_argument("config", help="config file")
+    add_config_argument(parser)
     add_data_arguments(parser)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """The config file itself."""
+    parser.add_argument(
+        "config", help="config file: .py is executed as a program, .yaml and .json are read as data"
+    )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,6 +116,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-root",
         help="folder that holds coco/, shapes/ ... (default: $CONVNEXT_DENSE_DATA, then data)",
     )
+    add_option_arguments(parser)
+
+
+def add_option_arguments(parser: argparse.ArgumentParser) -> None:
+    """Entries of the config to replace."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",

@@ -23,8 +23,10 @@ from convnext_dense.engine.fit_data import fit_to_data
 from convnext_dense.engine.fit_labels import fit_to_labels
 from convnext_dense.engine.launch import world_size
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
+from convnext_dense.engine.pickles import refuse_pickles
 from convnext_dense.errors import MissingDataError, UserError
 from convnext_dense.optim.schedulers import check_schedule
+from convnext_dense.plain_config import SUFFIXES, read_plain_file
 
 DATA_ROOT_VARIABLE = "CONVNEXT_DENSE_DATA"
 DEFAULT_DATA_ROOT = "data"
@@ -70,7 +72,8 @@ def load_config(
     if custom is not None:
         use_custom_data(cfg, custom, cfg_options or {})
     if cfg_options:
-        _merge_options(cfg, cfg_options)
+        merge_options(cfg, cfg_options)
+    refuse_pickles(cfg)
     require_toolbox(cfg)
     import_registering_modules(cfg)
     check_types_and_settings(cfg)
@@ -90,20 +93,27 @@ def load_config(
 
 
 def read_config(path: str | os.PathLike) -> Config:
-    """Reads a config file as it is.
+    """Reads a config file as it is: a .py is executed, .yaml and .json are read as data.
 
     Raises:
         UserError: When it is missing or cannot be read.
     """
     if not Path(path).is_file():
         raise UserError(f"There is no config file {path}.")
+    if Path(path).suffix in SUFFIXES:
+        return Config(read_plain_file(Path(path)), filename=str(path))
     try:
         return Config.fromfile(path, import_custom_modules=False)
     except (SyntaxError, NameError, TypeError, ValueError, KeyError, OSError) as error:
         raise UserError(f"The config {path} cannot be read: {error}") from error
 
 
-def _merge_options(cfg: Config, options: dict[str, Any]) -> None:
+def merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Replaces entries of a config by ``{"dotted.key": value}``.
+
+    Raises:
+        UserError: When the config has no such section, or the value does not fit there.
+    """
     for key in options:
         section = key.split(".")[0]
         if section not in cfg:

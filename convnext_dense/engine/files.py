@@ -1,16 +1,73 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, also after a kill, a power cut or on a full disk."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from convnext_dense.errors import UserError
 
+# What a write says where there is no room for it.
+FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than is allowed here",
+}
+
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name and renames it."""
+    """Writes a text file under a temporary name, flushes and renames it."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name to write to; afterwards its content is the file's, or nothing is left.
+
+    The content is on the disk before the name is, and the name before this returns: a power cut
+    leaves the old file or the new one.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # some network file systems flush no folders
+        _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def naming_full_disks(where: str, remedy: str) -> Iterator[None]:
+    """Turns the error of a full disk into one sentence.
+
+    Args:
+        where: What was being written to.
+        remedy: How to go on once there is room.
+
+    Raises:
+        UserError: In the place of that error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(
+            f"{error.filename or where} cannot be written: {FULL[error.errno]}. {remedy}"
+        ) from error
 
 
 def make_folder(path: Path) -> None:

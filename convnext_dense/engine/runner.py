@@ -1,6 +1,7 @@
 """mmengine's Runner with whole checkpoints, a report for new Pythons, honest scaling."""
 
-import os
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from convnext_dense.engine.class_names import check_classes
-from convnext_dense.engine.files import keep_previous, write_atomically
+from convnext_dense.engine.files import (
+    FULL,
+    keep_previous,
+    naming_full_disks,
+    replacing,
+    write_atomically,
+)
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import (
     divide_optimizer_state,
@@ -50,13 +57,21 @@ class DenseRunner(Runner):
     @master_only
     def dump_config(self) -> None:
         """Writes the resolved config; one that differs from an earlier one does not replace it."""
-        name = Path(self.cfg.filename).name if self.cfg.filename else f"{self.timestamp}.py"
-        path = Path(self.work_dir) / name
+        name = Path(self.cfg.filename or self.timestamp).stem
+        path = Path(self.work_dir) / f"{name}.py"
         text = self.cfg.pretty_text
         if path.exists() and path.read_text(encoding="utf-8") != text:
             kept = keep_previous(path)
             self.logger.info(f"The earlier config of this folder is kept as {kept}.")
         write_atomically(path, text)
+
+    def build_logger(self, *args, **kwargs) -> logging.Logger:
+        """Builds the logger; a full disk ends the run instead of printing a traceback a line."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _raise_if_full(handler.handleError)
+        return logger
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Connects processes without GPUs through gloo, where mmengine asks for a CUDA device."""
@@ -105,6 +120,8 @@ class DenseRunner(Runner):
                 run one of other classes, or a new run one of another backbone.
         """
         checkpoint = read_checkpoint(filename, map_location=map_location)
+        if self._resume:
+            check_resumable(checkpoint, filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         state, differences = compare(model, checkpoint)
@@ -123,15 +140,20 @@ class DenseRunner(Runner):
         return checkpoint
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Writes a checkpoint under a temporary name and renames it: a kill leaves no torso."""
+        """Writes a checkpoint under a temporary name and renames it: a kill leaves no torso.
+
+        Raises:
+            UserError: When the disk is full; earlier checkpoints stay as they are.
+        """
         for hook in self.hooks:
             if isinstance(hook, GatheringHook):
                 hook.gather(self)  # here all processes come by; only the first one writes
         if self.rank != 0:
             return
-        temporary = f".{filename}.{os.getpid()}"
-        super().save_checkpoint(out_dir, temporary, *args, **kwargs)
-        os.replace(Path(out_dir) / temporary, Path(out_dir) / filename)
+        path = Path(out_dir) / filename
+        remedy = "The earlier checkpoints are whole: make room and start again with --resume."
+        with naming_full_disks(f"The checkpoint {path}", remedy), replacing(path) as temporary:
+            super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
         """Compares the step's pictures with the recipe's; scales the rates if asked to.
@@ -177,3 +199,32 @@ def build_runner(cfg: Config) -> DenseRunner:
     except (TypeError, KeyError, ValueError, AssertionError) as error:
         # mmengine names the class and what it was given; most often a misspelt option.
         raise UserError(f"The config cannot be built: {error} (--debug shows where)") from error
+
+
+def check_resumable(checkpoint: dict[str, Any], filename: str) -> None:
+    """Refuses to resume what is not the checkpoint of a run.
+
+    mmengine would execute a config that it finds in the file under the name that old versions
+    used (``meta.config``); it is removed.
+
+    Raises:
+        UserError: When the file knows no position in a training.
+    """
+    meta, hub = checkpoint.get("meta"), checkpoint.get("message_hub")
+    positions = [meta.get(name) for name in ("epoch", "iter")] if isinstance(meta, dict) else []
+    if not positions or {type(number) for number in positions} != {int} or not hub:
+        raise UserError(
+            f"{filename} holds weights, but no run that could be resumed: start a new run from "
+            "them with --load-from."
+        )
+    meta.pop("config", None)
+
+
+def _raise_if_full(otherwise):
+    def handle(record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise error
+        otherwise(record)
+
+    return handle

@@ -16,7 +16,7 @@ from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.tta import use_views
-from convnext_dense.engine.workdir import resolve_checkpoint
+from convnext_dense.engine.workdir import lock, resolve_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_classes
@@ -34,6 +34,7 @@ def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
     cfg.work_dir = str(work_dir)
     is_first = launch.rank(args.launcher) == 0
     if is_first:
+        lock(work_dir)
         for path in (work_dir / "metrics.json", args.out and Path(args.out)):
             if path and (kept := keep_previous(path)):
                 print_log(f"An earlier {path.name} is kept as {kept}.")

@@ -9,16 +9,18 @@ from mmengine.logging import print_log
 
 from convnext_dense import weights
 from convnext_dense.engine import launch
+from convnext_dense.engine.checkpointing import newest_whole
 from convnext_dense.engine.cli import AUTO
 from convnext_dense.engine.config import load_config, read_config
 from convnext_dense.engine.custom_data import CustomData
+from convnext_dense.engine.files import naming_full_disks
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.preflight import check_data
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.engine.together import ending_together
-from convnext_dense.engine.workdir import claim, latest_checkpoint, resolve_checkpoint
+from convnext_dense.engine.workdir import claim, resolve_checkpoint
 from convnext_dense.errors import UserError
 from convnext_dense.weights.loading import find_state_dict
 
@@ -37,9 +39,11 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     if launch.rank(args.launcher) == 0:
         processes = launch.world_size(args.launcher)
         claim(work_dir, resume=args.resume is not None, processes=processes)
-    runner = build_runner(cfg)
-    with ending_together("Start the same command again, on every machine, with --resume."):
-        runner.train()
+    remedy = "Make room and start again with --resume."
+    with naming_full_disks(f"The work folder {work_dir}", remedy):
+        runner = build_runner(cfg)
+        with ending_together("Start the same command again, on every machine, with --resume."):
+            runner.train()
     return cfg
 
 
@@ -125,7 +129,7 @@ def start_from(cfg: Config, args: argparse.Namespace, work_dir: Path) -> None:
         weights.local_file(path)  # an address or an official name: at hand before anything is built
     if cfg.get("resume"):  # the resolved config of a resumed run, trained again
         cfg.load_from = None
-    found = latest_checkpoint(work_dir) if args.resume == AUTO else args.resume
+    found = newest_whole(work_dir) if args.resume == AUTO else args.resume
     cfg.resume = found is not None
     cfg.load_from = str(found) if found else args.load_from or cfg.get("load_from")
     if args.resume and not found:

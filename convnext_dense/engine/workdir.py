@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 
 from convnext_dense import ops
+from convnext_dense.engine.checkpointing import newest_whole
 from convnext_dense.engine.files import keep_previous, write_atomically
 from convnext_dense.errors import UserError
 from convnext_dense.version import __version__
@@ -41,17 +43,17 @@ def claim(work_dir: Path, *, resume: bool, processes: int = 1) -> None:
     """Takes a work folder for a training run and writes ``env.json`` into it.
 
     Raises:
-        UserError: When another process trains into the folder, or the folder holds another run
+        UserError: When another process writes into the folder, or the folder holds another run
             and this one does not resume it.
     """
     env = work_dir / "env.json"
+    lock(work_dir)  # before looking: what is there stays as it is from here on
     # Written when the first step begins: a run that failed before it left nothing to lose.
     if (work_dir / "lr_groups.csv").exists() and not resume:
         raise UserError(
             f"{work_dir} holds a run already: continue it with --resume, or name another folder "
             "with --work-dir."
         )
-    lock(work_dir)
     try:
         for torso in work_dir.glob(".*.pth.*"):  # of a run that was killed while writing
             torso.unlink()
@@ -65,7 +67,8 @@ def lock(work_dir: Path) -> None:
     """Keeps other processes out of a work folder until this one ends, however it ends.
 
     A record lock belongs to the process: the system drops it even after kill -9, and the workers
-    that load data do not inherit it. Where the file system has no locks, nothing is kept out.
+    that load data do not inherit it. Where the file system has no locks, nothing is kept out, and a
+    line says so.
 
     Raises:
         UserError: When another process holds it, or the folder cannot be written.
@@ -80,29 +83,19 @@ def lock(work_dir: Path) -> None:
     except (BlockingIOError, PermissionError) as error:
         handle.close()
         raise UserError(
-            f"Another process trains into {work_dir} right now: wait for it, or name another "
+            f"Another process writes into {work_dir} right now: wait for it, or name another "
             "folder with --work-dir."
         ) from error
-    except OSError:  # ENOLCK, ENOTSUP
+    except OSError as error:  # ENOLCK, ENOTSUP
         handle.close()
+        print_log(f"{work_dir} cannot be locked ({error.strerror}): start one run there at a time.")
         return
     _locks.append(handle)
 
 
-def latest_checkpoint(work_dir: Path) -> Path | None:
-    """The newest checkpoint of a work folder, wherever the folder has been moved to."""
-    pointer = work_dir / "last_checkpoint"
-    if pointer.is_file():
-        named = work_dir / Path(pointer.read_text().strip()).name
-        if named.is_file():
-            return named
-    found = [*work_dir.glob("epoch_*.pth"), *work_dir.glob("iter_*.pth")]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
-
 def resolve_checkpoint(source: str) -> str:
     """The newest checkpoint where ``source`` is a work folder; else ``source``: file, URL, name."""
-    found = latest_checkpoint(Path(source)) if Path(source).is_dir() else None
+    found = newest_whole(Path(source)) if Path(source).is_dir() else None
     return str(found or source)
 
 

@@ -104,7 +104,7 @@ def compare(
 def _check_peer(peer: str, model: str, mode: str) -> None:
     if not whole_models.is_config(peer):
         if mode in whole_models.WANTED:
-            raise UserError(f"{mode} compares configs: {peer!r} is no path of a .py file.")
+            raise UserError(f"{mode} compares configs: {peer!r} is no path of a config file.")
         networks.check_peer(peer)
         return
     networks.check_model(peer, mode)

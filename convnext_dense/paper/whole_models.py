@@ -23,6 +23,7 @@ from convnext_dense.engine.fit_classes import assume_head_classes
 from convnext_dense.engine.fit_labels import assume_classes
 from convnext_dense.engine.nodes import walk
 from convnext_dense.errors import UserError
+from convnext_dense.plain_config import SUFFIXES
 
 # Scope of a config -> the mode that measures its model.
 SCOPES = {"mmdet": "detect", "mmseg": "segment"}
@@ -96,7 +97,7 @@ class WholeModel(nn.Module):
 
 def is_config(name: str) -> bool:
     """Whether a model's name is that of a config file."""
-    return name.endswith(".py")
+    return name.endswith((".py", *SUFFIXES))
 
 
 @lru_cache

@@ -195,14 +195,14 @@ def _json_lines(file: Path) -> tuple[list[dict], int]:
         except json.JSONDecodeError:
             usable = False
         if usable:
-            rows.append(row)
+            rows.append({key: math.nan if value is None else value for key, value in row.items()})
         else:
             torn += 1
     return rows, torn
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
+    return value is None or isinstance(value, int | float)  # null: not a finite number
 
 
 def _read_json(file: Path, notes: list[str]) -> dict[str, Any]:

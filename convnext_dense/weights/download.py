@@ -154,12 +154,27 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
         _trust(path, found)
 
 
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """Every address on the way must be one that may be fetched from, not the last alone."""
+
+    def __init__(self, sha256: str | None) -> None:
+        self.sha256 = sha256
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        """Checks the next address before anything is asked there."""
+        _check_address(newurl, self.sha256)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(url: str, sha256: str | None) -> http.client.HTTPResponse:
+    return urllib.request.build_opener(_CheckedRedirects(sha256)).open(url, timeout=TIMEOUT_S)
+
+
 def _transfer(url: str, partial: Path, sha256: str | None) -> str:
     """Copies the address into a file and returns the sha256 of what came."""
     digest, size = hashlib.sha256(), 0
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, partial.open("wb") as file:
-            _check_address(response.geturl(), sha256)  # it may have been redirected
+        with _open(url, sha256) as response, partial.open("wb") as file:
             expected = response.headers.get("Content-Length")
             while chunk := response.read(CHUNK_BYTES):
                 file.write(chunk)
@@ -167,7 +182,7 @@ def _transfer(url: str, partial: Path, sha256: str | None) -> str:
                 size += len(chunk)
     except (OSError, http.client.HTTPException) as error:
         raise _failed(url, str(error) or type(error).__name__) from error
-    if expected is not None and size != int(expected):
+    if expected is not None and str(size) != expected.strip():
         raise _failed(url, f"the connection ended after {size} of {expected} bytes")
     return digest.hexdigest()
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from convnext_dense.engine.files import keep_previous
-from convnext_dense.engine.workdir import latest_checkpoint
 from tests.engine.conftest import SHAPES
 from tests.running import ROOT, run
 
@@ -262,17 +261,6 @@ def test_resume_into_an_empty_folder_takes_load_from(trained, flags, tmp_path):
     arguments = ["--resume", "--load-from", trained[0] / "iter_3.pth", "--max-iters", 1]
     output = run("train", SHAPES, *arguments, "--work-dir", tmp_path / "w", *flags)
     assert "no checkpoint to resume" in output and "iter_3.pth" in output.split("Loaded ")[1]
-
-
-def test_latest_checkpoint_survives_a_moved_folder(tmp_path):
-    (tmp_path / "iter_1.pth").touch()
-    os.utime(tmp_path / "iter_1.pth", (1, 1))
-    (tmp_path / "iter_2.pth").touch()
-    assert latest_checkpoint(tmp_path).name == "iter_2.pth"
-    (tmp_path / "last_checkpoint").write_text("/gone/iter_1.pth")
-    assert latest_checkpoint(tmp_path) == tmp_path / "iter_1.pth"
-    (tmp_path / "last_checkpoint").write_text("/gone/iter_9.pth")
-    assert latest_checkpoint(tmp_path).name == "iter_2.pth"
 
 
 def test_earlier_files_are_numbered(tmp_path):

@@ -27,9 +27,9 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
     )
     try:
         assert first.stdout.readline() == "locked\n"
-        with pytest.raises(UserError, match="Another process trains into"):
+        with pytest.raises(UserError, match="Another process writes into"):
             claim(tmp_path, resume=False)
-        with pytest.raises(UserError, match="Another process trains into"):
+        with pytest.raises(UserError, match="Another process writes into"):
             claim(tmp_path, resume=True)
         assert not (tmp_path / "env.json").exists()
     finally:

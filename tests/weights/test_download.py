@@ -158,7 +158,7 @@ def test_a_silent_server_times_out(server, monkeypatch):
 def test_plain_http_needs_a_hash(url, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     opened = []
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *a, **k: opened.append(a))
+    monkeypatch.setattr(download, "_open", lambda *a, **k: opened.append(a))
     with pytest.raises(UserError, match="Use https"):
         read_checkpoint(url)
     assert opened == []
@@ -168,17 +168,19 @@ def test_plain_http_needs_a_hash(url, monkeypatch, tmp_path):
     assert len(opened) == 1
 
 
-def test_a_redirect_may_not_leave_https(server, tmp_path, monkeypatch):
-    class Response(io.BytesIO):
-        headers = {}
-
-        def geturl(self):
-            return "http://example.org/a.pth"
-
-    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *a, **k: Response(b"x"))
+@pytest.mark.parametrize("address", ["http://example.org/a.pth", "ftp://example.org/a.pth"])
+def test_a_redirect_may_not_leave_https(server, tmp_path, address):
+    """Also in the middle of a chain: the next address is not asked (nobody answers there)."""
+    server.redirect = address
     with pytest.raises(UserError, match="example.org.*Use https"):
-        read_checkpoint("https://host/a.pth")
+        read_checkpoint(server.url.replace("a.pth", "redirect.pth"))
     assert files_in_cache(tmp_path) == []
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://example.org/a.pth"])
+def test_other_addresses_are_no_files(address):
+    with pytest.raises(UserError, match="does not exist: give a file, an https address"):
+        read_checkpoint(address)
 
 
 def test_processes_wait_for_one_another(server):

@@ -1,0 +1,72 @@
+"""No pickle beside checkpoints is read: annotations, proposals, weights of losses, caches.
+
+mmengine's ``load`` unpickles every .pkl it is given, and its YAML may name Python objects. Both are
+replaced here. What unpickles without asking mmengine is refused by its config entry. Python objects
+that the processes of one run send to each other are not files from outside.
+"""
+
+from typing import Any
+
+import yaml
+from mmengine.config import Config
+from mmengine.fileio import register_handler
+from mmengine.fileio.handlers import PickleHandler, YamlHandler
+
+from convnext_dense.errors import UserError
+
+SUFFIXES = (".pkl", ".pickle", ".joblib")
+# Entries by which mmdet and mmsegmentation unpickle by themselves (OpenImages, medical pictures).
+UNPICKLING = {"hierarchy_file": None, "decode_backend": "pickle"}
+REASON = "could run code, and is not read: write its content as JSON, or arrays as .npy"
+
+
+@register_handler(["pkl", "pickle"])
+class RefusingHandler(PickleHandler):
+    """Writes pickles as mmengine does, and reads none."""
+
+    def load_from_fileobj(self, file, **kwargs) -> Any:
+        """Raises UserError."""
+        raise UserError(f"A pickle (.pkl) {REASON}.")
+
+
+@register_handler(["yaml", "yml"])
+class SafeYamlHandler(YamlHandler):
+    """YAML without Python objects."""
+
+    def load_from_fileobj(self, file, **kwargs) -> Any:
+        """Reads plain data.
+
+        Raises:
+            UserError: When the file names anything else.
+        """
+        try:
+            return yaml.safe_load(file)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"A YAML file cannot be read as plain data: {reason}.") from error
+
+
+def refuse_pickles(cfg: Config) -> None:
+    """Refuses a config that reads pickles, before anything is built.
+
+    Raises:
+        UserError: Names the entry.
+    """
+    for key, value in _entries(cfg.to_dict()):
+        name = key.rsplit(".", 1)[-1]
+        is_read = isinstance(value, str) and value.endswith(SUFFIXES) and not name.startswith("out")
+        if is_read:
+            raise UserError(f"{key} names {value}: a pickle {REASON}.")
+        if value and name in UNPICKLING and UNPICKLING[name] in (None, value):
+            raise UserError(f"{key}={value} reads a pickle, which {REASON}.")
+
+
+def _entries(node: Any, key: str = "") -> list[tuple[str, Any]]:
+    """Every value of a config with its dotted key."""
+    if isinstance(node, dict):
+        pairs = node.items()
+    elif isinstance(node, list | tuple):
+        pairs = enumerate(node)
+    else:
+        return [(key, node)]
+    return [found for name, value in pairs for found in _entries(value, f"{key}.{name}".strip("."))]
