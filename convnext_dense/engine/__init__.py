@@ -7,6 +7,7 @@ from convnext_dense.engine.averaging import (
 )
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
+from convnext_dense.engine.interrupt import InterruptHook
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.random_state import RandomStateHook
@@ -18,6 +19,7 @@ __all__ = [
     "BothWeightsTestLoop",
     "BothWeightsValLoop",
     "DenseRunner",
+    "InterruptHook",
     "LearningRateHook",
     "MeanLossHook",
     "MetricsFileHook",

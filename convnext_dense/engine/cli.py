@@ -8,22 +8,35 @@ from collections.abc import Callable
 
 from mmengine.config import DictAction
 
-from convnext_dense.errors import UserError
+from convnext_dense.engine.interrupt import Interrupted, heeding_signals
+from convnext_dense.errors import RunEndedError, UserError
 
 AUTO = "auto"  # --resume without a checkpoint
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Runs a tool; wrong input ends it with one sentence and exit code 2."""
+    """Runs a tool; what ends it early is one sentence and an exit code.
+
+    2 for wrong input, 143 for a request to end where a training goes on with ``--resume``, 130
+    for Ctrl-C in a tool that keeps nothing, others as the error has them.
+    """
     # The toolboxes warn about their own code, which a user cannot mend.
     for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
         warnings.filterwarnings("ignore", module=package)
     try:
-        main()
+        with heeding_signals():
+            main()
     except UserError as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    except RunEndedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except Interrupted as error:
+        if str(error):
+            print(error, file=sys.stderr)
+        sys.exit(error.code)
 
 
 class OptionsAction(DictAction):

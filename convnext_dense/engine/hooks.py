@@ -12,11 +12,13 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from convnext_dense.engine.files import write_atomically
+from convnext_dense.engine.interrupt import request
 from convnext_dense.optim.report import group_table, lr_range, write_csv
 
 # Names under which the message hub holds what goes into metrics.json beside the figures.
 PER_CLASS = "per_class"
 TEST_FACTS = "facts_of_the_run"
+ASKED = "asked_to_end"  # travels with the losses
 
 
 @HOOKS.register_module()
@@ -26,9 +28,15 @@ class MeanLossHook(Hook):
     priority = "HIGHEST"  # before the scalars are recorded
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Puts the means into the place of this process's losses."""
+        """Puts the means into the place of this process's losses.
+
+        Whether a process was asked to end goes with them, so that all know at the same iteration.
+        """
         if runner.world_size > 1 and outputs:
+            like = next(iter(outputs.values()))
+            outputs[ASKED] = torch.full_like(like, float(bool(request.name)), requires_grad=False)
             dist.all_reduce_dict(outputs, "mean")
+            request.agreed = bool(outputs.pop(ASKED))
 
 
 @HOOKS.register_module()

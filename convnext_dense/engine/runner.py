@@ -12,6 +12,7 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from convnext_dense.engine.class_names import check_classes
 from convnext_dense.engine.files import keep_previous, write_atomically
@@ -24,6 +25,7 @@ from convnext_dense.engine.sharding import (
     shares,
 )
 from convnext_dense.engine.workdir import environment
+from convnext_dense.engine.workers import CalmWorker
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare
@@ -61,6 +63,14 @@ class DenseRunner(Runner):
         if self.distributed and not torch.cuda.is_available():
             torch.distributed.init_process_group("gloo")
         super().setup_env(env_cfg)
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Builds a loader whose processes live until this one ends them."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        if not isinstance(loader.worker_init_fn, CalmWorker):
+            loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
+        return loader
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model for several processes; on the CPU it has no device number.

@@ -14,10 +14,12 @@ from convnext_dense.engine.config import load_config, read_config
 from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
+from convnext_dense.engine.interrupt import request
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.workdir import claim, latest_checkpoint, resolve_checkpoint
+from convnext_dense.engine.workers import naming_dead_workers
 from convnext_dense.errors import UserError
 from convnext_dense.weights.loading import find_state_dict
 
@@ -28,6 +30,7 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     Returns:
         The config as it was run.
     """
+    request.place = " before the first iteration: there is nothing to save"
     launch.announce(args.launcher)
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
@@ -36,7 +39,8 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
         processes = launch.world_size(args.launcher)
         claim(work_dir, resume=args.resume is not None, processes=processes)
     runner = build_runner(cfg)
-    with ending_together("Start the same command again, on every machine, with --resume."):
+    again = "Start the same command again, on every machine, with --resume."
+    with ending_together(again), naming_dead_workers(again):
         runner.train()
     return cfg
 

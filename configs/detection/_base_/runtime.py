@@ -28,6 +28,7 @@ custom_hooks = [
     dict(type="ProgressHook"),
     dict(type="RandomStateHook"),
     dict(type="MeanLossHook"),
+    dict(type="InterruptHook"),
 ]
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
