@@ -63,7 +63,9 @@ def naming_dead_workers(advice: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not (found := _DEATH.search(str(error))):
+        # torch's loader says that a process is gone, the error before it tells how it ended.
+        found = _DEATH.search(str(error.__context__)) or _DEATH.search(str(error))
+        if found is None:
             raise
         # torch's handler raises the same error again at every further process that ends.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
