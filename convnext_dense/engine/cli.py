@@ -31,7 +31,8 @@ def run_tool(main: Callable[[], None]) -> None:
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
     except RunEndedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if str(error):  # of several processes the first one speaks
+            print(f"error: {error}", file=sys.stderr)
         sys.exit(error.code)
     except Interrupted as error:
         if str(error):
@@ -125,6 +126,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
+    )
+    parser.add_argument(
+        "--replay",
+        metavar="DUMP",
+        help="repeat the step that ended a run with exit code 3, and say where it goes wrong",
     )
 
 

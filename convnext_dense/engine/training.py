@@ -15,6 +15,7 @@ from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.interrupt import request
+from convnext_dense.engine.replay import replay
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.engine.together import ending_together
@@ -31,6 +32,8 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
         The config as it was run.
     """
     request.place = " before the first iteration: there is nothing to save"
+    if args.replay:
+        return repeat_step(args)
     launch.announce(args.launcher)
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
@@ -42,6 +45,14 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     again = "Start the same command again, on every machine, with --resume."
     with ending_together(again), naming_dead_workers(again):
         runner.train()
+    return cfg
+
+
+def repeat_step(args: argparse.Namespace) -> Config:
+    """Repeats the step of ``--replay``; needs the config and no data."""
+    options = dict(data_root=args.data_root, cfg_options=args.cfg_options, amp=args.amp)
+    cfg = load_config(args.config, require_data=False, **options)
+    print("\n".join(replay(cfg, args.replay)))
     return cfg
 
 

@@ -28,6 +28,7 @@ custom_hooks = [
     dict(type="ProgressHook"),
     dict(type="RandomStateHook"),
     dict(type="MeanLossHook"),
+    dict(type="NumbersHook", limit=10),
     dict(type="InterruptHook"),
 ]
 val_cfg = dict(type="ValLoop")
