@@ -38,12 +38,10 @@ def replay(cfg: Config, path: str) -> list[str]:
     if missing := [name for name in NEEDED if name not in dump]:
         raise UserError(f"{path} is no dump of a step: it has no {', '.join(missing)}.")
     init_default_scope(cfg.get("default_scope", "mmengine"))
-    if "backbone" in cfg.model:
-        cfg.model.backbone.init_cfg = None  # the dump holds the weights
-    model = MODELS.build(cfg.model)
     try:
+        model = MODELS.build(cfg.model)
         model.load_state_dict(dump["state_dict"])
-    except RuntimeError as error:
+    except (TypeError, RuntimeError) as error:
         raise UserError(
             f"{path} is of another model than the config's: give the config in its run's work "
             f"folder ({str(error).splitlines()[-1].strip()})."
