@@ -24,3 +24,16 @@ class MissingDataError(UserError):
             f"There is no {kind} {path}: give the folder that holds the data with --data-root or "
             "the environment variable CONVNEXT_DENSE_DATA."
         )
+
+
+class RunEndedError(Exception):
+    """A run ends early for a reason that is no wrong input; tools print the sentence.
+
+    Args:
+        sentence: What happened, and how to go on.
+        code: Exit code of the tool.
+    """
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code

@@ -8,7 +8,9 @@ from convnext_dense.engine.averaging import (
 from convnext_dense.engine.checkpointing import CheckpointHook
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
+from convnext_dense.engine.interrupt import InterruptHook
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from convnext_dense.engine.numbers import NumbersHook
 from convnext_dense.engine.progress import ProgressHook
 from convnext_dense.engine.random_state import RandomStateHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
@@ -21,11 +23,13 @@ __all__ = [
     "BothWeightsValLoop",
     "CheckpointHook",
     "DenseRunner",
+    "InterruptHook",
     "LearningRateHook",
     "LocalVisBackend",
     "MeanLossHook",
     "MetricsFileHook",
     "MultiViewTestLoop",
+    "NumbersHook",
     "ProgressHook",
     "RandomStateHook",
     "ResumableEpochLoop",

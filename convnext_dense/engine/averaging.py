@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from convnext_dense.engine.gathering import GatheringHook
+from convnext_dense.engine.numbers import step_was_taken
 from convnext_dense.engine.sharding import load_whole, twin, whole
 from convnext_dense.errors import UserError
 
@@ -60,8 +61,8 @@ class WeightAverageHook(GatheringHook):
             self._build(runner)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Moves the average, where this batch completed a step of the optimizer."""
-        if not runner.optim_wrapper.should_update():
+        """Moves the average, where this batch completed a step that was taken."""
+        if not (runner.optim_wrapper.should_update() and step_was_taken(runner)):
             return
         current = plain_model(runner).state_dict()
         pairs = [(mine, current[name]) for name, mine in self.model.state_dict().items()]

@@ -11,7 +11,8 @@ import torch
 from mmengine.config import DictAction
 
 from convnext_dense.engine.files import naming_full_disks
-from convnext_dense.errors import UserError
+from convnext_dense.engine.interrupt import Interrupted, heeding_signals
+from convnext_dense.errors import RunEndedError, UserError
 
 AUTO = "auto"  # --resume without a checkpoint
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
@@ -48,22 +49,32 @@ class _Debug(argparse.Action):
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Runs a tool; wrong input ends it with one sentence and exit code 2.
+    """Runs a tool; what ends it early is one sentence and an exit code.
 
-    Any other exception is a bug: its traceback is the report, and the last line says so (code 1).
+    2 for wrong input, 143 for a request to end where a training goes on with ``--resume``, 130
+    for Ctrl-C in a tool that keeps nothing, others as the error has them. Any other exception is
+    a bug: its traceback is the report, and the last line says so (code 1).
     """
     # The toolboxes warn about their own code, which a user cannot mend.
     for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
         warnings.filterwarnings("ignore", module=package)
     Parser.debugging = False
     try:
-        with naming_full_disks("A file", "Make room and start again."):
+        with heeding_signals(), naming_full_disks("A file", "Make room and start again."):
             main()
     except UserError as error:
         if Parser.debugging:
             traceback.print_exc()
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    except RunEndedError as error:
+        if str(error):  # of several processes the first one speaks
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except Interrupted as error:
+        if str(error):
+            print(error, file=sys.stderr)
+        sys.exit(error.code)
     except Exception as error:
         traceback.print_exc()
         memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
@@ -177,6 +188,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
+    )
+    parser.add_argument(
+        "--replay",
+        metavar="DUMP",
+        help="repeat the step that ended a run with exit code 3, and say where it goes wrong",
     )
 
 

@@ -12,23 +12,34 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from convnext_dense.engine.files import write_atomically
+from convnext_dense.engine.interrupt import request
 from convnext_dense.optim.report import group_table, lr_range, write_csv
 
 # Names under which the message hub holds what goes into metrics.json beside the figures.
 PER_CLASS = "per_class"
 TEST_FACTS = "facts_of_the_run"
+ASKED = "asked_to_end"  # travels with the losses
 
 
 @HOOKS.register_module()
 class MeanLossHook(Hook):
     """Means of the losses over all processes for the log, which would show the first one's own."""
 
-    priority = "HIGHEST"  # before the scalars are recorded
+    priority = 5  # between NumbersHook, which names this process's terms, and their recording
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Puts the means into the place of this process's losses."""
+        """Puts the means into the place of this process's losses.
+
+        Whether a process was asked to end goes with them, so that all know at the same iteration.
+        """
         if runner.world_size > 1 and outputs:
+            like = next(iter(outputs.values()))
+            outputs[ASKED] = torch.full_like(like, float(bool(request.name)), requires_grad=False)
             dist.all_reduce_dict(outputs, "mean")
+            request.agreed = bool(outputs.pop(ASKED))
+        # The log shows means over a window: one nan would hide all others. NumbersHook names it.
+        if outputs and "loss" in outputs and not math.isfinite(outputs["loss"].detach()):
+            outputs.clear()
 
 
 @HOOKS.register_module()

@@ -8,6 +8,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from convnext_dense.engine.interrupt import evaluation_is_due
 from convnext_dense.engine.random_state import undisturbed
 from convnext_dense.errors import UserError
 
@@ -59,6 +60,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             self.runner.logger.info(f"Nothing left to train at iteration {self._iter}.")
             if self.runner.val_loop is not None:
                 self.runner.val_loop.run()
+        elif evaluation_is_due(self.runner):
+            self.runner.val_loop.run()
         elif self._iter and self._iter == self._epoch * len(self.dataloader):
             self.evaluate_again()
         while not self._finished and not self.stop_training:
@@ -92,6 +95,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         checkpoint = self.runner.cfg.get("default_hooks", {}).get("checkpoint") or {}
         if checkpoint.get("save_best"):
             self.after_epoch()
+
+    def evaluates_after(self, iteration: int) -> bool:
+        """Whether an evaluation follows so many iterations inside of an epoch."""
+        return False
 
     @property
     def _finished(self) -> bool:
@@ -146,10 +153,14 @@ class ResumableIterLoop(ResumableEpochLoop):
     def run_iter(self, idx: int, data_batch: Sequence[dict]) -> None:
         """Trains on one batch, then evaluates where that is due."""
         super().run_iter(idx, data_batch)
-        due = self._iter % self.val_interval == 0 and self._iter >= self.val_begin
-        if self.runner.val_loop is not None and (due or self._finished):
+        if self.evaluates_after(self._iter):
             self.runner.val_loop.run()
             self.runner.model.train()
+
+    def evaluates_after(self, iteration: int) -> bool:
+        """Whether an evaluation is due after so many iterations."""
+        due = iteration % self.val_interval == 0 and iteration >= self.val_begin
+        return self.runner.val_loop is not None and (due or iteration >= self._max_iters)
 
     def after_epoch(self) -> None:
         """Evaluates nothing: evaluations count iterations."""

@@ -32,6 +32,7 @@ from convnext_dense.engine.sharding import (
     shares,
 )
 from convnext_dense.engine.workdir import environment
+from convnext_dense.engine.workers import CalmWorker
 from convnext_dense.errors import UserError
 from convnext_dense.pictures import name_pictures
 from convnext_dense.weights import read_checkpoint
@@ -81,9 +82,11 @@ class DenseRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
-        """Builds a loader whose errors name the picture."""
+        """Builds a loader whose errors name the picture; its processes live until this one ends."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         name_pictures(loader.dataset)
+        if not isinstance(loader.worker_init_fn, CalmWorker):
+            loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
         return loader
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:

@@ -17,6 +17,7 @@ from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.tta import use_views
 from convnext_dense.engine.workdir import lock, resolve_checkpoint
+from convnext_dense.engine.workers import naming_dead_workers
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_classes
@@ -39,7 +40,8 @@ def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
             if path and (kept := keep_previous(path)):
                 print_log(f"An earlier {path.name} is kept as {kept}.")
     runner = build_runner(cfg)
-    with ending_together("Start the same command again."):
+    again = "Start the same command again."
+    with ending_together(again), naming_dead_workers(again):
         metrics = runner.test()
     if is_first:
         if args.tta:

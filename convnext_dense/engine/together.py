@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mmengine import dist
 
+from convnext_dense.engine.interrupt import SIGNALS, request
+
 PERIOD = 0.5  # seconds between two looks at the others
 PATIENCE = 5.0  # seconds in which a process whose connection broke is found to have ended
 
@@ -63,25 +65,16 @@ class _Watch:
         self.reader, self.writer = socket.socketpair()
         self.writer.setblocking(False)
         self.stopped = threading.Event()
-        self.previous = None
 
     def start(self) -> None:
-        """Starts the thread; a request to end (SIGTERM) reaches it even where Python waits."""
-        pid = os.getpid()
-
-        def terminated(number: int, frame) -> None:
-            if os.getpid() != pid:  # a data loader's process, which inherits this
-                os._exit(128 + number)
-
-        self.previous = signal.signal(signal.SIGTERM, terminated)
+        """Starts the thread; a request to end reaches it even where Python waits."""
         signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
-        """Ends the thread, and gives the signal back."""
+        """Ends the thread."""
         self.stopped.set()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, self.previous)
 
     def gone(self) -> list[int]:
         """The other processes of this machine that have ended, by rank."""
@@ -108,15 +101,21 @@ class _Watch:
     def _run(self) -> None:
         while not self.stopped.is_set():
             readable, _, _ = select.select([self.reader], [], [], PERIOD)
-            terminated = readable and signal.SIGTERM in self.reader.recv(64)
+            received = self.reader.recv(64) if readable else b""
+            told = any(number in received for number in SIGNALS)
+            if told and request.patient:  # the main thread ends the run, unless told again
+                request.repeat()
+                continue
+            if told:  # it leaves by itself, unless it waits for the others
+                self.stopped.wait(PATIENCE)
             gone = self.gone()
-            if self.stopped.is_set() or not (gone or terminated):
+            if self.stopped.is_set() or not (gone or told):
                 continue
             if gone:
                 self.report(gone)
             elif self.rank == min({self.rank, *self.pids}):
                 self._print(
-                    f"The processes on {self.host} were told to end (SIGTERM), by a user or "
+                    f"The processes on {self.host} were told to end, by a user or "
                     f"because one on another machine has ended; its launcher names it. "
                     f"{self.advice}"
                 )

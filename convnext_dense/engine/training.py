@@ -16,11 +16,14 @@ from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.files import naming_full_disks
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
+from convnext_dense.engine.interrupt import request
 from convnext_dense.engine.preflight import check_data
+from convnext_dense.engine.replay import replay
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.workdir import claim, resolve_checkpoint
+from convnext_dense.engine.workers import naming_dead_workers
 from convnext_dense.errors import UserError
 from convnext_dense.weights.loading import find_state_dict
 
@@ -31,6 +34,9 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     Returns:
         The config as it was run.
     """
+    request.place = " before the first iteration: there is nothing to save"
+    if args.replay:
+        return repeat_step(args)
     launch.announce(args.launcher)
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
@@ -39,11 +45,20 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     if launch.rank(args.launcher) == 0:
         processes = launch.world_size(args.launcher)
         claim(work_dir, resume=args.resume is not None, processes=processes)
-    remedy = "Make room and start again with --resume."
-    with naming_full_disks(f"The work folder {work_dir}", remedy):
+    again = "Start the same command again, on every machine, with --resume."
+    room = "Make room and start again with --resume."
+    with naming_full_disks(f"The work folder {work_dir}", room):
         runner = build_runner(cfg)
-        with ending_together("Start the same command again, on every machine, with --resume."):
+        with ending_together(again), naming_dead_workers(again):
             runner.train()
+    return cfg
+
+
+def repeat_step(args: argparse.Namespace) -> Config:
+    """Repeats the step of ``--replay``; needs the config and no data."""
+    options = dict(data_root=args.data_root, cfg_options=args.cfg_options, amp=args.amp)
+    cfg = load_config(args.config, require_data=False, **options)
+    print("\n".join(replay(cfg, args.replay)))
     return cfg
 
 

@@ -28,6 +28,8 @@ custom_hooks = [
     dict(type="ProgressHook"),
     dict(type="RandomStateHook"),
     dict(type="MeanLossHook"),
+    dict(type="NumbersHook", limit=10),
+    dict(type="InterruptHook"),
 ]
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
