@@ -27,6 +27,7 @@ custom_hooks = [
     dict(type="MetricsFileHook"),
     dict(type="ProgressHook"),
     dict(type="RandomStateHook"),
+    dict(type="PartialStepHook"),
     dict(type="MeanLossHook"),
 ]
 val_cfg = dict(type="ValLoop")
