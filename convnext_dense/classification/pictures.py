@@ -1,8 +1,6 @@
-"""Labelled pictures as a data set, in an order and with random numbers that can be repeated."""
+"""Labelled pictures as a data set, and their order."""
 
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from convnext_dense.classification.readers import (
     some_files,
 )
 from convnext_dense.errors import UserError
+from convnext_dense.seeds import drawing_from
 
 # What PIL raises for damaged files of its many formats.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -155,24 +154,6 @@ class LabelledPictures(Dataset):
         return self.transform(decoded[0])
 
 
-@contextmanager
-def drawing_from(seed: int | None) -> Iterator[None]:
-    """Seeds the random numbers of all three libraries for a while, then gives them back."""
-    if seed is None:
-        yield
-        return
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPU as well
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
 @FUNCTIONS.register_module()
 def collate_pictures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Makes a batch of samples; those without a picture are left out.
@@ -191,11 +172,10 @@ def collate_pictures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 @DATA_SAMPLERS.register_module()
 class PictureSampler(DefaultSampler):
-    """The order of an epoch, with a seed for each picture's augmentation.
+    """The order of an epoch: whole steps, and shards near each other for a while.
 
-    In training (``shuffle``) items are (index, seed), drawn from the run's seed and the epoch:
-    the same whatever the number of workers, and after a resume. Processes get equally many. In a
-    test every picture comes exactly once, so some processes may have one more.
+    In training (``shuffle``) processes get equally many pictures. In a test every picture comes
+    exactly once, so some processes may have one more.
 
     Args:
         dataset: A LabelledPictures.
@@ -219,16 +199,14 @@ class PictureSampler(DefaultSampler):
         if shuffle and self.num_samples > step_size:
             self.num_samples -= self.num_samples % step_size
 
-    def __iter__(self) -> Iterator[int | tuple[int, int]]:
+    def __iter__(self) -> Iterator[int]:
         if not self.shuffle:
             return iter(range(self.rank, len(self.dataset), self.world_size))
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = self._order(generator)
         order = np.resize(order, self.total_size)  # repeats the first ones where needed
-        seeds = torch.randint(2**31, (self.total_size,), generator=generator).numpy()
-        mine = slice(self.rank, self.total_size, self.world_size)
-        pairs = zip(order[mine].tolist(), seeds[mine].tolist(), strict=True)
-        return (pair for _, pair in zip(range(self.num_samples), pairs, strict=False))
+        mine = order[self.rank : self.total_size : self.world_size]
+        return iter(mine[: self.num_samples].tolist())
 
     def _order(self, generator: torch.Generator) -> np.ndarray:
         """All indices in a random order; with shards, near each other for a while."""

@@ -1,5 +1,6 @@
 """From a config file and flags to a checked config and a running mmengine Runner."""
 
+from convnext_dense.engine.accumulation import PartialStepHook
 from convnext_dense.engine.averaging import (
     BothWeightsTestLoop,
     BothWeightsValLoop,
@@ -30,6 +31,7 @@ __all__ = [
     "MetricsFileHook",
     "MultiViewTestLoop",
     "NumbersHook",
+    "PartialStepHook",
     "ProgressHook",
     "RandomStateHook",
     "ResumableEpochLoop",

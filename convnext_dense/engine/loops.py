@@ -1,15 +1,14 @@
 """The training loops: epochs or iterations, to stop and resume at any iteration."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
-import torch
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from convnext_dense.engine.interrupt import evaluation_is_due
 from convnext_dense.engine.random_state import undisturbed
+from convnext_dense.engine.seeding import seeded
 from convnext_dense.errors import UserError
 
 
@@ -19,7 +18,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     mmengine's epoch loop restarts a half-finished epoch from its first picture while it goes on
     counting iterations. This one skips the batches that were trained on (without reading their
-    pictures), so the order of the data and the schedule stay those of an uninterrupted run.
+    pictures), so the order of the data and the schedule stay those of an uninterrupted run. Each
+    picture's augmentation has a seed of its own (see :mod:`convnext_dense.engine.seeding`).
 
     Args:
         runner: The runner.
@@ -45,6 +45,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 f"The {len(self.dataloader.dataset)} training pictures make no batch of "
                 f"{self.dataloader.batch_size}: lower train_dataloader.batch_size."
             )
+        self.dataloader = seeded(self.dataloader, runner.seed)
         if max_iters is not None:
             self._max_iters = min(self._max_iters, max_iters)
 
@@ -62,7 +63,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 self.runner.val_loop.run()
         elif evaluation_is_due(self.runner):
             self.runner.val_loop.run()
-        elif self._iter and self._iter == self._epoch * len(self.dataloader):
+        elif self._iter:
             self.evaluate_again()
         while not self._finished and not self.stop_training:
             self.run_epoch()
@@ -83,18 +84,28 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def after_epoch(self) -> None:
         """Evaluates where an epoch ends that is due for it, or the run."""
         self._decide_current_val_interval()
-        due = self._epoch % self.val_interval == 0 and self._epoch >= self.val_begin
-        if self.runner.val_loop is not None and (due or self._finished):
+        if self.runner.val_loop is not None and (self._evaluation_due() or self._finished):
             self.runner.val_loop.run()
 
     def evaluate_again(self) -> None:
-        """Evaluates after a resume at the end of an epoch, where a best score is kept.
+        """Evaluates after a resume where an evaluation is due that something depends on.
 
-        The checkpoint was written before its own evaluation, which the best score must not miss.
+        The checkpoint was written before its own evaluation, which neither the best score nor a
+        schedule that follows a score must miss.
         """
+        self._decide_current_val_interval()
         checkpoint = self.runner.cfg.get("default_hooks", {}).get("checkpoint") or {}
-        if checkpoint.get("save_best"):
-            self.after_epoch()
+        schedules = self.runner.param_schedulers or []
+        if isinstance(schedules, dict):  # of several optimizers
+            schedules = [schedule for some in schedules.values() for schedule in some]
+        reads_scores = any(getattr(schedule, "need_val_args", False) for schedule in schedules)
+        needed = self.runner.val_loop is not None and (checkpoint.get("save_best") or reads_scores)
+        if needed and self._evaluation_due():
+            self.runner.val_loop.run()
+
+    def _evaluation_due(self) -> bool:
+        at_end = self._iter == self._epoch * len(self.dataloader)
+        return at_end and self._epoch % self.val_interval == 0 and self._epoch >= self.val_begin
 
     def evaluates_after(self, iteration: int) -> bool:
         """Whether an evaluation follows so many iterations inside of an epoch."""
@@ -109,12 +120,10 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
-        # A loader draws a number where it makes new workers: a resumed run would draw more often
-        # than one whose workers persist. Here every epoch draws one at its start, in any case.
-        if not done:
-            torch.empty((), dtype=torch.int64).random_()
-        loader = skip_batches(self.dataloader, done) if done else self.dataloader
-        batches = undisturbed(lambda: iter(loader))
+        self.dataloader.batch_sampler.start(self._epoch, skip=done)
+        # A loader draws a number where it makes workers: a resumed run would draw more often than
+        # one whose workers persist.
+        batches = undisturbed(lambda: iter(self.dataloader))
         for idx, data_batch in enumerate(batches, start=done):
             self.run_iter(idx, data_batch)
             if self._finished:
@@ -158,35 +167,15 @@ class ResumableIterLoop(ResumableEpochLoop):
             self.runner.model.train()
 
     def evaluates_after(self, iteration: int) -> bool:
-        """Whether an evaluation is due after so many iterations."""
-        due = iteration % self.val_interval == 0 and iteration >= self.val_begin
-        return self.runner.val_loop is not None and (due or iteration >= self._max_iters)
+        """Whether an evaluation follows so many iterations."""
+        due = self._is_due(iteration) or iteration >= self._max_iters
+        return self.runner.val_loop is not None and due
+
+    def _evaluation_due(self) -> bool:
+        return self._is_due(self._iter)
+
+    def _is_due(self, iteration: int) -> bool:
+        return iteration % self.val_interval == 0 and iteration >= self.val_begin
 
     def after_epoch(self) -> None:
         """Evaluates nothing: evaluations count iterations."""
-
-
-class _Tail:
-    """The batches of a batch sampler after the first ``skip``."""
-
-    def __init__(self, batch_sampler: Iterable[Sequence[int]], skip: int) -> None:
-        self.batch_sampler = batch_sampler
-        self.skip = skip
-
-    def __iter__(self) -> Iterator[Sequence[int]]:
-        return islice(iter(self.batch_sampler), self.skip, None)
-
-
-def skip_batches(dataloader: DataLoader, skip: int) -> DataLoader:
-    """A loader of the same epoch that starts at batch ``skip`` without loading those before."""
-    return DataLoader(
-        dataset=dataloader.dataset,
-        batch_sampler=_Tail(dataloader.batch_sampler, skip),
-        num_workers=dataloader.num_workers,
-        collate_fn=dataloader.collate_fn,
-        worker_init_fn=dataloader.worker_init_fn,
-        pin_memory=dataloader.pin_memory,
-        timeout=dataloader.timeout,
-        multiprocessing_context=dataloader.multiprocessing_context,
-        prefetch_factor=dataloader.prefetch_factor,
-    )

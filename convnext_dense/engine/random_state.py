@@ -35,9 +35,13 @@ class RandomStateHook(GatheringHook):
             return
         self._resumed = checkpoint.get(SAVED)
         seed = checkpoint["meta"].get("seed")
-        sampler = runner.train_dataloader.batch_sampler.sampler
-        if seed is not None and "seed" in vars(sampler):
-            sampler.seed = seed
+        if seed is None:
+            return
+        runner._seed = seed  # the next checkpoint's, too
+        batches = runner.train_dataloader.batch_sampler
+        for part in (batches, batches.sampler):
+            if "seed" in vars(part):
+                part.seed = seed
 
     def before_train(self, runner) -> None:
         """Restores the resumed state of this process."""

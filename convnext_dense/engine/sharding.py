@@ -113,7 +113,7 @@ def load_whole(model: nn.Module, state: dict[str, Tensor], strict: bool = True) 
     """Loads a whole state into a model, of which this process may hold a part."""
     own = model.state_dict()
     parts = {
-        name: _part(value, own[name]) if name in own else value for name, value in state.items()
+        name: part_of(value, own[name]) if name in own else value for name, value in state.items()
     }
     model.load_state_dict(parts, strict=strict)
 
@@ -125,10 +125,11 @@ def divide_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, An
     for number, parameter in zip(numbers, parameters, strict=True):
         for name, value in saved["state"].get(number, {}).items():
             if value.shape == parameter.shape:  # not the count of steps
-                saved["state"][number][name] = _part(value, parameter)
+                saved["state"][number][name] = part_of(value, parameter)
 
 
-def _part(value: Tensor, like: Tensor) -> Tensor:
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """This process's part of a whole tensor, divided as ``like`` is."""
     if not isinstance(like, DTensor):
         return value
     # Every process has read the whole tensor: nothing is sent.

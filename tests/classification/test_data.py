@@ -17,6 +17,7 @@ from convnext_dense.classification.pictures import (
 )
 from convnext_dense.classification.readers import class_names, find_classes
 from convnext_dense.classification.transforms import TestTransform, TrainTransform, posterize
+from convnext_dense.engine.seeding import seeded
 from convnext_dense.errors import UserError
 from tests.classification.conftest import CLASSES, draw
 
@@ -207,24 +208,27 @@ def test_a_damaged_picture_is_replaced_in_training_and_left_out_in_a_test(tmp_pa
 @pytest.mark.parametrize("workers", [0, 2])
 def test_augmentation_does_not_depend_on_the_workers(folder, workers):
     data = data_set(folder, transform=dict(type="TrainTransform", size=16))
-    loader = DataLoader(
+    plain = DataLoader(
         data,
         batch_size=4,
         sampler=PictureSampler(data, seed=1),
         collate_fn=collate_pictures,
         num_workers=workers,
     )
+    loader = seeded(plain, seed=1)
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     before = random.getstate(), np.random.get_state()[1].tolist()
     batches = [batch["inputs"] for batch in loader]
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
-    reference = PictureSampler(data, seed=1)
-    items = list(reference)
+    items = sum(loader.batch_sampler, [])
     expected = torch.stack([data[item]["input"] for item in items])
     assert torch.equal(torch.cat(batches), expected)
+    reference = PictureSampler(data, seed=1)
+    order = list(reference)
+    assert order == [index for index, _ in items]
     reference.set_epoch(1)
-    assert sorted(index for index, _ in reference) == list(range(12))
-    assert list(reference) != items and list(reference) == list(reference)
+    assert sorted(reference) == list(range(12))
+    assert list(reference) != order and list(reference) == list(reference)
 
 
 def ranked(data, rank: int, world: int, **kwargs) -> PictureSampler:
@@ -249,7 +253,7 @@ def test_an_epoch_has_whole_steps(folder):
 
 def test_shards_stay_together_for_a_while(shards):
     data = data_set(shards, "shards")
-    order = [index for index, _ in PictureSampler(data, seed=0, window=1)]
+    order = list(PictureSampler(data, seed=0, window=1))
     assert sorted(order) == list(range(12))
     visited = [data.groups[index] for index in order]
     assert [visited[i] for i in (0, 4, 8)] == [visited[i] for i in (3, 7, 11)]

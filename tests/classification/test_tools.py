@@ -20,6 +20,7 @@ from convnext_dense.engine.training import hand_over
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from tests.classification.conftest import CLASSES, ROOT, draw
+from tests.exact import assert_equal
 from tests.running import run
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -39,23 +40,6 @@ def trained(tmp_path_factory, config, flags) -> tuple[Path, str]:
     """Two epochs without a break, and what the tool printed."""
     work_dir = tmp_path_factory.mktemp("runs") / "whole"
     return work_dir, run("pretrain_cls", config, *flags, "--work-dir", work_dir, "--seed", 3)
-
-
-def assert_equal(one, other, where: str = "checkpoint") -> None:
-    """Bit for bit, at any depth."""
-    assert type(one) is type(other), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert list(one) == list(other), where
-        for key in one:
-            assert_equal(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_equal(*pair, f"{where}[{index}]")
-    else:
-        assert one == other, where
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ custom_hooks = [
     dict(type="MetricsFileHook"),
     dict(type="ProgressHook"),
     dict(type="RandomStateHook"),
+    dict(type="PartialStepHook"),
     dict(type="MeanLossHook"),
     dict(type="NumbersHook", limit=10),
     dict(type="InterruptHook"),

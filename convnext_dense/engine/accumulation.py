@@ -1,0 +1,62 @@
+"""A step of several batches, interrupted between two of them."""
+
+import torch
+from mmengine.dist import all_gather_object, all_reduce
+from mmengine.registry import HOOKS
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from convnext_dense.engine.averaging import plain_model
+from convnext_dense.engine.gathering import GatheringHook
+from convnext_dense.engine.sharding import part_of, whole
+
+SAVED = "gradients"
+
+
+@HOOKS.register_module()
+class PartialStepHook(GatheringHook):
+    """Saves the gradients of batches whose step is not complete, with the checkpoint.
+
+    Where gradients of several batches make one step (``--accumulate``), an epoch or an interval of
+    checkpoints may end between two of them. Of several processes the mean of their gradients is
+    saved, which each of them goes on with: the step's gradient is the mean over them anyway.
+    """
+
+    def __init__(self) -> None:
+        self._resumed: dict[str, Tensor] = {}
+        self._gathered: dict[str, Tensor] = {}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Takes the gradients of a checkpoint that is resumed."""
+        if runner._resume:
+            self._resumed = checkpoint.get(SAVED, {})
+
+    def before_train(self, runner) -> None:
+        """Gives them to the parameters."""
+        for name, parameter in plain_model(runner).named_parameters():
+            if name in self._resumed:
+                gradient = self._resumed[name].to(parameter.device)
+                parameter.grad = part_of(gradient, parameter)
+        self._resumed = {}
+
+    def gather(self, runner) -> None:
+        """Collects what gradients there are (none after a whole step); all processes call it."""
+        parameters = dict(plain_model(runner).named_parameters())
+        mine = [name for name, parameter in parameters.items() if parameter.grad is not None]
+        anywhere = set().union(*all_gather_object(mine))
+        self._gathered = {n: _mean(p) for n, p in parameters.items() if n in anywhere}
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Saves them, where there are any."""
+        if self._gathered:
+            checkpoint[SAVED] = self._gathered
+        self._gathered = {}
+
+
+def _mean(parameter: torch.nn.Parameter) -> Tensor:
+    """The mean of a parameter's gradients over all processes."""
+    if isinstance(parameter, DTensor):  # fully_shard has taken the mean
+        return whole(parameter.grad)
+    gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+    all_reduce(gradient, "mean")
+    return gradient.detach()

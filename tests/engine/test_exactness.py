@@ -1,0 +1,126 @@
+"""Whole trainings of all tasks: repeated, with worker processes, and resumed anywhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.engine import build_runner, load_config
+from tests.exact import assert_same_checkpoints
+
+ROOT = Path(__file__).parents[2]
+NARROW = "arch=dict(_delete_=True, depths=(1, 1, 2, 1), dims=(8, 16, 16, 16)), drop_path_rate=0.5"
+# Chance everywhere: crops, flips, sizes, colours, stochastic depth, dropout, RoIs, mixup, erasing;
+# and each kind of average, schedule and loop.
+CONFIGS = dict(
+    detector=f"""
+_base_ = ["{ROOT}/configs/detection/mask_rcnn_convnext_a_shapes.py"]
+pipeline = [*_base_.train_pipeline]
+pipeline[3] = dict(pipeline[3], scales=[(short, 96) for short in (48, 56, 64, 72)])
+pipeline.insert(4, dict(type="RandomCrop", crop_size=(48, 64), allow_negative_crop=False))
+train_dataloader = dict(dataset=dict(data_root="mini", pipeline=pipeline))
+val_dataloader = dict(dataset=dict(data_root="mini"))
+model = dict(
+    backbone=dict({NARROW}),
+    neck=dict(in_channels=[8, 16, 16, 16]),
+    test_cfg=dict(rcnn=dict(score_thr=0.3, max_per_img=3)),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type="EMAHook")]
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=4),
+    dict(type="MultiStepLR", by_epoch=True, begin=0, end=2, milestones=[1]),
+]
+""",
+    segmentor=f"""
+_base_ = ["{ROOT}/configs/segmentation/upernet_convnext_a_shapes.py"]
+pipeline = [*_base_.train_pipeline]
+pipeline.insert(5, dict(type="PhotoMetricDistortion"))
+train_dataloader = dict(dataset=dict(data_root="mini", pipeline=pipeline))
+val_dataloader = dict(dataset=dict(data_root="mini"))
+model = dict(
+    backbone=dict({NARROW}),
+    decode_head=dict(in_channels=[8, 16, 16, 16], channels=16, dropout_ratio=0.1),
+    auxiliary_head=dict(in_channels=16, channels=16, dropout_ratio=0.1),
+)
+# OneCycleLR gives all groups one rate, which is refused where layers have their own.
+optim_wrapper = dict(
+    constructor="DefaultOptimWrapperConstructor", paramwise_cfg=dict(_delete_=True)
+)
+param_scheduler = [
+    dict(type="OneCycleLR", eta_max=0.01, total_steps=9, by_epoch=False),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=9),
+]
+""",
+    classifier=f"""
+_base_ = ["{ROOT}/configs/classification/convnext_a_shapes.py"]
+model = dict(
+    data_preprocessor=dict(mixup=0.8, cutmix=1.0, erasing=0.25), backbone=dict({NARROW})
+)
+train_dataloader = dict(
+    dataset=dict(
+        data_root="mini/cls/train", transform=dict(size=32, auto_augment="rand-m9-mstd0.5")
+    )
+)
+val_dataloader = dict(dataset=dict(data_root="mini/cls/val", transform=dict(size=32)))
+param_scheduler = dict(warmup=1, end=2)
+""",
+)
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    prepare_shapes(root, train=11, val=2, cls_train=2, cls_val=1).rename(root / "mini")
+    return root
+
+
+def train(
+    task: str, work_dir: Path, data_root: Path, workers=0, persist=False, resume=None
+) -> Path:
+    """Eight iterations in batches of two with a checkpoint after each; its last checkpoint."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    config = work_dir / f"{task}.py"
+    config.write_text(CONFIGS[task])
+    cfg = load_config(config, data_root=data_root, splits=("train", "val"))
+    cfg.work_dir = str(work_dir)
+    cfg.experiment_name = str(work_dir)
+    cfg.randomness = dict(seed=5)
+    cfg.train_cfg.max_iters = 8
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.default_hooks.checkpoint.update(interval=1, by_epoch=False, max_keep_ckpts=-1)
+    cfg.default_hooks.logger.interval = 1
+    cfg.visualizer.vis_backends = [dict(type="LocalVisBackend")]
+    loader = cfg.train_dataloader
+    loader.update(batch_size=2, num_workers=workers, persistent_workers=persist)
+    if resume is not None:
+        cfg.update(resume=True, load_from=str(resume))
+    build_runner(cfg).train()
+    return work_dir / "iter_8.pth"
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def whole(request, tmp_path_factory, data_root) -> tuple[str, Path]:
+    """A task, and the checkpoints of a run that nothing interrupted."""
+    work_dir = tmp_path_factory.mktemp(request.param) / "whole"
+    return request.param, train(request.param, work_dir, data_root).parent
+
+
+@pytest.mark.parametrize(
+    ("start", "workers", "persist"),
+    [
+        pytest.param(3, 2, True, id="resumed-inside-a-step-with-workers"),
+        pytest.param(0, 0, False, marks=pytest.mark.slow, id="repeated"),
+        pytest.param(0, 2, True, marks=pytest.mark.slow, id="repeated-with-workers"),
+        pytest.param(3, 0, False, marks=pytest.mark.slow, id="resumed-inside-a-step"),
+        pytest.param(4, 1, False, marks=pytest.mark.slow, id="resumed-with-another-worker"),
+        pytest.param(5, 2, False, marks=pytest.mark.slow, id="resumed-at-an-epochs-end"),
+    ],
+)
+def test_a_run_equals_the_unbroken_one(whole, data_root, tmp_path, start, workers, persist):
+    task, folder = whole
+    resume = folder / f"iter_{start}.pth" if start else None
+    last = train(task, tmp_path / "run", data_root, workers, persist, resume)
+    assert_same_checkpoints(last, folder / "iter_8.pth")
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (folder, last.parent)]
+    assert metrics[0] == metrics[1]
