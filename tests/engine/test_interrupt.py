@@ -257,7 +257,7 @@ def test_a_killed_worker_is_explained(tmp_path, torchs_handler):
     assert str(error.value).endswith("Resume.")
     del error  # its traceback holds the loader
     assert set(children()) <= before
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 100
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
