@@ -35,7 +35,8 @@ def main() -> None:
     cli.set_local_rank(args.local_rank)
     cfg = training.train(args)
     backbone = cfg.model.backbone
-    if args.replay or launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
+    trained = not (args.replay or args.dry_run)
+    if not trained or launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
         return
     root = Path(os.path.relpath(Path(__file__).resolve().parents[1]))
     config = root / f"configs/detection/{DETECTORS.get(str(backbone.arch), 'CONFIG')}.py"
