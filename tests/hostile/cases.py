@@ -299,3 +299,9 @@ def write_classes(case: dict, folder: Path) -> None:
         case "deep":
             (folder / "deep/er").mkdir(parents=True)
             files.write(folder / "deep/er/a.png", "png", (9, 9), None, 0)
+
+
+checkpoints = st.fixed_dictionaries({
+    "how": st.sampled_from(["truncated", "flipped", "flipped", "empty", "text", "zeros"]),
+    "seed": files.seeds,
+})  # fmt: skip

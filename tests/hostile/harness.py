@@ -54,15 +54,23 @@ def outcome(task: str, config: Path, root: Path, workers: int = 0, preflight: bo
     Any other exception is a defect and passes. Without the preflight, which opens files before a
     run, what reads them has to find the same words.
     """
+    with judged(task) as found:
+        train_and_evaluate(config, root, workers, preflight)
+    return found[0]
+
+
+@contextmanager
+def judged(task: str) -> Iterator[list[str]]:
+    """Counts what becomes of a case; yields a list that then holds it (see :func:`outcome`)."""
+    found: list[str] = []
     with alarm():
         try:
-            train_and_evaluate(config, root, workers, preflight)
-            found = "trained"
+            yield found
+            found.append("trained")
         except UserError as error:
-            found = sentence(error)
-            assert_sentence(found)
-    outcomes[task, "trained" if found == "trained" else "refused"] += 1
-    return found
+            found.append(sentence(error))
+            assert_sentence(found[0])
+    outcomes[task, "trained" if found == ["trained"] else "refused"] += 1
 
 
 def assert_sentence(text: str) -> None:
