@@ -230,14 +230,14 @@ def _newest_metrics(folder: Path, notes: list[str], of_test: bool) -> dict[str, 
 def _read_groups(file: Path, notes: list[str]) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
     try:
+        with file.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
         return [
             {**row, "lr": float(row["lr"]), "num_elements": int(row["num_elements"])}
             for row in rows
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         notes.append(f"{file.name} cannot be read ({type(error).__name__}: {error}).")
         return []
 

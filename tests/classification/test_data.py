@@ -169,6 +169,50 @@ def test_folders_without_pictures_are_no_classes(tmp_path):
         find_classes("folder", str(root))
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize("ending", ["jpg", "cls"])
+def test_links_in_shards_are_not_followed(shards, kind, ending):
+    with tarfile.open(shards / "x.tar", "w") as tar:
+        entry = tarfile.TarInfo(f"../../a.{ending}")
+        entry.type, entry.linkname = kind, "/etc/passwd"
+        tar.addfile(entry)
+    with pytest.raises(UserError, match=rf"x.tar holds \.\./\.\./a.{ending}, which is a link"):
+        data_set(shards, "shards")
+
+
+def test_names_in_shards_are_no_paths(folder, tmp_path):
+    """Nothing is written anywhere; a shard may hold the folder it was made from."""
+    picture = next((folder / "ant").iterdir()).read_bytes()
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name in (".", "/", ".."):
+            entry = tarfile.TarInfo(name)
+            entry.type = tarfile.DIRTYPE
+            tar.addfile(entry)
+        for stem in ("/abs/a", "../../b", "./c"):
+            add(tar, f"{stem}.png", picture)
+            add(tar, f"{stem}.cls", b"0")
+    assert len(data_set(tmp_path, "shards")) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"x.tar", "x.tar.index.npz"}
+
+
+def test_an_index_that_is_a_pickle_is_made_again(shards):
+    expected = content(data_set(shards, "shards"))
+    for kept in shards.glob("*.npz"):
+        evil = np.array([Evil()], dtype=object)
+        np.savez(kept, stamp=evil, index=evil)
+    assert content(data_set(shards, "shards")) == expected
+    assert not Evil.obeyed
+
+
+class Evil:
+    """Notes when it is unpickled."""
+
+    obeyed: list[str] = []
+
+    def __reduce__(self):
+        return Evil.obeyed.append, ("unpickled",)
+
+
 @pytest.mark.parametrize("kind", ["folder", "shards"])
 def test_a_file_in_the_place_of_the_folder(tmp_path, kind):
     (tmp_path / "train").write_text("")

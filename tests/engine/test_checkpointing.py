@@ -295,10 +295,11 @@ def plain(content):
 
 
 @pytest.mark.slow
-def test_kill_9_at_a_hundred_random_moments(tmp_path):
+def test_kill_9_at_a_hundred_random_moments(finished, tmp_path):
     """Each life goes on from the last checkpoint that the one before it wrote, or a newer one.
 
-    At the end the run is bit for bit the one that nobody killed.
+    At the end the run is bit for bit the one that nobody killed. ``finished`` has imported here
+    what each life would import otherwise.
     """
     folder, rng = tmp_path / "run", random.Random(0)
     saved = torsos = resumed = 0
