@@ -56,9 +56,9 @@ def test_memory_and_open_files_stay_flat(data_root, tmp_path, capsys):
     slope = np.polyfit(steps[late], memory[late], 1)[0]
     with capsys.disabled():
         print(
-            f"\nsoak: {slope:.3f} KB an iteration after {WARM_UP}, memory {memory[late][0] / 1024:.0f} "
-            f"to {memory[-1] / 1024:.0f} MB, open files {int(files[late].min())} to "
-            f"{int(files[late].max())}"
+            f"\nsoak: {slope:.3f} KB an iteration after {WARM_UP}, memory "
+            f"{memory[late][0] / 1024:.0f} to {memory[-1] / 1024:.0f} MB, open files "
+            f"{int(files[late].min())} to {int(files[late].max())}"
         )
     assert slope < BOUND
     assert files[late].max() - files[late].min() <= 2  # a file that is being written
