@@ -9,7 +9,8 @@ import torch
 from mmengine import dist
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, LOG_PROCESSORS
+from mmengine.runner import LogProcessor
 
 from convnext_dense.engine.files import write_atomically
 from convnext_dense.engine.interrupt import request
@@ -40,6 +41,20 @@ class MeanLossHook(Hook):
         # The log shows means over a window: one nan would hide all others. NumbersHook names it.
         if outputs and "loss" in outputs and not math.isfinite(outputs["loss"].detach()):
             outputs.clear()
+
+
+@LOG_PROCESSORS.register_module()
+class PassLogProcessor(LogProcessor):
+    """mmengine's log lines; an evaluation inside of an epoch names that epoch, not the one before.
+
+    In a run that ``--max-iters`` shortens the first one would be ``Epoch(val) [0]``.
+    """
+
+    def _get_epoch(self, runner, mode: str) -> int:
+        epoch = super()._get_epoch(runner, mode)
+        if mode != "val" or runner._train_loop is None or isinstance(runner._train_loop, dict):
+            return epoch
+        return epoch + (runner.iter > epoch * len(runner.train_dataloader))
 
 
 @HOOKS.register_module()

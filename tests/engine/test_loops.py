@@ -225,6 +225,23 @@ def test_max_iters_stops_there(tmp_path):
     assert (tmp_path / "iter_8.pth").exists()
 
 
+@pytest.mark.parametrize(("iterations", "epoch"), [(4, 1), (6, 1), (8, 2), (12, 2)])
+def test_an_evaluation_inside_of_an_epoch_names_it(tmp_path, iterations, epoch):
+    run(
+        tmp_path,
+        dict(type="ResumableEpochLoop", max_epochs=3, max_iters=iterations, val_interval=3),
+        val_dataloader=dict(
+            dataset=Numbers(), batch_size=12, sampler=dict(type="DefaultSampler", shuffle=False)
+        ),
+        val_cfg=dict(type="ValLoop"),
+        val_evaluator=[Count()],
+        log_processor=dict(type="PassLogProcessor"),
+    )
+    lines = [line for line in next(tmp_path.glob("*/*.log")).read_text().splitlines()]
+    (line,) = [line for line in lines if "Epoch(val)" in line]
+    assert f"[{epoch}][1/1]" in line.replace(" ", "")
+
+
 def test_checkpoints_are_renamed_into_place(tmp_path):
     run(tmp_path, dict(type="ResumableEpochLoop", max_epochs=1))
     assert not list(tmp_path.glob(".*"))

@@ -12,7 +12,7 @@ custom_imports = dict(
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")
-log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
+log_processor = dict(type="PassLogProcessor", window_size=50, by_epoch=True)
 log_level = "INFO"
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
