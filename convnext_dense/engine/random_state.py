@@ -1,5 +1,6 @@
 """Random numbers that go on where they were: a resumed run draws what it would have drawn."""
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -103,3 +104,21 @@ def undisturbed(draw: Callable[[], Any]) -> Any:
     result = draw()
     restore(before)
     return result
+
+
+def use_repeatable_kernels(deterministic: bool) -> None:
+    """Has torch add in the same order every time: always on the CPU, on a GPU if asked to.
+
+    On the CPU one operator of our models depends on which thread comes first: the gradient of
+    ``table[rows]`` where rows repeat (Swin's table of relative positions) is added atomically. On
+    a GPU there are more, and some have no other kernel: torch names those in a warning.
+
+    Args:
+        deterministic: Whether a GPU run is to give up speed for it (``--deterministic``).
+    """
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu or deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch refuses to go without
+        torch.use_deterministic_algorithms(True, warn_only=not on_cpu)
+        # Not to fill each new tensor with nan: that helps to find bugs, and takes time.
+        torch.utils.deterministic.fill_uninitialized_memory = False

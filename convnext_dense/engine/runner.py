@@ -24,6 +24,7 @@ from convnext_dense.engine.files import (
     write_atomically,
 )
 from convnext_dense.engine.gathering import GatheringHook
+from convnext_dense.engine.random_state import use_repeatable_kernels
 from convnext_dense.engine.sharding import (
     divide_optimizer_state,
     is_sharded,
@@ -54,6 +55,13 @@ class DenseRunner(Runner):
         text = "\n".join(f"    {key}: {value}" for key, value in lines.items())
         self.logger.info(f"Environment:\n{text}\n")
         self.logger.info(f"Config:\n{self.cfg.pretty_text}")
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seeds the random numbers, and chooses kernels that repeat themselves."""
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        use_repeatable_kernels(deterministic)
 
     @master_only
     def dump_config(self) -> None:

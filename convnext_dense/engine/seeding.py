@@ -47,9 +47,12 @@ class SeededBatches:
         """Yields lists of (index, seed)."""
         times: Counter = Counter()  # a sampler may draw a picture twice: another view of it
         for number, batch in enumerate(self.batch_sampler):
+            drawn = []
+            for index in batch:
+                drawn.append((index, times[index]))
+                times[index] += 1
             if number >= self.skip:
-                yield [(index, self._seed(index, times[index])) for index in batch]
-            times.update(batch)
+                yield [(index, self._seed(index, time)) for index, time in drawn]
 
     def _seed(self, index: int, time: int) -> int:
         # A text goes through SHA-512: neighbours get seeds that have nothing in common.

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine import build_runner, load_config
@@ -66,6 +67,14 @@ val_dataloader = dict(dataset=dict(data_root="mini/cls/val", transform=dict(size
 param_scheduler = dict(warmup=1, end=2)
 """,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_pretty_text():
+    # Formatting the config for each checkpoint's meta takes longer than the training.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Config, "pretty_text", property(lambda cfg: str(cfg.filename)))
+        yield
 
 
 @pytest.fixture(scope="module")

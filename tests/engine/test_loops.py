@@ -49,7 +49,15 @@ class Line(BaseModel):
         return list(data)
 
 
-def run(work_dir, loop: dict, runner_type=DenseRunner, seed=3, by_epoch=False, **kwargs):
+def run(
+    work_dir,
+    loop: dict,
+    runner_type=DenseRunner,
+    seed=3,
+    by_epoch=False,
+    checkpoint_interval=5,
+    **kwargs,
+):
     torch.manual_seed(0)
     kwargs.setdefault(
         "train_dataloader",
@@ -61,18 +69,25 @@ def run(work_dir, loop: dict, runner_type=DenseRunner, seed=3, by_epoch=False, *
             collate_fn=dict(type="default_collate"),
         ),
     )
-    runner = runner_type(
-        model=Line(),
-        work_dir=str(work_dir),
-        train_cfg=loop,
-        optim_wrapper=dict(optimizer=dict(type="Adam", lr=0.1)),
-        param_scheduler=[
+    kwargs.setdefault("optim_wrapper", dict(optimizer=dict(type="Adam", lr=0.1)))
+    kwargs.setdefault(
+        "param_scheduler",
+        [
             dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=5),
             # explicit, since an iteration loop that is cut short has fewer epochs
             dict(type="MultiStepLR", by_epoch=True, end=9, milestones=[2], gamma=0.1),
         ],
+    )
+    runner = runner_type(
+        model=Line(),
+        work_dir=str(work_dir),
+        train_cfg=loop,
         default_hooks=dict(
-            checkpoint=dict(type="CheckpointHook", interval=1 if by_epoch else 5, by_epoch=by_epoch)
+            checkpoint=dict(
+                type="CheckpointHook",
+                interval=1 if by_epoch else checkpoint_interval,
+                by_epoch=by_epoch,
+            )
         ),
         randomness=dict(seed=seed),
         experiment_name=f"{work_dir.name}-{id(loop)}",
