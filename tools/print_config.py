@@ -17,9 +17,7 @@ from convnext_dense.plain_config import SUFFIXES, format_plain
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_config_argument(parser)
     cli.add_option_arguments(parser)
     parser.add_argument("--out", metavar="FILE", help=f"{', '.join(SUFFIXES)}; default: print YAML")

@@ -138,6 +138,7 @@ class FakeRunner:
     _resume = False
     _train_loop = object()
     cfg = None
+    hooks = ()
 
     def __init__(self, model, accumulate: int):
         self.model = model

@@ -30,7 +30,11 @@ def raising(error: Exception):
     return main
 
 
-@pytest.mark.parametrize("tool", sorted(TOOLS.glob("*.py")), ids=lambda path: path.stem)
+# The doctor imports nothing that may be broken, and refuses nothing.
+DOORS = sorted(path for path in TOOLS.glob("*.py") if path.stem != "doctor")
+
+
+@pytest.mark.parametrize("tool", DOORS, ids=lambda path: path.stem)
 def test_every_tool_has_the_flag(tool, monkeypatch, capsys):
     commands = ["complexity", "roadmap", "tables", "reproduce"] if tool.stem == "paper" else []
     main = runpy.run_path(str(tool))["main"]
