@@ -32,8 +32,8 @@ METRICS = {
 }
 TOP1 = ("accuracy", "accuracy_22k", "clean")
 NEVER = {
-    "fps": "no tool here measures a whole detector's speed",
-    "train_mem_gb": "no tool here measures a classifier's training memory",
+    "fps": "of an A100; not read here: tools/benchmark.py detect CONFIG measures it",
+    "train_mem_gb": "of the authors' GPUs; not read here: tools/benchmark.py train measures it",
     "accuracy_std": "needs three trainings with several seeds, which are not put together here",
 }
 

@@ -6,7 +6,7 @@ random weights, and its outputs must equal ours before anything is timed; any ot
 compared for speed alone, and the table says so.
 
 Rounds alternate between the models and turn their order every time, so that a machine that slows
-down slows all of them; ratios are taken within a round.
+down slows all of them; the ratio is the quotient of the printed medians.
 """
 
 import gc

@@ -36,7 +36,7 @@ class Summary:
         images_per_s: Median.
         iqr: Third minus first quartile of images/s.
         quartiles: First and third quartile of images/s.
-        ratio: Median of the rounds' ratios to the first peer; None without a peer.
+        ratio: ``images_per_s`` over that of the first peer; None without a peer.
     """
 
     images_per_s: float
@@ -95,8 +95,9 @@ def summarise(rates: np.ndarray) -> list[Summary]:
     Args:
         rates: Images/s, (models, rounds): ours, then the peers.
     """
-    ratios = np.median(rates / rates[1], axis=1).tolist() if len(rates) > 1 else [None]
     quartiles = np.percentile(rates, (25, 50, 75), axis=1).T.tolist()
+    medians = [median for _, median, _ in quartiles]
+    ratios = [median / medians[1] for median in medians] if len(medians) > 1 else [None]
     return [
         Summary(images_per_s=median, iqr=high - low, quartiles=(low, high), ratio=ratio)
         for (low, median, high), ratio in zip(quartiles, ratios, strict=True)

@@ -133,7 +133,7 @@ def read_folder(folder: Path) -> Training:
     run.lr_groups = _read_groups(folder / "lr_groups.csv", run.notes)
     run.metrics = _newest_metrics(folder, run.notes, of_test=False)
     for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
-        metrics = _newest_metrics(place, [], of_test=True)
+        metrics = _newest_metrics(place, run.notes if place != folder else [], of_test=True)
         if metrics:
             test = Test(place, metrics=metrics)
             _read_config(test, training=False)
@@ -223,8 +223,24 @@ def _newest_metrics(folder: Path, notes: list[str], of_test: bool) -> dict[str, 
     for file in reversed(files):
         found = _read_json(file, notes)
         if found and ("checkpoint" in found) == of_test:
+            if wrong := sorted(key for key, value in found.items() if not _fits(key, value)):
+                notes.append(f"{file.name} is left out: no figures are in {', '.join(wrong)}.")
+                continue
             return found
     return {}
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Whether an entry of ``metrics.json`` is of the kind that this project writes."""
+    if key == "checkpoint":
+        return isinstance(value, str)
+    if key == "per_class":
+        rows = value.values() if isinstance(value, dict) else [None]
+        return all(
+            isinstance(row, dict) and all(_fits("", figure) for figure in row.values())
+            for row in rows
+        )
+    return value is None or _is_number(value)
 
 
 def _read_groups(file: Path, notes: list[str]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from convnext_dense.errors import UserError
-from convnext_dense.report.folders import read_runs
+from convnext_dense.report.folders import read_folder, read_runs
 from convnext_dense.report.page import write_report
 from convnext_dense.report.summary import progress, throughput
 from tests.report.conftest import ROOT, Page, write_picture, write_test, write_training
@@ -214,3 +214,15 @@ def test_tool_writes_the_page(tmp_path, monkeypatch, capsys):
     assert Page(out.read_text()).cells("cat")
     with pytest.raises(UserError, match="is a folder"):
         write_report([str(folder)], tmp_path, ROOT / "configs")
+
+
+@pytest.mark.parametrize("entry", [{"checkpoint": 3}, {"mIoU": "abc"}, {"per_class": [1]}])
+def test_figures_of_odd_kinds_are_left_out(tmp_path, entry):
+    content = {"mIoU": 0.4, "checkpoint": "iter_1.pth", **entry}
+    (tmp_path / "env.json").write_text("{}")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/metrics.json").write_text(json.dumps(content))
+    run = read_folder(tmp_path)
+    assert not run.tests and f"no figures are in {next(iter(entry))}" in " ".join(run.notes)
+    (tmp_path / "test/metrics.json").write_text('{"mIoU": 0.4, "checkpoint": "iter_1.pth"}')
+    assert read_folder(tmp_path).tests[0].metrics["mIoU"] == 0.4
