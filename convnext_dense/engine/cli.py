@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mmengine.config import DictAction
 
-from convnext_dense.engine.interrupt import Interrupted, heeding_signals
+from convnext_dense.engine.interrupt import Interrupted, heeding_signals, ignore_signals
 from convnext_dense.errors import RunEndedError, UserError
 
 AUTO = "auto"  # --resume without a checkpoint
@@ -35,6 +35,7 @@ def run_tool(main: Callable[[], None]) -> None:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(error.code)
     except Interrupted as error:
+        ignore_signals()
         if str(error):
             print(error, file=sys.stderr)
         sys.exit(error.code)
