@@ -11,7 +11,7 @@ import torch
 from mmengine.config import DictAction
 
 from convnext_dense.engine.files import naming_full_disks
-from convnext_dense.engine.interrupt import Interrupted, heeding_signals
+from convnext_dense.engine.interrupt import Interrupted, heeding_signals, ignore_signals
 from convnext_dense.errors import RunEndedError, UserError
 
 AUTO = "auto"  # --resume without a checkpoint
@@ -72,6 +72,7 @@ def run_tool(main: Callable[[], None]) -> None:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(error.code)
     except Interrupted as error:
+        ignore_signals()
         if str(error):
             print(error, file=sys.stderr)
         sys.exit(error.code)

@@ -122,6 +122,13 @@ def heeding_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def ignore_signals() -> None:
+    """For the last moments of a process: a launcher tells what is left of a run to end, again."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @HOOKS.register_module()
 class InterruptHook(Hook):
     """Ends a run where it can go on bit for bit: after a step, between epochs, in an evaluation.

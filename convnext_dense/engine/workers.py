@@ -4,8 +4,11 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from torch.utils.data._utils.signal_handling import _error_if_any_worker_fails
 
 from convnext_dense.errors import RunEndedError
 
@@ -62,15 +65,30 @@ def naming_dead_workers(advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        # torch's loader says that a process is gone, the error before it tells how it ended.
-        found = _DEATH.search(str(error.__context__)) or _DEATH.search(str(error))
-        if found is None:
-            raise
+    except (RuntimeError, OSError, EOFError) as error:
         # torch's handler raises the same error again at every further process that ends.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        found = _find_death(error)
+        if found is None:
+            raise
         cause = next((why for how, why in _CAUSES.items() if how in found[2]), _ANY_CAUSE)
         how = found[2].split(". ")[0].rstrip(". ")
         raise RunEndedError(
             f"A process that loads data ({found[1]}) {how}; {cause}. {advice}", DIED
         ) from error
+
+
+def _find_death(error: Exception) -> re.Match | None:
+    """What torch says of a dead process, if that is behind an error."""
+    # The loader says that a process is gone, the error before it tells how it ended.
+    if found := _DEATH.search(str(error.__context__)) or _DEATH.search(str(error)):
+        return found
+    if isinstance(error, RuntimeError):
+        return None
+    # A process that died while it handed over a batch: the connection breaks first.
+    time.sleep(0.5)
+    try:
+        _error_if_any_worker_fails()
+    except RuntimeError as death:
+        return _DEATH.search(str(death))
+    return None

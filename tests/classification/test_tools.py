@@ -202,10 +202,10 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
     assert metrics["pictures"] == 8
     for name in "012345":
         (root / f"mini/train/ant/{name}.png").write_bytes(b"no picture")
-    limited = [*flags, tmp_path / "b", "--cfg-options", "custom_hooks.5.limit=2"]
+    limited = [*flags, tmp_path / "b", "--cfg-options", "custom_hooks.7.limit=2"]
     output = run("pretrain_cls", config, *limited, code=2)
     assert re.search(r"error: [3-7] pictures cannot be read, the last of them .*png", output)
-    assert "--cfg-options custom_hooks.5.limit=NUMBER" in output
+    assert "--cfg-options custom_hooks.7.limit=NUMBER" in output
 
 
 def test_training_needs_all_classes_and_a_test_some(config, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 
-from convnext_dense.engine import DenseRunner
+from convnext_dense.engine import DenseRunner, workers
 from convnext_dense.engine.cli import run_tool
 from convnext_dense.engine.interrupt import Interrupted, heeding_signals, request
 from convnext_dense.engine.workers import naming_dead_workers
@@ -160,8 +160,13 @@ def tool(code, signal_number=signal.SIGINT):
         os.kill(os.getpid(), signal_number)
         time.sleep(5)  # never reached
 
-    with pytest.raises(SystemExit) as end:
-        run_tool(main)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as end:
+            run_tool(main)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return end.value.code
 
 
@@ -258,6 +263,21 @@ def test_a_killed_worker_is_explained(tmp_path, torchs_handler):
     del error  # its traceback holds the loader
     assert set(children()) <= before
     assert time.monotonic() - began < 100
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_connection_that_breaks_is_asked_for_its_reason(monkeypatch, torchs_handler, dead):
+    def ask() -> None:
+        if dead:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is")
+
+    monkeypatch.setattr(workers, "_error_if_any_worker_fails", ask)
+    with (
+        pytest.raises(RunEndedError if dead else ConnectionResetError) as error,
+        naming_dead_workers("Resume."),
+    ):
+        raise ConnectionResetError("reset by peer")
+    assert ("shared memory (/dev/shm)" in str(error.value)) == dead
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,7 @@
 """The tools themselves, alone and in two processes: signals, numbers that go wrong, the replay."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,9 +10,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
+from convnext_dense.engine import NumbersHook, build_runner, load_config
+from convnext_dense.engine.replay import replay
+from convnext_dense.engine.training import shorten
 from convnext_dense.weights import read_checkpoint
-from tests.engine.test_processes import CLASSIFIER, ENV, ROOT, TORCHRUN, data_root, tensors
+from tests.engine.test_processes import (
+    CLASSIFIER,
+    DETECTOR,
+    ENV,
+    ROOT,
+    TORCHRUN,
+    data_root,
+    tensors,
+)
 
 __all__ = ["data_root"]  # the fixture
 TOOL = ROOT / "tools/pretrain_cls.py"
@@ -60,6 +73,20 @@ def test_one_told_process_of_two_ends_both_with_one_checkpoint(data_root, tmp_pa
 
 
 @pytest.mark.slow
+def test_two_processes_leave_an_evaluation_together(data_root, tmp_path):
+    hook = "dict(type='SignalHook', rank=1, iteration=6, evaluation=True)"
+    flags = ("--cfg-options", "train_cfg.val_interval=1", "val_dataloader.batch_size=1")
+    code, said = run(tmp_path, data_root, hook, *flags, processes=2)
+    assert code and said.count("exitcode  : 143") == 2
+    assert "Interrupted (another process was) at iteration 6:" in said
+    assert read_checkpoint(tmp_path / "run/iter_6.pth")["evaluation_due"]
+    code, said = run(tmp_path, data_root, "", *flags, "--resume", "--max-iters", 7, processes=2)
+    assert code == 0, said[-3000:]
+    kinds = re.findall(r"Epoch\((train|val)\) +\[\d+\]\[ *\d/", said)
+    assert kinds[0] == "val" and kinds.count("train") == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_bad_numbers_end_the_tool_and_can_be_replayed(data_root, tmp_path, processes):
     rank = processes - 1
@@ -77,6 +104,40 @@ def test_bad_numbers_end_the_tool_and_can_be_replayed(data_root, tmp_path, proce
     # Without the hook that poisons it the step is fine.
     assert done.returncode == 0, done.stderr[-3000:]
     assert "All numbers are finite this time." in done.stdout and "mini/cls/train" in done.stdout
+
+
+class Keep(Hook):
+    """Writes the second step of a run that has nothing wrong with it, as it was before."""
+
+    priority = "LOWEST"
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        self.state = {name: value.clone() for name, value in runner.model.state_dict().items()}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.terms = {name: float(value) for name, value in outputs.items()}
+        hook = next(hook for hook in runner.hooks if isinstance(hook, NumbersHook))
+        hook._write(runner, Path(runner.work_dir) / "step.pth", self.state)
+
+
+@pytest.mark.slow
+def test_a_detectors_step_is_repeated_to_the_last_bit(data_root, tmp_path):
+    """Boxes and masks travel as plain data; samplers draw what they drew."""
+    config = tmp_path / "detector.py"
+    config.write_text(DETECTOR)
+    cfg = load_config(config, data_root=data_root)
+    shorten(cfg, 2, {})
+    cfg.work_dir = str(tmp_path / "run")
+    for entry in ("val_cfg", "val_dataloader", "val_evaluator"):
+        cfg.pop(entry)
+    runner = build_runner(cfg)
+    keep = Keep()
+    runner.register_hook(keep)
+    runner.train()
+    lines = replay(cfg, str(tmp_path / "run/step.pth"))
+    assert "mini/train" in lines[-2] and lines[-1] == "All numbers are finite this time."
+    terms = [f"  {name} {value:g}" for name, value in keep.terms.items()]
+    assert [line for line in lines if line in terms] == terms and len(terms) > 5
 
 
 @pytest.mark.slow

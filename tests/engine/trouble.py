@@ -1,7 +1,6 @@
 """What goes wrong on purpose in tests of the tools: numbers that are not finite, a signal."""
 
 import os
-import signal
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -34,12 +33,19 @@ class PoisonHook(Hook):
 
 @HOOKS.register_module()
 class SignalHook(Hook):
-    """Sends one process a signal at an iteration, counted from 1."""
+    """Sends one process a signal at an iteration counted from 1, or in the evaluation after it."""
 
-    def __init__(self, rank: int, iteration: int, number: int = signal.SIGTERM) -> None:
+    def __init__(self, rank: int, iteration: int, number: int = 15, evaluation=False) -> None:
         self.rank, self.iteration, self.number = rank, iteration, number
+        self.evaluation = evaluation
+
+    def before_val_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Sends it."""
+        if self.evaluation and runner.rank == self.rank and runner.iter == self.iteration:
+            os.kill(os.getpid(), self.number)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Sends it."""
-        if runner.rank == self.rank and runner.iter + 1 == self.iteration:
+        here = runner.rank == self.rank and runner.iter + 1 == self.iteration
+        if here and not self.evaluation:
             os.kill(os.getpid(), self.number)
