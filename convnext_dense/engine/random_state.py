@@ -36,12 +36,9 @@ class RandomStateHook(GatheringHook):
             return
         self._resumed = checkpoint.get(SAVED)
         seed = checkpoint["meta"].get("seed")
-        if seed is None:
-            return
-        runner._seed = seed  # the next checkpoint's, too
         batches = runner.train_dataloader.batch_sampler
         for part in (batches, batches.sampler):
-            if "seed" in vars(part):
+            if seed is not None and "seed" in vars(part):
                 part.seed = seed
 
     def before_train(self, runner) -> None:

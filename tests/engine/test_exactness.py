@@ -1,6 +1,10 @@
 """Whole trainings of all tasks: repeated, with worker processes, and resumed anywhere."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ from mmengine.config import Config
 
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine import build_runner, load_config
+from convnext_dense.weights import read_checkpoint
 from tests.exact import assert_same_checkpoints
 
 ROOT = Path(__file__).parents[2]
@@ -132,4 +137,45 @@ def test_a_run_equals_the_unbroken_one(whole, data_root, tmp_path, start, worker
     last = train(task, tmp_path / "run", data_root, workers, persist, resume)
     assert_same_checkpoints(last, folder / "iter_8.pth")
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (folder, last.parent)]
+    assert metrics[0] == metrics[1]
+
+
+KILLED_AT = 3
+EACH = """
+train_cfg = dict(max_iters=8)
+optim_wrapper = dict(accumulative_counts=2)
+default_hooks = dict(checkpoint=dict(interval=1, by_epoch=False, max_keep_ckpts=-1))
+train_dataloader = dict(batch_size=2, num_workers=2, persistent_workers=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", CONFIGS)
+def test_a_killed_run_goes_on_with_its_worker_processes(task, data_root, tmp_path):
+    """The tool itself, without a seed: killed in its second epoch, and started again."""
+    (tmp_path / "base.py").write_text(CONFIGS[task])
+    config = tmp_path / "config.py"
+    config.write_text(f'_base_ = ["base.py"]\n{EACH}')
+    tool = "pretrain_cls" if task == "classifier" else "train"
+    command = [sys.executable, ROOT / f"tools/{tool}.py", config, "--data-root", data_root]
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    command = [*map(str, command), "--work-dir", str(folder)]
+    process = subprocess.Popen(command, env=environment, **quiet)
+    deadline = time.time() + 200
+    while not (folder / f"iter_{KILLED_AT}.pth").exists() and time.time() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for number in range(KILLED_AT + 1, 9):  # it was faster than the signal
+        (folder / f"iter_{number}.pth").unlink(missing_ok=True)
+    (folder / "last_checkpoint").unlink(missing_ok=True)
+    seed = read_checkpoint(folder / f"iter_{KILLED_AT}.pth")["meta"]["seed"]
+    subprocess.run([*command, "--resume"], check=True, env=environment, timeout=300, **quiet)
+    command[-1] = str(whole)
+    unbroken = [*command, "--seed", str(seed)]
+    subprocess.run(unbroken, check=True, env=environment, timeout=300, **quiet)
+    assert_same_checkpoints(folder / "iter_8.pth", whole / "iter_8.pth")
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (folder, whole)]
     assert metrics[0] == metrics[1]

@@ -58,11 +58,27 @@ pipeline = [
     dict(type="LoadPicture"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="Resize", scale=(128, 128), keep_ratio=False),
+    dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
 train_dataloader = dict(
     batch_size=2, batch_sampler=None, dataset=dict(data_root="mini", pipeline=pipeline)
 )
+val_dataloader = dict(dataset=dict(data_root="mini"))
+test_dataloader = val_dataloader
+{LOGGED}"""
+
+# The recipe's augmentation. GroupNorm, since without CUDA each process would have a BatchNorm of
+# its own pictures; and the plain mean over pixels, of which each picture has as many.
+SEGMENTOR = f"""
+_base_ = ["{ROOT}/configs/segmentation/upernet_convnext_a_shapes.py"]
+loss = dict(_delete_=True, type="CrossEntropyLoss")
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, depths=(1, 1, 2, 1), dims=(8, 16, 16, 16))),
+    decode_head=dict(in_channels=[8, 16, 16, 16], loss_decode=loss),
+    auxiliary_head=dict(in_channels=16, loss_decode=loss),
+)
+train_dataloader = dict(dataset=dict(data_root="mini"))
 val_dataloader = dict(dataset=dict(data_root="mini"))
 test_dataloader = val_dataloader
 {LOGGED}"""
@@ -171,6 +187,13 @@ def test_two_processes_train_a_detector_as_one_does(data_root, tmp_path, flags):
     config.write_text(DETECTOR)
     # Gradients summed in another order: one RoI more or less overlaps enough after some steps.
     assert_same_curve("train", config, data_root, tmp_path, flags, 1e-3 if flags else 1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_segmentor_as_one_does(data_root, tmp_path):
+    config = tmp_path / "segmentor.py"
+    config.write_text(SEGMENTOR)
+    assert_same_curve("train", config, data_root, tmp_path)
 
 
 def test_a_killed_rank_ends_the_run(classifier, data_root, tmp_path):

@@ -184,7 +184,7 @@ class Overflowing(Line):
         return {"loss": loss * (float("inf") if random.random() < 0.2 else 1.0)}
 
 
-@pytest.mark.parametrize("stop", [4, 5])
+@pytest.mark.parametrize("stop", [4, 7])
 def test_the_scale_of_mixed_precision_goes_on(tmp_path, monkeypatch, stop):
     monkeypatch.setattr("tests.engine.test_loops.Line", Overflowing)
     loop = dict(type="ResumableEpochLoop", max_epochs=3)
