@@ -35,7 +35,7 @@ def main() -> None:
     cli.set_local_rank(args.local_rank)
     cfg = training.train(args)
     backbone = cfg.model.backbone
-    if launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
+    if args.dry_run or launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
         return
     root = Path(os.path.relpath(Path(__file__).resolve().parents[1]))
     config = root / f"configs/detection/{DETECTORS.get(str(backbone.arch), 'CONFIG')}.py"

@@ -16,6 +16,7 @@ from convnext_dense.classification.decoding import open_decoder
 from convnext_dense.classification.readers import (
     class_names,
     find_classes,
+    labels_of,
     open_reader,
     some_files,
 )
@@ -107,6 +108,16 @@ class LabelledPictures(Dataset):
         """Number of the shard of each picture; None where there are no shards."""
         found = vars(self.reader).get("groups")
         return None if found is None else found[: self.length]
+
+    def count_labels(self) -> list[int] | None:
+        """Pictures of each class; None where that would mean to read all of them."""
+        found = labels_of(self.reader)
+        if found is None:
+            return None
+        found = found[: self.length]
+        if self.labels is not None:
+            found = np.asarray(self.labels)[found]
+        return np.bincount(found, minlength=len(self.metainfo["classes"])).tolist()
 
     def __len__(self) -> int:
         return self.length

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from timm.data import ImageNetInfo, get_img_extensions
 from timm.data.readers.reader import Reader
 
@@ -94,6 +95,18 @@ def find_classes(kind: str, root: str) -> tuple[str, ...] | None:
     if kind == "shards":
         return _class_file(root)
     return tuple(sorted(open_reader(kind, root)[1]))
+
+
+def labels_of(reader: Reader) -> np.ndarray | None:
+    """The reader's label of every picture; None where its kind does not keep them."""
+    kept = vars(reader)
+    if "index" in kept:  # shards
+        return reader.index[:, 2]
+    if "targets" in kept:  # tar
+        return np.asarray(reader.targets)
+    if "samples" in kept:  # folder
+        return np.array([label for _, label in reader.samples])
+    return None
 
 
 def some_files(kind: str, root: str, count: int) -> list[str]:

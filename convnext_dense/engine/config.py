@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.engine.check_config import check_option, check_types_and_settings
 from convnext_dense.engine.custom_data import CustomData, use_custom_data
 from convnext_dense.engine.fit_classes import fit_to_classes
 from convnext_dense.engine.fit_data import fit_to_data
@@ -72,6 +73,7 @@ def load_config(
         _merge_options(cfg, cfg_options)
     require_toolbox(cfg)
     import_registering_modules(cfg)
+    check_types_and_settings(cfg)
     set_data_root(cfg, data_root)
     if require_data:
         make_embedded_data(cfg, splits)
@@ -109,6 +111,7 @@ def _merge_options(cfg: Config, options: dict[str, Any]) -> None:
             raise UserError(
                 f"--cfg-options {key}: the config has no {section!r}; the nearest is {near[0]!r}."
             )
+        check_option(cfg, key)
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AssertionError) as error:

@@ -28,7 +28,7 @@ from convnext_dense.engine.workdir import environment
 from convnext_dense.errors import UserError
 from convnext_dense.pictures import name_pictures
 from convnext_dense.weights import read_checkpoint
-from convnext_dense.weights.checkpoints import check_backbone, compare
+from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
 
 
 @RUNNERS.register_module()
@@ -109,7 +109,7 @@ class DenseRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         state, differences = compare(model, checkpoint)
         if differences and (strict or self._train_loop is None or self._resume):
-            raise UserError(f"{filename} is not a checkpoint of this config's model: {differences}")
+            raise not_of_this_model(filename, differences)
         if self._resume:
             check_classes(checkpoint, self.train_dataloader.dataset, filename)
         if differences:

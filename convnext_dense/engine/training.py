@@ -9,9 +9,11 @@ from mmengine.logging import print_log
 
 from convnext_dense import weights
 from convnext_dense.engine import launch
+from convnext_dense.engine.check_start import check_space, check_weights, plain_model
 from convnext_dense.engine.cli import AUTO
 from convnext_dense.engine.config import load_config, read_config
 from convnext_dense.engine.custom_data import CustomData
+from convnext_dense.engine.dry_run import dry_run
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.preflight import check_data
@@ -32,12 +34,22 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     launch.announce(args.launcher)
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
+    for flag in ("dry_run", "scan"):
+        if vars(args)[flag] and args.launcher != "none":
+            raise UserError(
+                f"--{flag.replace('_', '-')} runs in one process: leave out --launcher."
+            )
     start_from(cfg, args, work_dir)
-    check_data(cfg, args.scan)
+    opened = check_data(cfg, args.scan)
+    if args.dry_run:
+        print(dry_run(cfg, read_config(args.config), opened, resume=args.resume is not None))
+        return cfg
     if launch.rank(args.launcher) == 0:
         processes = launch.world_size(args.launcher)
         claim(work_dir, resume=args.resume is not None, processes=processes)
     runner = build_runner(cfg)
+    check_weights(runner)
+    check_space(cfg, plain_model(runner), work_dir)
     with ending_together("Start the same command again, on every machine, with --resume."):
         runner.train()
     return cfg

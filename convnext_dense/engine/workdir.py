@@ -45,12 +45,7 @@ def claim(work_dir: Path, *, resume: bool, processes: int = 1) -> None:
             and this one does not resume it.
     """
     env = work_dir / "env.json"
-    # Written when the first step begins: a run that failed before it left nothing to lose.
-    if (work_dir / "lr_groups.csv").exists() and not resume:
-        raise UserError(
-            f"{work_dir} holds a run already: continue it with --resume, or name another folder "
-            "with --work-dir."
-        )
+    refuse_used(work_dir, resume)
     lock(work_dir)
     try:
         for torso in work_dir.glob(".*.pth.*"):  # of a run that was killed while writing
@@ -59,6 +54,20 @@ def claim(work_dir: Path, *, resume: bool, processes: int = 1) -> None:
         write_atomically(env, json.dumps(environment(processes), indent=2))
     except OSError as error:
         raise UserError(f"The work folder {work_dir} cannot be written: {error}") from error
+
+
+def refuse_used(work_dir: Path, resume: bool) -> None:
+    """Refuses the folder of another run, unless this one resumes it.
+
+    Raises:
+        UserError: Says how to go on.
+    """
+    # Written when the first step begins: a run that failed before it left nothing to lose.
+    if (work_dir / "lr_groups.csv").exists() and not resume:
+        raise UserError(
+            f"{work_dir} holds a run already: continue it with --resume, or name another folder "
+            "with --work-dir."
+        )
 
 
 def lock(work_dir: Path) -> None:

@@ -18,6 +18,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.models.layers import GRN
 from convnext_dense.models.staged import StagedNetwork, drop_path_rates
 from convnext_dense.weights import load_pretrained
+from convnext_dense.weights.loading import match_pretrained
 
 # Blocks per stage and channels per stage. tiny to xlarge: section 3 of the paper;
 # atto to nano: timm's small variants.
@@ -134,9 +135,28 @@ class Trunk(StagedNetwork):
             UserError: When the file cannot be read safely or does not fit (see
                 :func:`convnext_dense.weights.load_pretrained`).
         """
-        if not (isinstance(self.init_cfg, Mapping) and self.init_cfg.get("type") == "Pretrained"):
+        options = self._pretrained()
+        if options is None:
             super().init_weights()
             return
+        report = load_pretrained(self, **options)
+        print_log(str(report), logger="current")
+        self.is_init = True
+
+    def check_weights(self) -> None:
+        """Reads the checkpoint that ``init_weights`` will load, and loads nothing.
+
+        Raises:
+            UserError: As :meth:`init_weights`.
+        """
+        options = self._pretrained()
+        if options is not None:
+            match_pretrained(self, **options)
+
+    def _pretrained(self) -> dict[str, Any] | None:
+        """What ``init_cfg`` asks of :func:`load_pretrained`; None for another initialiser."""
+        if not (isinstance(self.init_cfg, Mapping) and self.init_cfg.get("type") == "Pretrained"):
+            return None
         options = {key: value for key, value in self.init_cfg.items() if key != "type"}
         known = inspect.signature(load_pretrained).parameters
         if unknown := sorted(set(options) - set(known)):
@@ -144,9 +164,7 @@ class Trunk(StagedNetwork):
                 f"init_cfg of ConvNeXt does not know {', '.join(unknown)}; prefixes and namings "
                 f"are recognised. Known: {', '.join(list(known)[1:])}."
             )
-        report = load_pretrained(self, **options)
-        print_log(str(report), logger="current")
-        self.is_init = True
+        return options
 
 
 def _downsampling(dims: Sequence[int], stage: int, in_channels: int) -> nn.Sequential:

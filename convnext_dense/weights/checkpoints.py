@@ -100,6 +100,11 @@ def compare(model: nn.Module, checkpoint: Mapping[str, Any]) -> tuple[dict[str, 
     return fitting, _differences(own, state)
 
 
+def not_of_this_model(source: str, differences: str) -> UserError:
+    """The error of a run that is resumed or tested with another model's checkpoint."""
+    return UserError(f"{source} is not a checkpoint of this config's model: {differences}")
+
+
 def check_backbone(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
     """Refuses to start a training from another backbone; heads may differ.
 

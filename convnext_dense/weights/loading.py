@@ -101,6 +101,32 @@ def load_pretrained(
         UserError: When the file cannot be read or recognised, or does not fit the model; the
             message carries the account.
     """
+    fitting, report = match_pretrained(
+        module,
+        checkpoint,
+        sha256=sha256,
+        ema=ema,
+        final_norm_to_norm3=final_norm_to_norm3,
+        allow_partial=allow_partial,
+    )
+    module.load_state_dict(fitting, strict=False)
+    return report
+
+
+def match_pretrained(
+    module: nn.Module,
+    checkpoint: str | Path | Mapping[str, Any],
+    *,
+    sha256: str | None = None,
+    ema: bool = False,
+    final_norm_to_norm3: bool = False,
+    allow_partial: bool = False,
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """As :func:`load_pretrained`, without loading: the parameters that fit, and the account.
+
+    Raises:
+        UserError: As there.
+    """
     if not isinstance(checkpoint, Mapping):
         checkpoint = read_checkpoint(checkpoint, sha256=sha256)
     state, key = find_state_dict(checkpoint, ema)
@@ -115,8 +141,7 @@ def load_pretrained(
         raise UserError(
             f"{problem} Nothing was loaded. {report} To load what matches, give allow_partial=True."
         )
-    module.load_state_dict(fitting, strict=False)
-    return report
+    return fitting, report
 
 
 def find_state_dict(checkpoint: Mapping[str, Any], ema: bool) -> tuple[dict[str, Tensor], str]:

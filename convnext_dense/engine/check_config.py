@@ -1,0 +1,197 @@
+"""Misspelt types and settings of a config, named with the nearest right one before all else.
+
+mmengine finds them where it builds the part: the model at the start, an optimizer or a hook after
+the data were read, a view of the test after days of training.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    EVALUATOR,
+    FUNCTIONS,
+    HOOKS,
+    LOG_PROCESSORS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TASK_UTILS,
+    TRANSFORMS,
+    VISBACKENDS,
+    VISUALIZERS,
+    Registry,
+)
+
+from convnext_dense.errors import UserError
+
+_DATA = (DATASETS, TRANSFORMS, DATA_SAMPLERS, FUNCTIONS)
+# Section of a config -> where its types are registered
+SECTIONS: dict[str, tuple[Registry, ...]] = {
+    "model": (MODELS, TASK_UTILS),
+    **{f"{split}_dataloader": _DATA for split in ("train", "val", "test")},
+    **{f"{split}_evaluator": (METRICS, EVALUATOR) for split in ("val", "test")},
+    **{f"{split}_cfg": (LOOPS, TASK_UTILS) for split in ("train", "val", "test")},
+    "optim_wrapper": (OPTIM_WRAPPERS, OPTIMIZERS),
+    "param_scheduler": (PARAM_SCHEDULERS,),
+    "default_hooks": (HOOKS,),
+    "custom_hooks": (HOOKS,),
+    "visualizer": (VISUALIZERS, VISBACKENDS),
+    "vis_backends": (VISBACKENDS,),
+    "log_processor": (LOG_PROCESSORS,),
+    "tta_views": (TASK_UTILS,),
+}
+# Settings that whoever builds the part takes for himself
+TAKEN = {
+    "model": ("requires_grad",),  # of norm_cfg
+    "default_hooks": ("priority",),
+    "custom_hooks": ("priority",),
+    "param_scheduler": ("convert_to_iter_based",),
+    "optim_wrapper": ("constructor", "paramwise_cfg"),
+    "tta_views": (),
+}
+UNCHECKED = ("init_cfg",)  # settings of the weights, which the backbone checks
+NEAR = 0.8  # likeness from which a name is taken for a misspelling of another
+FAR = 0.6  # and where nothing else can be meant
+
+
+def check_types_and_settings(cfg: Config) -> None:
+    """Checks every ``dict(type=...)`` of a config against the class it names.
+
+    Raises:
+        UserError: For a type that is not registered, or a setting that its class does not know.
+    """
+    scope = cfg.get("default_scope")
+    with MODELS.switch_scope_and_registry(scope):
+        pass  # imports the toolbox's registries
+    for section, registries in SECTIONS.items():
+        for path, node in _typed(cfg.get(section), section):
+            found = _find(node["type"], registries, scope)
+            if found is not None:
+                _check_settings(path, node, found, TAKEN.get(section, ()))
+            elif isinstance(node["type"], str):
+                _refuse_type(path, node["type"], registries, scope, certain=section != "model")
+    wrapper = cfg.get("optim_wrapper") or {}
+    constructor = wrapper.get("constructor")
+    kinds = (OPTIM_WRAPPER_CONSTRUCTORS,)
+    if isinstance(constructor, str) and _find(constructor, kinds, scope) is None:
+        _refuse_type("optim_wrapper.constructor", constructor, kinds, scope, certain=True)
+
+
+def check_option(cfg: Config, key: str) -> None:
+    """Refuses an option that adds an entry of nearly the name of one that is there.
+
+    Entries of a ``dict(type=...)`` are checked by :func:`check_types_and_settings`.
+
+    Raises:
+        UserError: Names the nearest entry.
+    """
+    node: Any = cfg._cfg_dict
+    for name in key.split("."):
+        if isinstance(node, list | tuple) and name.isdigit() and int(name) < len(node):
+            node = node[int(name)]
+            continue
+        if not isinstance(node, Mapping):
+            return
+        if name not in node:
+            near = difflib.get_close_matches(name, list(node), n=1, cutoff=NEAR)
+            if near and "type" not in node:
+                raise UserError(
+                    f"--cfg-options {key}: the config has no {name!r} there; the nearest is "
+                    f"{near[0]!r}."
+                )
+            return
+        node = node[name]
+
+
+def _typed(node: Any, path: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Every dict with a type inside a node, with its place in the config."""
+    if isinstance(node, Mapping):
+        if "type" in node:
+            yield path, node
+        for key, value in node.items():
+            if key not in UNCHECKED:
+                yield from _typed(value, f"{path}.{key}")
+    elif isinstance(node, list | tuple):
+        for number, value in enumerate(node):
+            yield from _typed(value, f"{path}.{number}")
+
+
+def _find(kind: Any, registries: tuple[Registry, ...], scope: str | None) -> Any:
+    """The class or function behind a type; None where it is not registered."""
+    if not isinstance(kind, str):
+        return kind
+    found = (registry.children.get(scope, registry).get(kind) for registry in registries)
+    return next((one for one in found if one is not None), None)
+
+
+def _refuse_type(
+    path: str, kind: str, registries: tuple[Registry, ...], scope: str | None, certain: bool
+) -> None:
+    operators = _operators()
+    if kind in operators:
+        return
+    names = set() if certain else set(operators)
+    for registry in registries:
+        names |= {*registry.module_dict, *registry.children.get(scope, registry).module_dict}
+    cutoff = 0 if certain else FAR
+    near = difflib.get_close_matches(kind, sorted(names), n=1, cutoff=cutoff)
+    if near:
+        raise UserError(
+            f"{path} has the unknown type {kind!r}; the nearest is {near[0]!r}. (A class of your "
+            "own is registered by a module that custom_imports names.)"
+        )
+
+
+def _operators() -> set[str]:
+    """What mmdet finds by name without a registry: RoI layers, NMS."""
+    if importlib.util.find_spec("mmcv") is None:
+        return set()
+    return set(vars(importlib.import_module("mmcv.ops")))
+
+
+def _check_settings(path: str, node: ConfigDict, found: Any, taken: tuple[str, ...]) -> None:
+    known, open_ended = _settings(found)
+    for key in node:
+        if key == "type" or key.startswith("_") or key in known or key in taken:
+            continue
+        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=NEAR if open_ended else 0)
+        if near:
+            raise UserError(
+                f"{path}: {found.__name__} has no setting {key!r}; the nearest is {near[0]!r}. It "
+                f"has: {', '.join(known)}."
+            )
+        if not open_ended:
+            raise UserError(f"{path}: {found.__name__} has no settings, and so no {key!r}.")
+
+
+def _settings(found: Any) -> tuple[tuple[str, ...], bool]:
+    """Parameters of a class or function, and whether it takes others by ``**kwargs``.
+
+    A class that does takes at least those of its base.
+    """
+    known: dict[str, None] = {}
+    open_ended = False
+    functions = [k.__init__ for k in inspect.getmro(found)[:-1] if "__init__" in vars(k)] \
+        if inspect.isclass(found) else [found]  # fmt: skip
+    for function in functions:
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            return tuple(known), True
+        named = (p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+        known.update(dict.fromkeys(name for name in named if name != "self"))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+        open_ended = True
+    return tuple(known), open_ended
