@@ -74,6 +74,7 @@ def run(monkeypatch, tool: str, *arguments) -> None:
         runpy.run_path(str(TOOLS / f"{tool}.py"))["main"]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [(), ("--tta",)], ids=["", "tta"])
 def test_the_test_tool_takes_every_kind(views, config, checkpoint, tmp_path, monkeypatch):
     picture = dict(cases.VALID["pictures"][0])
@@ -94,7 +95,7 @@ def test_the_test_tool_takes_every_kind(views, config, checkpoint, tmp_path, mon
         run(monkeypatch, "test", *arguments)
 
 
-@pytest.mark.parametrize("how", ["truncated", "text"])
+@pytest.mark.parametrize("how", ["truncated", pytest.param("text", marks=pytest.mark.slow)])
 def test_the_training_tool_names_the_picture(how, config, tmp_path, monkeypatch):
     case = dict(cases.VALID, shape="polygon")
     case["pictures"] = [dict(one, damage=how) for one in case["pictures"]]
