@@ -217,12 +217,13 @@ class LabelTask:
 TASKS = {"mmdet": DetectionTask, "mmseg": LabelTask}
 
 
-def _palette(content: dict, classes: tuple[str, ...]) -> list[list[int]]:
+def _palette(content: dict, classes: tuple[str, ...]) -> list[tuple[int, ...]]:
     """The colours (RGB) the checkpoint's data set brought, or ones that are far apart."""
     palette = ((content.get("meta") or {}).get("dataset_meta") or {}).get("palette")
     if palette is not None and len(palette) == len(classes):
-        return [list(map(int, colour)) for colour in palette]
-    return np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
+        return [tuple(map(int, colour)) for colour in palette]
+    colours = np.random.default_rng(0).integers(0, 256, (len(classes), 3)).tolist()
+    return [tuple(colour) for colour in colours]  # of lists mmengine draws no boxes
 
 
 def choose_device(name: str | None) -> torch.device:

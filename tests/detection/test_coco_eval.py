@@ -108,6 +108,29 @@ def test_equals_pycocotools(task, seed):
     assert np.isnan(figures.per_class[90])
 
 
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+@pytest.mark.parametrize("first", [-1000, -15, 2**53, 2**63 - 200])
+def test_the_figures_do_not_depend_on_the_ids(first, task):
+    """faster-coco-eval alone fails on the first two and mixes the pictures of the others."""
+    truth, results = make(0)
+    images = range(1, 26)
+    expected = evaluate_coco(truth, results, task, images, CATEGORIES)
+    for entries, keys in (
+        (truth["images"], ["id"]),
+        (truth["categories"], ["id"]),
+        (truth["annotations"], ["id", "image_id", "category_id"]),
+        (results, ["image_id", "category_id"]),
+    ):
+        for entry in entries:
+            entry.update({key: entry[key] + first for key in keys})
+    moved = [first + image for image in images]
+    categories = [first + category for category in CATEGORIES]
+    found = evaluate_coco(truth, results, task, moved, categories)
+    assert found.summary == expected.summary
+    np.testing.assert_array_equal(found.precision, expected.precision)
+    assert list(found.per_class) == categories
+
+
 def test_classes_keep_their_figures_in_any_order():
     truth, results = make(0)
     images = range(1, 31)
