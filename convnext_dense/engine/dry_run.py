@@ -55,7 +55,7 @@ def dry_run(cfg: Config, recipe: Config, opened: dict[str, list[Opened]], resume
             runner._resume = False  # the weights of a resumed run, from the first iteration
             runner.register_hook(Watch(facts))
             runner.train()
-        _check_losses(facts.losses)
+        _check_step(facts)
         return format_page(cfg, recipe, runner, facts, opened, space)
 
 
@@ -84,10 +84,11 @@ def shorten(cfg: Config, folder: str) -> Config:
     return trial
 
 
-def _check_losses(losses: dict[str, float]) -> None:
-    wrong = [f"{name} {value}" for name, value in losses.items() if not math.isfinite(value)]
-    if wrong:
-        raise UserError(
-            f"The first training step gives {', '.join(wrong)}: check pictures, labels and weights "
-            "(tools/browse_data.py shows them), or give --amp off."
-        )
+def _check_step(facts: Facts) -> None:
+    if facts.taken:
+        return
+    wrong = [f"{name} {value}" for name, value in facts.losses.items() if not math.isfinite(value)]
+    raise UserError(
+        f"The first training step gives {', '.join(wrong) or 'a gradient that is not finite'}: "
+        "check pictures, labels and weights (tools/browse_data.py shows them), or give --amp off."
+    )

@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from convnext_dense.engine.check_start import optimizer_bytes, plain_model
+from convnext_dense.engine.numbers import step_was_taken
 from convnext_dense.engine.runner import DenseRunner
 
 
@@ -18,6 +19,7 @@ class Facts:
 
     Attributes:
         losses: Of the training step, by name.
+        taken: Whether losses and gradients were finite, so that the step was taken.
         seconds: Of the training step.
         batch: Its pictures.
         before, peak: Bytes in use before the step and at most within it; None where the system
@@ -28,6 +30,7 @@ class Facts:
 
     batch: int
     losses: dict[str, float] = field(default_factory=dict)
+    taken: bool = True
     seconds: float = 0.0
     before: int | None = None
     peak: int | None = None
@@ -38,7 +41,7 @@ class Facts:
 class Watch(Hook):
     """Fills in the facts."""
 
-    priority = "VERY_LOW"
+    priority = "HIGHEST"  # before MeanLossHook takes the losses away
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
@@ -53,6 +56,7 @@ class Watch(Hook):
         self.facts.losses = {
             name: float(torch.as_tensor(v).detach()) for name, v in outputs.items()
         }
+        self.facts.taken = step_was_taken(runner)
         self.facts.seconds += time.perf_counter()
         self.facts.peak = peak_bytes()
 

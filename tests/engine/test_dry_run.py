@@ -1,0 +1,138 @@
+"""--dry-run through the engine: a page, the run's own parts, and nothing left behind."""
+
+import argparse
+import json
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+from convnext_dense.engine import cli, custom_data, training
+from convnext_dense.errors import UserError
+from tests.engine.test_config import SHAPES
+from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
+
+CLASSIFIER = Path(__file__).parents[2] / "configs/classification/convnext_a_shapes.py"
+
+
+def run(capsys, config, *flags) -> str:
+    parser = argparse.ArgumentParser()
+    cli.add_config_arguments(parser)
+    cli.add_training_arguments(parser)
+    custom_data.add_arguments(parser)
+    parser.add_argument("--epochs", type=int)
+    cli.add_launcher_arguments(parser)
+    # mmengine keeps visualizers by name, with the folder of the run that built them.
+    name = ["--cfg-options", f"visualizer.name={uuid.uuid4()}"]
+    args = parser.parse_args([str(config), *map(str, flags), *name])
+    capsys.readouterr()
+    training.train(args, custom_data.from_args(args, ("train", "val", "test")))
+    return capsys.readouterr().out
+
+
+def rows(page: str) -> dict[str, str]:
+    lines = page[page.index("Dry run of") :].splitlines()[1:-1]
+    start = len(lines[0]) - len(lines[0].removeprefix("  environment").lstrip())
+    return {line[:start].strip(): line[start:] for line in lines}
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """An empty folder to work in and one for temporary files: both must stay empty."""
+    for name in ("here", "tmp"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    yield tmp_path
+    assert not list((tmp_path / "here").iterdir()) and not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_detector_on_own_data(birds, places, capsys):
+    content = json.loads((birds / "train.json").read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    counts = [names[a["category_id"]] for a in content["annotations"] if not a.get("iscrowd")]
+    flags = ["--train-json", birds / "train.json", "--val-json", birds / "val.json"]
+    flags += ["--images", birds / "images", "--dry-run"]
+    found = rows(run(capsys, SHAPES, *flags))
+    assert f"10 pictures, {len(content['annotations'])} annotations" in found["train data"]
+    assert sorted(found["instances"].split(" (")[0].split(", ")) == sorted(
+        f"{name} {counts.count(name)}" for name in names.values()
+    )
+    assert found["classes"].startswith("6: ") and "roi_head.mask_head 6" in found["heads"]
+    assert "loss_mask" in found["training step"] and "nan" not in found["training step"]
+    assert found["evaluation"].startswith("2 pictures, bbox_mAP ")
+    assert (
+        "--auto-scale-lr" in found["learning rate"]
+        or "x 4 / 4" in found["learning rate"]
+        or (found["learning rate"] == "0.002")
+    )
+
+
+def test_a_segmentor(data_root, places, capsys):
+    flags = [f"{s}_dataloader.dataset.data_root=mini/" for s in ("train", "val", "test")]
+    found = rows(run(capsys, LABEL_SHAPES, "--data-root", data_root, "--dry-run",
+                     "--cfg-options", *flags, "train_dataloader.batch_size=4"))  # fmt: skip
+    assert found["pixels"].startswith("background ") and "(of 10 labels)" in found["pixels"]
+    assert found["heads"] == "decode_head 7, auxiliary_head 7"
+    assert found["batch"] == "4 pictures a step in one process; the recipe has 2"
+    assert "--auto-scale-lr makes it 0.008" in found["learning rate"]
+    assert found["evaluation"].startswith("2 pictures, mIoU ")
+
+
+def test_a_classifier(tmp_path, places, capsys):
+    from PIL import Image
+
+    for name, count in (("cat", 5), ("dog", 3)):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (40, 40)).save(tmp_path / "pets" / name / f"{number}.png")
+    flags = [f"{s}_dataloader.dataset.data_root=pets" for s in ("train", "val", "test")]
+    flags += ["train_dataloader.batch_size=4"]
+    found = rows(run(capsys, CLASSIFIER, "--data-root", tmp_path, "--dry-run", "--scan",
+                     "--cfg-options", *flags))  # fmt: skip
+    assert found["pictures"] == "cat 5, dog 3" and found["heads"] == "backbone 2"
+    assert "2 pictures, top1 " in found["evaluation"] and "top1_ema" in found["evaluation"]
+
+
+def flags_of(data_root, options, **more) -> list[str]:
+    pairs = [f"{key}={value}" for key, value in {**options, **more}.items()]
+    return ["--data-root", data_root, "--cfg-options", *pairs]
+
+
+def test_a_loss_that_is_no_number(data_root, options, places, capsys):
+    broken = {"model.rpn_head.loss_cls.loss_weight": "1e39"}
+    with pytest.raises(UserError, match="first training step gives .*loss_rpn_cls nan"):
+        run(capsys, SHAPES, *flags_of(data_root, options, **broken), "--dry-run")
+
+
+def test_a_folder_in_use(data_root, options, places, tmp_path, capsys):
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "lr_groups.csv").touch()
+    flags = [*flags_of(data_root, options), "--dry-run", "--work-dir", used]
+    with pytest.raises(UserError, match="used holds a run already"):
+        run(capsys, SHAPES, *flags)
+    assert [path.name for path in used.iterdir()] == ["lr_groups.csv"]
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--scan"])
+def test_several_processes(flag, data_root, options, places, capsys, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, str(int(name == "WORLD_SIZE")))
+    with pytest.raises(UserError, match="runs in one process"):
+        run(capsys, SHAPES, *flags_of(data_root, options), flag, "--launcher", "pytorch")
+
+
+def test_the_quick_part_comes_before_the_model(birds, places, capsys, monkeypatch):
+    def build(cfg):
+        raise AssertionError("a model was built")
+
+    monkeypatch.setattr(training, "build_runner", build)
+    flags = ["--train-json", birds / "train.json", "--val-json", birds / "val.json"]
+    flags += ["--images", birds / "images", "--work-dir", places / "run"]
+    with pytest.raises(AssertionError, match="a model was built"):
+        run(capsys, SHAPES, *flags)
+    next((birds / "images").glob("val_*.jpg")).write_bytes(b"")
+    with pytest.raises(UserError, match="1 of 6 opened pictures"):
+        run(capsys, SHAPES, *flags)
