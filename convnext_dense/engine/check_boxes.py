@@ -22,8 +22,8 @@ def check_boxes(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         A line for each kind of box that is left out, or that reaches over the edge.
 
     Raises:
-        UserError: For a negative width or height, boxes as two corners, and for more than a
-            handful (``TOLERATED``) without area or at least half outside of their picture.
+        UserError: For a negative width or height, boxes as two corners, and for more than the
+            share ``TOLERATED`` without area or at least half outside of their picture.
     """
     boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
     areas = np.array([a["area"] for a in annotations], dtype=np.float64)

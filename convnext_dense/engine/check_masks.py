@@ -21,7 +21,7 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         sizes: (width, height) of each annotation's picture.
 
     Returns:
-        A line about polygons of fewer than three points, where there is a handful.
+        A line about polygons of fewer than three points, where they are few (``TOLERATED``).
 
     Raises:
         UserError: For what is neither polygons nor RLE, polygons far outside of their picture, and

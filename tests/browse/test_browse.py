@@ -32,7 +32,7 @@ def root(tmp_path_factory):
     content = json.loads(path.read_text())
     first = content["annotations"][0]
     mask = first["segmentation"]
-    for number, box, crowd in ((9001, CROWD, 1), (9002, [5.0, 5.0, 0.0, 9.0], 0)):
+    for number, box, crowd in ((9001, CROWD, 1), (9002, [5.0, 5.0, 0.5, 9.0], 0)):
         entry = dict(id=number, bbox=box, iscrowd=crowd, area=box[2] * box[3])
         content["annotations"].append({**first, **entry, "segmentation": mask})
     path.write_text(json.dumps(content))
