@@ -60,9 +60,11 @@ TAKEN = {
     "optim_wrapper": ("constructor", "paramwise_cfg"),
     "tta_views": (),
 }
+FUNCTIONS_TOO = ("model", "tta_views")  # types there may be functions without a registry (NMS)
 UNCHECKED = ("init_cfg",)  # settings of the weights, which the backbone checks
 NEAR = 0.8  # likeness from which a name is taken for a misspelling of another
-FAR = 0.6  # and where nothing else can be meant
+FAR = 0.6  # and where it may be something else
+SOME = 0.4  # likeness that is worth a hint where the name is wrong for certain
 
 
 def check_types_and_settings(cfg: Config) -> None:
@@ -80,7 +82,7 @@ def check_types_and_settings(cfg: Config) -> None:
             if found is not None:
                 _check_settings(path, node, found, TAKEN.get(section, ()))
             elif isinstance(node["type"], str):
-                _refuse_type(path, node["type"], registries, scope, certain=section != "model")
+                _refuse_type(path, node["type"], registries, scope, section not in FUNCTIONS_TOO)
     wrapper = cfg.get("optim_wrapper") or {}
     constructor = wrapper.get("constructor")
     kinds = (OPTIM_WRAPPER_CONSTRUCTORS,)
@@ -144,12 +146,12 @@ def _refuse_type(
     names = set() if certain else set(operators)
     for registry in registries:
         names |= {*registry.module_dict, *registry.children.get(scope, registry).module_dict}
-    cutoff = 0 if certain else FAR
-    near = difflib.get_close_matches(kind, sorted(names), n=1, cutoff=cutoff)
-    if near:
+    near = difflib.get_close_matches(kind, sorted(names), n=1, cutoff=SOME if certain else FAR)
+    if near or certain:
+        nearest = f"; the nearest is {near[0]!r}" if near else ""
         raise UserError(
-            f"{path} has the unknown type {kind!r}; the nearest is {near[0]!r}. (A class of your "
-            "own is registered by a module that custom_imports names.)"
+            f"{path} has the unknown type {kind!r}{nearest}. (A class of your own is registered by "
+            "a module that custom_imports names.)"
         )
 
 

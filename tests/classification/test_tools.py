@@ -1,19 +1,21 @@
 """The classification tools as a user runs them: train, kill, resume, test, hand over."""
 
 import json
+import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import ConfigDict
 
+from convnext_dense.classification.skipping import SkippedPicturesHook
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine import load_config
 from convnext_dense.engine.training import hand_over
@@ -202,10 +204,25 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
     assert metrics["pictures"] == 8
     for name in "012345":
         (root / f"mini/train/ant/{name}.png").write_bytes(b"no picture")
-    limited = [*flags, tmp_path / "b", "--cfg-options", "custom_hooks.7.limit=2"]
+    hooks = [hook.type for hook in load_config(config, data_root=root).custom_hooks]
+    limit = f"custom_hooks.{hooks.index('SkippedPicturesHook')}.limit"
+    limited = [*flags, tmp_path / "b", "--cfg-options", f"{limit}=2"]
     output = run("pretrain_cls", config, *limited, code=2)
-    assert re.search(r"error: [3-7] pictures cannot be read, the last of them .*png", output)
-    assert "--cfg-options custom_hooks.7.limit=NUMBER" in output
+    assert f"7 of 27 opened pictures of {root / 'mini/train'}" in output  # before the first step
+
+
+def test_pictures_that_become_unreadable_end_a_run(config, data_root):
+    cfg = load_config(config, data_root=data_root)
+    hook = SkippedPicturesHook(limit=2)
+    runner = SimpleNamespace(cfg=cfg, logger=logging.getLogger())
+    for number in (1, 2, 2):
+        hook.before_train_iter(runner, 0, dict(unreadable=[(f"{number}.png", "cut off")]))
+    place = [one.type for one in cfg.custom_hooks].index("SkippedPicturesHook")
+    message = (
+        f"3 pictures cannot be read, the last of them 3.png.*custom_hooks.{place}.limit=NUMBER"
+    )
+    with pytest.raises(UserError, match=message):
+        hook.before_train_iter(runner, 0, dict(unreadable=[("3.png", "cut off")]))
 
 
 def test_training_needs_all_classes_and_a_test_some(config, tmp_path):

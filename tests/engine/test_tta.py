@@ -29,16 +29,15 @@ def test_the_default_views_of_coco():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tta_views.flips": True}, "tta_views does not fit.*flips"),
+        ({"tta_views.flips": True}, "DetectionViews has no setting 'flips'; the nearest is 'flip'"),
         ({"tta_views.type": "Views"}, "tta_views does not fit.*Views"),
         ({"tta_views.scales": []}, "tta_views.scales is empty"),
         ({"tta_views.merge.nms.type": "hard"}, "got 'hard'"),
     ],
 )
 def test_wrong_views_are_one_sentence(options, message):
-    cfg = load_config(SHAPES, require_data=False, cfg_options=options)
     with pytest.raises(UserError, match=message):
-        use_views(cfg)
+        use_views(load_config(SHAPES, require_data=False, cfg_options=options))
 
 
 def test_without_views_or_resize():

@@ -12,6 +12,7 @@ from tests.running import run_apart
 
 TOOL = Path(__file__).parents[2] / "tools" / "print_lr.py"
 CONFIG = """
+default_scope = "mmdet"
 model = dict(type="ConvNeXt", arch="atto")
 optim_wrapper = dict(
     type="AmpOptimWrapper",
@@ -22,7 +23,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [dict(type="LinearLR", start_factor=0.001, by_epoch=False, end=50)]
 train_cfg = dict(by_epoch=False, max_iters=200)
-train_dataloader = dict(batch_size=2, dataset=dict(type="Anything", data_root="nowhere/"))
+train_dataloader = dict(batch_size=2, dataset=dict(type="CocoDataset", data_root="nowhere/"))
 """
 
 
