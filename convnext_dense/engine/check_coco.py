@@ -44,8 +44,9 @@ def check_coco(path: str, content: dict) -> list[str]:
         ("image_id", pictures, "an image_id that no picture has"),
         ("category_id", categories, "a category_id of no category"),
     ):
+        fix = f"add the {what.split()[-1]} or remove them"
         dangling = [i for i, entry in enumerate(annotations) if entry[key] not in known]
-        refuse(path, "annotations", annotations, dangling, what)
+        refuse(path, "annotations", annotations, dangling, what, fix)
     sizes = [(pictures[a["image_id"]]["width"], pictures[a["image_id"]]["height"])
              for a in annotations]  # fmt: skip
     return [
@@ -67,7 +68,7 @@ def _check_entries(path: str, kind: str, entries: Any, fields: dict[str, "Field"
         refuse(path, kind, entries, wrong, needed, fix)
     ids = Counter(entry["id"] for entry in entries)
     doubled = [i for i, entry in enumerate(entries) if ids[entry["id"]] > 1]
-    refuse(path, kind, entries, doubled, "a doubled id")
+    refuse(path, kind, entries, doubled, "a doubled id", "each needs its own")
 
 
 def _is_id(value: Any) -> bool:
@@ -100,20 +101,23 @@ def _is_flag(value: Any) -> bool:
 
 # (what a value must be, what an entry has where it is not, how to mend it)
 Field = tuple[Callable[[Any], bool], str, str]
-_ID: Field = (_is_id, "an id that is no whole number of 64 bits", "")
+PIXELS = "pixels of the picture file"
+IDS = "as the file's images and categories have them"
+REMOVE = "mend them or remove the annotations"
+_ID: Field = (_is_id, "an id that is no whole number of 64 bits", "number them anew")
 FIELDS: dict[str, dict[str, Field]] = {
-    "categories": {"id": _ID, "name": (_is_text, "a name that is no text", "")},
+    "categories": {"id": _ID, "name": (_is_text, "a name that is no text", "name the class")},
     "images": {
         "id": _ID,
-        "file_name": (_is_text, "a file_name that is no text", ""),
-        "height": (_is_size, "a height that is no whole number above 0", ""),
-        "width": (_is_size, "a width that is no whole number above 0", ""),
+        "file_name": (_is_text, "a file_name that is no text", "name the file"),
+        "height": (_is_size, "a height that is no whole number above 0", PIXELS),
+        "width": (_is_size, "a width that is no whole number above 0", PIXELS),
     },
     "annotations": {
         "id": _ID,
-        "image_id": (_is_id, "an image_id that is no whole number of 64 bits", ""),
-        "category_id": (_is_id, "a category_id that is no whole number of 64 bits", ""),
-        "bbox": (_is_box, "no box of x, y, width, height in finite numbers", ""),
+        "image_id": (_is_id, "an image_id that is no whole number of 64 bits", IDS),
+        "category_id": (_is_id, "a category_id that is no whole number of 64 bits", IDS),
+        "bbox": (_is_box, "no box of x, y, width, height in finite numbers", REMOVE),
         "area": (
             _is_area,
             "an area that is no finite number from 0 on",

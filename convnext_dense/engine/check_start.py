@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
@@ -23,8 +24,11 @@ def plain_model(runner: DenseRunner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def check_weights(runner: DenseRunner) -> None:
+def check_weights(runner: DenseRunner) -> str:
     """Compares the checkpoint that a run will start from with its model.
+
+    Returns:
+        What is taken from it, in a line.
 
     Raises:
         UserError: For a checkpoint of another model (``--resume``), of another backbone
@@ -35,9 +39,9 @@ def check_weights(runner: DenseRunner) -> None:
         backbone = getattr(model, "backbone", None)
         if hasattr(backbone, "check_weights"):
             backbone.check_weights()
-        return
+        return _own_weights(runner.cfg.model.get("backbone") or {})
     checkpoint = read_checkpoint(source)
-    _, differences = compare(model, checkpoint)
+    fitting, differences = compare(model, checkpoint)
     if differences and runner._resume:
         raise not_of_this_model(source, differences)
     if differences:
@@ -45,6 +49,15 @@ def check_weights(runner: DenseRunner) -> None:
     for data in datasets(runner.cfg, "train") if runner._resume else ():
         if not isinstance((data.get("metainfo") or {}).get("classes"), str):
             check_classes(checkpoint, data, source)
+    if not differences:
+        return f"all of {source}"
+    total = len(model.state_dict())
+    return f"{len(fitting)} of the model's {total} tensors of {source}; {differences}"
+
+
+def _own_weights(backbone: dict[str, Any]) -> str:
+    start = backbone.get("init_cfg") or {}
+    return f"the backbone's of {start['checkpoint']}" if "checkpoint" in start else "random"
 
 
 def checkpoint_bytes(cfg: Config, model: nn.Module) -> int:

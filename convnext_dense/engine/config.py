@@ -17,6 +17,7 @@ from mmengine.utils import import_modules_from_strings
 
 from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine.check_config import check_option, check_types_and_settings
+from convnext_dense.engine.check_values import check_values
 from convnext_dense.engine.custom_data import CustomData, use_custom_data
 from convnext_dense.engine.fit_classes import fit_to_classes
 from convnext_dense.engine.fit_data import fit_to_data
@@ -77,6 +78,7 @@ def load_config(
     require_toolbox(cfg)
     import_registering_modules(cfg)
     check_types_and_settings(cfg)
+    check_values(cfg)
     set_data_root(cfg, data_root)
     if require_data:
         make_embedded_data(cfg, splits)
@@ -196,8 +198,20 @@ def make_embedded_data(cfg: Config, splits: tuple[str, ...]) -> None:
     shapes = Path(cfg.data_root) / "shapes"
     for split in splits:
         if any(Path(dataset.data_root).is_relative_to(shapes) for dataset in datasets(cfg, split)):
+            if not shapes.is_dir():
+                _say_drawing(cfg.data_root)
             prepare_shapes(cfg.data_root)
             return
+
+
+def _say_drawing(root: str) -> None:
+    """Announces the embedded data; a root that somebody named must be there already."""
+    if root != DEFAULT_DATA_ROOT and not Path(root).is_dir():
+        raise UserError(
+            f"There is no data root {root}: correct --data-root or the environment variable "
+            f"{DATA_ROOT_VARIABLE}, or create the folder; the embedded data is drawn into it."
+        )
+    print_log(f"Drawing the embedded data into {root}/shapes, once; that takes half a minute.")
 
 
 def set_precision(cfg: Config, amp: str | None) -> None:

@@ -50,13 +50,13 @@ def dry_run(cfg: Config, recipe: Config, opened: dict[str, list[Opened]], resume
         facts = Facts(trial.train_dataloader.batch_size)
         with contextlib.redirect_stdout(io.StringIO()):  # mmengine's and pycocotools' chatter
             runner = build_runner(trial)
-            check_weights(runner)
+            weights = check_weights(runner)
             space = check_space(cfg, plain_model(runner), work_dir)
             runner._resume = False  # the weights of a resumed run, from the first iteration
             runner.register_hook(Watch(facts))
             runner.train()
         _check_step(facts)
-        return format_page(cfg, recipe, runner, facts, opened, space)
+        return format_page(cfg, recipe, runner, facts, opened, weights, space)
 
 
 def shorten(cfg: Config, folder: str) -> Config:
@@ -68,6 +68,8 @@ def shorten(cfg: Config, folder: str) -> Config:
     trial.train_cfg.max_iters = 1
     trial.default_hooks.checkpoint = None
     trial.default_hooks.pop("visualization", None)
+    if "visualizer" in trial:
+        trial.visualizer.vis_backends = []  # one would write on when the folder is gone
     if not torch.cuda.is_available():
         loader = trial.train_dataloader
         loader.batch_size = min(loader.batch_size, ON_CPU)

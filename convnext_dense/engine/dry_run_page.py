@@ -27,6 +27,7 @@ def format_page(
     runner: DenseRunner,
     facts: Facts,
     opened: dict[str, list[Opened]],
+    weights: str,
     space: tuple[int, int, int],
 ) -> str:
     """The page, a line or a few each: see docs/trust.md for one.
@@ -37,6 +38,7 @@ def format_page(
         runner: The runner of the trial, after its step.
         facts: What the trial showed.
         opened: The pictures that were opened.
+        weights: What the run starts from.
         space: Bytes of a checkpoint, how many are kept, bytes that are free.
     """
     rows = [
@@ -46,6 +48,7 @@ def format_page(
         *_histogram_rows(cfg, runner, opened),
         ("heads", _heads(cfg)),
         ("parameters", _parameters(runner)),
+        ("weights", weights),
         ("memory", _memory(cfg, runner, facts)),
         *_batch_rows(cfg, recipe),
         ("checkpoints", _checkpoints(cfg, space)),
@@ -54,7 +57,7 @@ def format_page(
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:{width}}  {text}" for name, text in rows]
-    end = "Nothing was trained or written; the same command without --dry-run starts the run."
+    end = "The work folder is untouched; the same command without --dry-run starts the run."
     return "\n".join([f"Dry run of {cfg.filename or 'the config'}", *lines, end])
 
 

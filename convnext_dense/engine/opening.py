@@ -84,7 +84,8 @@ class Opener:
             results = self.load(dict(picture.info))
             check_whole(picture.path)
         except Exception as error:  # whatever a decoder throws: the picture cannot be trained on
-            return Opened(picture.path, unreadable=str(error).splitlines()[0] or repr(error))
+            reason = str(error).splitlines()[0].removeprefix(f"{picture.path} ")
+            return Opened(picture.path, unreadable=reason or repr(error))
         size = tuple(results["img_shape"][1::-1])
         if self.label is None:
             return Opened(picture.path, size=size)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, TRANSFORMS
 
 from convnext_dense.engine.coco_summary import read_summary
 from convnext_dense.engine.fit_data import annotation_path
 from convnext_dense.engine.nodes import datasets
 from convnext_dense.engine.opening import (
+    LOADERS,
     Opened,
     Opener,
     Picture,
@@ -27,6 +28,8 @@ from convnext_dense.engine.opening import (
     spread,
 )
 from convnext_dense.errors import UserError
+from convnext_dense.pictures import naming
+from convnext_dense.seeds import drawing_from
 
 SAMPLE = 32  # pictures of a split
 MORE = 512  # labels that are read where the first ones look wrong
@@ -69,6 +72,7 @@ def _check_detection(cfg: Config, data: ConfigDict, scan: bool, _train: bool) ->
     opened = _open(Opener(cfg, data), [pictures[i] for i in chosen], scan, folder)
     _refuse_unreadable(opened, folder, len(pictures))
     _refuse_sizes([pictures[i] for i in chosen], opened, summary.path)
+    _resize_thinnest(cfg, data, pictures)
     return opened
 
 
@@ -79,6 +83,9 @@ def _check_segmentation(cfg: Config, data: ConfigDict, scan: bool, train: bool) 
     chosen = range(len(pictures)) if scan else spread(len(pictures), SAMPLE)
     opened = _open(opener, [pictures[i] for i in chosen], scan, folder)
     _refuse_unreadable(opened, folder, len(pictures))
+    sizes = [one.size for one in opened]
+    seen = [Picture(pictures[i].info, size) for i, size in zip(chosen, sizes, strict=True)]
+    _resize_thinnest(cfg, data, seen)
     _refuse_labels(opened)
     if not train or opener.label is None or pictures[0].info["label_map"] is not None:
         return opened
@@ -106,9 +113,21 @@ def _check_classification(cfg: Config, data: ConfigDict, scan: bool, _train: boo
     limits = [h.get("limit", 0) for h in cfg.get("custom_hooks", []) if h.get("type") == SKIPPING]
     if len(broken) > max(limits, default=0) or len(broken) == len(opened):
         _refuse_unreadable(opened, root, len(opened))
+    for folder in sorted({os.path.dirname(one.path) for one in broken}):
+        _refuse_unreadable_class(folder)
     for one in broken[:SHOWN]:
         print_log(f"{one.path} cannot be read and will be skipped ({one.unreadable}).")
     return opened
+
+
+def _refuse_unreadable_class(folder: str) -> None:
+    """Looks for a picture of a class that can be read, where one of the sample cannot."""
+    found = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        found.append(open_file(os.path.join(folder, name)))
+        if not found[-1].unreadable:
+            return
+    _refuse_unreadable(found, folder, len(found))
 
 
 _KINDS: tuple[tuple[Callable[[ConfigDict], bool], Callable], ...] = (
@@ -153,6 +172,23 @@ def _refuse_sizes(chosen: Sequence[Picture], opened: Sequence[Opened], source: s
             f"so that its boxes would lie elsewhere: {_some(wrong)}: annotate the pictures as they "
             "are, or correct width and height with the boxes."
         )
+
+
+def _resize_thinnest(cfg: Config, data: ConfigDict, pictures: Sequence[Picture]) -> None:
+    """Resizes the picture whose sides differ most as the config does: a side may come to nothing.
+
+    Raises:
+        UserError: Names the picture.
+    """
+    used = (*LOADERS, "Resize")
+    steps = [step for step in data.pipeline if str(step.get("type")).endswith(used)]
+    thinnest = max(pictures, key=lambda picture: max(picture.size) / min(picture.size))
+    with TRANSFORMS.switch_scope_and_registry(cfg.get("default_scope")) as registry:
+        chain = [registry.build(step) for step in steps]
+    results = dict(img_path=thinnest.path)
+    with drawing_from(0), naming(thinnest.path):
+        for step in chain:
+            results = step(results)
 
 
 def _refuse_labels(opened: Sequence[Opened]) -> None:

@@ -1,7 +1,11 @@
 """mmengine's Runner with whole checkpoints, a report for new Pythons, honest scaling."""
 
+import io
 import logging
 import sys
+import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import master_only
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -68,7 +73,7 @@ class DenseRunner(Runner):
         """Writes the resolved config; one that differs from an earlier one does not replace it."""
         name = Path(self.cfg.filename or self.timestamp).stem
         path = Path(self.work_dir) / f"{name}.py"
-        text = self.cfg.pretty_text
+        text = readable(self.cfg.pretty_text)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             kept = keep_previous(path)
             self.logger.info(f"The earlier config of this folder is kept as {kept}.")
@@ -96,6 +101,16 @@ class DenseRunner(Runner):
         if not isinstance(loader.worker_init_fn, CalmWorker):
             loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
         return loader
+
+    def build_optim_wrapper(self, *args, **kwargs) -> OptimWrapper:
+        """Builds the optimizer; a setting that it does not take is one sentence."""
+        with naming_config():
+            return super().build_optim_wrapper(*args, **kwargs)
+
+    def build_param_scheduler(self, *args, **kwargs) -> Any:
+        """Builds the schedules; a setting that one does not take is one sentence."""
+        with naming_config():
+            return super().build_param_scheduler(*args, **kwargs)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model for several processes; on the CPU it has no device number.
@@ -197,18 +212,40 @@ class DenseRunner(Runner):
             optim_wrapper.base_param_settings["lr"] *= step / base
 
 
+def readable(text: str) -> str:
+    """A config's text that Python reads again: it prints numbers that are none as bare names."""
+    lines = text.splitlines(keepends=True)
+    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    for token, after in zip(tokens[-2::-1], tokens[:0:-1], strict=True):
+        if token.type == tokenize.NAME and token.string in ("nan", "inf") and after.string != "=":
+            (row, start), (_, end) = token.start, token.end
+            line = lines[row - 1]
+            lines[row - 1] = f'{line[:start]}float("{token.string}"){line[end:]}'
+    return "".join(lines)
+
+
 def build_runner(cfg: Config) -> DenseRunner:
     """Builds the runner of a resolved config (see :func:`convnext_dense.engine.load_config`).
 
     Raises:
         UserError: When a class does not know what the config gives it.
     """
-    try:
+    with naming_config():
         return DenseRunner.from_cfg(cfg)
+
+
+@contextmanager
+def naming_config() -> Iterator[None]:
+    """Turns the complaint of a class about its settings into one sentence.
+
+    Raises:
+        UserError: With its words: mmengine names the class and what it was given.
+    """
+    try:
+        yield
     except UserError:
         raise
     except (TypeError, KeyError, ValueError, AssertionError) as error:
-        # mmengine names the class and what it was given; most often a misspelt option.
         raise UserError(f"The config cannot be built: {error} (--debug shows where)") from error
 
 

@@ -59,7 +59,7 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     room = "Make room and start again with --resume."
     with naming_full_disks(f"The work folder {work_dir}", room):
         runner = build_runner(cfg)
-        check_weights(runner)
+        runner.logger.info(f"Weights: {check_weights(runner)}.")
         check_space(cfg, plain_model(runner), work_dir)
         with ending_together(again), naming_dead_workers(again):
             runner.train()

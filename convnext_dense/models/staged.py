@@ -116,8 +116,8 @@ def check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
 
 def check_range(name: str, value: float, low: float, high: float) -> Any:
     """Returns ``value`` when ``low <= value <= high``; a UserError names it otherwise."""
-    if not low <= value <= high:
-        raise UserError(f"{name} must lie between {low} and {high}, got {value}.")
+    if not isinstance(value, int | float) or not low <= value <= high:
+        raise UserError(f"{name} must lie between {low} and {high}, got {value!r}.")
     return value
 
 

@@ -117,8 +117,8 @@ def check_backbone(model: nn.Module, checkpoint: Mapping[str, Any], source: str)
     )
     if differences := _differences(own, state):
         raise UserError(
-            f"{source} does not hold this config's backbone: {differences}. Weights of a "
-            f"classifier go into --cfg-options model.backbone.init_cfg.checkpoint=FILE."
+            f"{source} does not hold this config's backbone: {differences}. A classifier's "
+            "weights are given with --backbone-weights."
         )
 
 

@@ -7,7 +7,9 @@ import pytest
 from mmengine.config import Config
 
 from convnext_dense.engine import load_config
+from convnext_dense.engine.config import read_config
 from convnext_dense.engine.nodes import walk
+from convnext_dense.engine.runner import readable
 from convnext_dense.errors import UserError
 from tests.engine.conftest import COCO, CONFIGS, SHAPES
 
@@ -278,3 +280,11 @@ def test_a_failing_import_is_one_sentence(tmp_path, monkeypatch):
     options = {"custom_imports.imports": ["broken_module"]}
     with pytest.raises(UserError, match="cannot be imported .TypeError: NoneType"):
         load_config(COCO, require_data=False, cfg_options=options)
+
+
+def test_a_config_with_numbers_that_are_none_reads_again(tmp_path):
+    text = Config(dict(a=float("nan"), b=dict(c=-float("inf")), d="nan inf", inf=1)).pretty_text
+    path = tmp_path / "a.py"
+    path.write_text(readable(text))
+    found = read_config(path)
+    assert found.a != found.a and found.b.c == -float("inf") and found.d == "nan inf"

@@ -7,8 +7,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import MODELS
+from PIL import Image
 
-from convnext_dense.engine import cli, custom_data, training
+from convnext_dense.engine import cli, custom_data, load_config, training
 from convnext_dense.errors import UserError
 from tests.engine.test_config import SHAPES
 from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
@@ -81,8 +84,6 @@ def test_a_segmentor(data_root, places, capsys):
 
 
 def test_a_classifier(tmp_path, places, capsys):
-    from PIL import Image
-
     for name, count in (("cat", 5), ("dog", 3)):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for number in range(count):
@@ -136,3 +137,68 @@ def test_the_quick_part_comes_before_the_model(birds, places, capsys, monkeypatc
     next((birds / "images").glob("val_*.jpg")).write_bytes(b"")
     with pytest.raises(UserError, match="1 of 6 opened pictures"):
         run(capsys, SHAPES, *flags)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "train_dataloader.batch_size=four",
+            "batch_size must be .* from 1 on, got 'four'",
+        ),
+        ("train_dataloader.batch_size=0", "train_dataloader.batch_size must be .* got 0"),
+        ("val_dataloader.num_workers=-1", "val_dataloader.num_workers must be .* got -1"),
+        ("optim_wrapper.optimizer.lr=-1.0", "optimizer.lr must be a number from 0 on, got -1.0"),
+        ("optim_wrapper.optimizer.eps=-1.0", "The config cannot be built: Invalid epsilon value"),
+        ("train_cfg.max_epochs=1.5", "train_cfg.max_epochs must be a whole number"),
+        ("model.backbone.drop_path_rate=abc", "drop_path_rate must lie between .* got 'abc'"),
+    ],
+)
+def test_values_that_no_run_can_have(setting, message, data_root, options, places, capsys):
+    flags = [*flags_of(data_root, options), setting, "--dry-run"]
+    with pytest.raises(UserError, match=message):
+        run(capsys, SHAPES, *flags)
+
+
+def test_a_root_that_somebody_named_is_not_made(places, capsys):
+    with pytest.raises(UserError, match="There is no data root .*nowhere: correct --data-root"):
+        run(capsys, SHAPES, "--data-root", places / "nowhere", "--dry-run")
+    assert not (places / "nowhere").exists()
+
+
+def test_weights_of_another_task_are_told(data_root, options, places, capsys, tmp_path):
+    cfg = load_config(LABEL_SHAPES, require_data=False)
+    backbone = MODELS.build(cfg.model.backbone).state_dict()
+    state = {f"backbone.{name}": value for name, value in backbone.items()}
+    state["decode_head.conv_seg.bias"] = torch.zeros(7)
+    torch.save(dict(state_dict=state), tmp_path / "labels.pth")
+    flags = [*flags_of(data_root, options), "--dry-run", "--load-from", tmp_path / "labels.pth"]
+    found = rows(run(capsys, SHAPES, *flags))
+    assert found["weights"].startswith(f"{len(backbone)} of the model's ")
+    assert "neck" in found["weights"] and "decode_head" in found["weights"]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_picture_too_thin_to_resize(split, birds, places, capsys):
+    content = json.loads((birds / f"{split}.json").read_text())
+    image = content["images"][-1]
+    Image.new("RGB", (3000, 1)).save(birds / "images" / image["file_name"])
+    image.update(width=3000, height=1)
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != image["id"]]
+    (birds / f"{split}.json").write_text(json.dumps(content))
+    flags = ["--train-json", birds / "train.json", "--val-json", birds / "val.json"]
+    with pytest.raises(UserError, match=f"{image['file_name']} cannot be resized or cut"):
+        run(capsys, SHAPES, *flags, "--images", birds / "images", "--dry-run")
+
+
+def test_a_class_without_a_readable_picture(tmp_path, places, capsys):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(3):
+            path = tmp_path / "pets" / name / f"{number}.png"
+            Image.new("RGB", (40, 40)).save(path)
+            if name == "dog":
+                path.write_bytes(path.read_bytes()[:40])
+    flags = [f"{s}_dataloader.dataset.data_root=pets" for s in ("train", "val", "test")]
+    with pytest.raises(UserError, match="3 of 3 opened pictures of .*pets/dog .*cannot be read"):
+        run(capsys, CLASSIFIER, "--data-root", tmp_path, "--dry-run", "--cfg-options", *flags)

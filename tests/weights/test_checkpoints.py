@@ -137,7 +137,7 @@ def test_a_training_starts_from_its_own_backbone_only():
     checkpoint["state_dict"]["backbone.extra"] = torch.ones(1)
     with pytest.raises(UserError, match=r"1 not in the model \(backbone.extra\)"):
         check_backbone(Model(), checkpoint, "x.pth")
-    with pytest.raises(UserError, match="2 missing.*init_cfg.checkpoint=FILE"):
+    with pytest.raises(UserError, match="2 missing.*--backbone-weights"):
         check_backbone(Model(), {"model": {"stages.0.0.gamma": torch.ones(1)}}, "x.pth")
 
 

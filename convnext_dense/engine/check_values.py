@@ -1,0 +1,44 @@
+"""Settings of a config whose values nothing else looks at before the first step."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.config import Config
+
+from convnext_dense.errors import UserError
+
+Check = tuple[Callable[[Any], bool], str]
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+COUNT: Check = (lambda value: _is_whole(value) and value >= 1, "a whole number from 1 on")
+NONE_OR_MORE: Check = (lambda value: _is_whole(value) and value >= 0, "a whole number from 0 on")
+RATE: Check = (lambda value: _is_number(value) and not value < 0, "a number from 0 on")
+VALUES: dict[str, Check] = {
+    **{f"{split}_dataloader.batch_size": COUNT for split in ("train", "val", "test")},
+    **{f"{split}_dataloader.num_workers": NONE_OR_MORE for split in ("train", "val", "test")},
+    **{f"train_cfg.{name}": COUNT for name in ("max_epochs", "max_iters", "val_interval")},
+    **{f"optim_wrapper.optimizer.{name}": RATE for name in ("lr", "weight_decay")},
+    "optim_wrapper.accumulative_counts": COUNT,
+}
+
+
+def check_values(cfg: Config) -> None:
+    """Checks numbers of loaders, loops and optimizer, where the config has them.
+
+    Raises:
+        UserError: Names the setting and what it must be.
+    """
+    for path, (fits, needed) in VALUES.items():
+        node: Any = cfg._cfg_dict
+        for name in path.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        if node is not None and not fits(node):
+            raise UserError(f"{path} must be {needed}, got {node!r}.")
