@@ -103,4 +103,5 @@ def _with_some(x: Tensor, branch: Callable[[Tensor], Tensor], share: float) -> T
     # With no sample at all the branch runs too: its parameters must have gradients (of zeros).
     some = kept.to(x.device, non_blocking=True)
     taken = x.index_select(0, some).contiguous(memory_format=torch.channels_last)
-    return x.index_add(0, some, branch(taken).to(x.dtype), alpha=1 / share if share else 0)
+    # index_add would give the result another memory format.
+    return x.clone().index_add_(0, some, branch(taken).to(x.dtype), alpha=1 / share if share else 0)
