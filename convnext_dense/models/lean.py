@@ -7,6 +7,7 @@ as long as its forward pass on a CPU.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch.autograd.function import once_differentiable
 DTYPES = (torch.float32, torch.float64)
 EDGE = 32  # pixels of a block's side, at most: more would add rounding errors and no speed
 WHOLE = slice(None)
+HIDDEN = 2**20  # numbers between the MLP's two layers that are computed at a time
 GROUPS = 768  # channels times blocks of one convolution: what it reads stays in the cache
 
 
@@ -135,39 +137,50 @@ class _NormMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, norm_w, norm_b, w1, b1, w2, b2, gamma, eps):
         y, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], norm_w, norm_b, eps)
-        z = F.linear(y, w1, b1)
+        z = F.linear(y.view(-1, y.shape[-1]), w1, b1)
         ctx.save_for_backward(x, mean, rstd, z, norm_w, norm_b, w1, w2, b2, gamma)
         ctx.eps = eps
-        return F.linear(F.gelu(z), _scaled(w2, gamma), _scaled(b2, gamma))
+        w2, b2, out = _scaled(w2, gamma), _scaled(b2, gamma), torch.empty_like(y)
+        for part, z_part in _parts(out.view(-1, out.shape[-1]), z):
+            torch.addmm(b2, F.gelu(z_part), w2.T, out=part)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, rstd, z, norm_w, norm_b, w1, w2, b2, gamma = ctx.saved_tensors
-        needed = ctx.needs_input_grad
-        shape, c = x.shape, x.shape[-1]
+        needed, c = ctx.needs_input_grad, x.shape[-1]
         grad = grad.reshape(-1, c)
-        z = z.view(-1, z.shape[-1])
-        of_w2 = of_b2 = of_gamma = of_w1 = of_b1 = None
-        if any(needed[5:8]):
-            of_w2, of_b2 = grad.T @ F.gelu(z), grad.sum(0)
-        of_h = grad @ _scaled(w2, gamma)
-        of_z = torch.ops.aten.gelu_backward(of_h, z)
-        del of_h
-        if any(needed[3:5]):
-            of_w1, of_b1 = (
-                of_z.T @ F.layer_norm(x, (c,), norm_w, norm_b, ctx.eps).view(-1, c),
-                of_z.sum(0),
-            )
-        of_y = (of_z @ w1).view(shape)
-        del of_z
+        y = F.layer_norm(x, (c,), norm_w, norm_b, ctx.eps).view(-1, c)
+        scaled = _scaled(w2, gamma)
+        of_w1, of_b1, of_w2 = (torch.zeros_like(t) for t in (w1, w1[:, 0], w2))
+        of_y = torch.empty_like(y)
+        for part, y_part, z_part, of_y_part in _parts(grad, y, z, of_y):
+            if any(needed[5:8]):
+                of_w2.addmm_(part.T, F.gelu(z_part))
+            of_z = part @ scaled
+            torch.ops.aten.gelu_backward(of_z, z_part, grad_input=of_z)
+            if any(needed[3:5]):
+                of_w1.addmm_(of_z.T, y_part)
+                of_b1 += of_z.sum(0)
+            torch.mm(of_z, w1, out=of_y_part)
+        of_b2 = grad.sum(0)
         of_x, of_norm_w, of_norm_b = torch.ops.aten.native_layer_norm_backward(
-            of_y, x, (c,), mean, rstd, norm_w, norm_b, needed[:3]
+            of_y.view(x.shape), x, (c,), mean, rstd, norm_w, norm_b, needed[:3]
         )
-        if gamma is not None and of_w2 is not None:
+        of_gamma = None
+        if gamma is not None:
             of_gamma = (of_w2 * w2).sum(1) + of_b2 * b2
             of_w2, of_b2 = _scaled(of_w2, gamma), _scaled(of_b2, gamma)
-        return of_x, of_norm_w, of_norm_b, of_w1, of_b1, of_w2, of_b2, of_gamma, None
+        found = of_x, of_norm_w, of_norm_b, of_w1, of_b1, of_w2, of_b2, of_gamma
+        return *(g if need else None for g, need in zip(found, needed, strict=False)), None
+
+
+def _parts(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of several matrices, on the CPU few enough for its cache; at least once."""
+    count, width = len(rows[0]), max(matrix.shape[1] for matrix in rows)
+    step = max(1, HIDDEN // width) if rows[0].device.type == "cpu" else max(1, count)
+    return zip(*(matrix.split(step) for matrix in rows), strict=True)
 
 
 def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
