@@ -23,7 +23,7 @@ from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.launch import world_size
 from convnext_dense.engine.random_state import undisturbed
 from convnext_dense.errors import UserError
-from convnext_dense.models.trunk import Block
+from convnext_dense.models.block import Block
 
 
 def use_fsdp(cfg: Config) -> None:

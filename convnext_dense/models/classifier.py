@@ -21,7 +21,7 @@ class ConvNeXtClassifier(Trunk):
         num_classes: Outputs of the head.
         head_init_scale: Factor on the head's initial weights (.001 in fine-tuning: table 6).
         arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
-            init_cfg: See :class:`Trunk`.
+            fast, init_cfg: See :class:`Trunk`.
 
     Raises:
         UserError: For an unknown variant or an argument out of range.
@@ -38,6 +38,7 @@ class ConvNeXtClassifier(Trunk):
         frozen_stages: int = -1,
         with_cp: bool = False,
         use_grn: bool = False,
+        fast: bool = True,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -49,6 +50,7 @@ class ConvNeXtClassifier(Trunk):
             frozen_stages,
             with_cp,
             use_grn,
+            fast,
             init_cfg,
         )
         self.num_classes = num_classes

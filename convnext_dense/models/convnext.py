@@ -21,7 +21,7 @@ class ConvNeXt(Trunk):
     Args:
         out_indices: Stages to emit, ascending.
         arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
-            init_cfg: See :class:`Trunk`.
+            fast, init_cfg: See :class:`Trunk`.
 
     Raises:
         UserError: For an unknown variant or an argument out of range.
@@ -37,6 +37,7 @@ class ConvNeXt(Trunk):
         frozen_stages: int = -1,
         with_cp: bool = False,
         use_grn: bool = False,
+        fast: bool = True,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         emitted = check_out_indices(out_indices)
@@ -49,6 +50,7 @@ class ConvNeXt(Trunk):
             frozen_stages,
             with_cp,
             use_grn,
+            fast,
             init_cfg,
         )
         self.out_indices = emitted

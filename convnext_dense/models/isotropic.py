@@ -9,9 +9,9 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from convnext_dense.errors import UserError
+from convnext_dense.models.block import Block
 from convnext_dense.models.classifier import new_head
 from convnext_dense.models.staged import drop_path_rates, init_layer, run_blocks
-from convnext_dense.models.trunk import Block
 
 # Blocks and channels (section 3.3): the widths of ViT-S, B and L.
 ISOTROPIC_VARIANTS: dict[str, dict[str, int]] = {

@@ -9,13 +9,12 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
-from timm.layers import DropPath, LayerNorm2d
+from timm.layers import LayerNorm2d
 from torch import nn
 
 from convnext_dense.errors import UserError
-from convnext_dense.models.layers import GRN
+from convnext_dense.models.block import Block
 from convnext_dense.models.staged import StagedNetwork, drop_path_rates
 from convnext_dense.weights import load_pretrained
 from convnext_dense.weights.loading import match_pretrained
@@ -35,49 +34,6 @@ VARIANTS: dict[str, dict[str, tuple[int, int, int, int]]] = {
 }
 
 
-class Block(nn.Module):
-    """One ConvNeXt block: depthwise 7x7, LayerNorm, MLP of width 4C, layer scale, residual.
-
-    The MLP runs on the permuted view: with channels-last memory the permutation copies nothing.
-
-    Args:
-        dim: Number of channels C.
-        drop_path: Probability that a sample skips the block in training (stochastic depth).
-        layer_scale_init_value: Initial value of gamma; there is no gamma where it is 0.
-        use_grn: Insert ConvNeXt V2's global response normalisation after the activation.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        drop_path: float = 0.0,
-        layer_scale_init_value: float = 1e-6,
-        use_grn: bool = False,
-    ) -> None:
-        super().__init__()
-        self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pwconv1 = nn.Linear(dim, 4 * dim)
-        self.act = nn.GELU()
-        self.grn = GRN(4 * dim) if use_grn else nn.Identity()
-        self.pwconv2 = nn.Linear(4 * dim, dim)
-        self.gamma = (
-            nn.Parameter(torch.full((dim,), float(layer_scale_init_value)))
-            if layer_scale_init_value > 0
-            else None
-        )
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps (N, C, H, W) to the same shape and memory format."""
-        y = self.dwconv(x).permute(0, 2, 3, 1)
-        y = self.norm(y)
-        y = self.pwconv2(self.grn(self.act(self.pwconv1(y))))
-        if self.gamma is not None:
-            y = self.gamma * y
-        return x + self.drop_path(y.permute(0, 3, 1, 2))
-
-
 class Trunk(StagedNetwork):
     """Stem, downsampling layers and stages: what every ConvNeXt has, whatever is on top.
 
@@ -89,6 +45,7 @@ class Trunk(StagedNetwork):
         layer_scale_init_value: Initial gamma of every block; 0 builds blocks without gamma.
         frozen_stages, with_cp: See :class:`StagedNetwork`.
         use_grn: Build ConvNeXt V2 blocks (give ``layer_scale_init_value=0`` for the V2 release).
+        fast: Compute the blocks fast, with the same results; False is the plain arithmetic.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` with the options of
             :func:`convnext_dense.weights.load_pretrained`, or any mmengine initialiser.
 
@@ -106,6 +63,7 @@ class Trunk(StagedNetwork):
         frozen_stages: int,
         with_cp: bool,
         use_grn: bool,
+        fast: bool,
         init_cfg: dict[str, Any] | None,
     ) -> None:
         depths, dims = parse_arch(arch)
@@ -117,7 +75,7 @@ class Trunk(StagedNetwork):
             [
                 nn.Sequential(
                     *(
-                        Block(dims[i], rate, layer_scale_init_value, use_grn)
+                        Block(dims[i], rate, layer_scale_init_value, use_grn, fast)
                         for rate in rates[i].tolist()
                     )
                 )

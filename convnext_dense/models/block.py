@@ -1,0 +1,107 @@
+"""The ConvNeXt block: as the paper writes it, and as it is computed fast."""
+
+from collections.abc import Callable
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from convnext_dense.models import lean
+from convnext_dense.models.layers import GRN
+
+LAYERS = (nn.Conv2d, nn.LayerNorm, nn.Linear, nn.GELU, nn.Identity, nn.Linear)  # of a lean block
+
+
+class Block(nn.Module):
+    """One ConvNeXt block: depthwise 7x7, LayerNorm, MLP of width 4C, layer scale, residual.
+
+    The MLP runs on the permuted view: with channels-last memory the permutation copies nothing.
+
+    Args:
+        dim: Number of channels C.
+        drop_path: Probability that a sample skips the block in training (stochastic depth).
+        layer_scale_init_value: Initial value of gamma; there is no gamma where it is 0.
+        use_grn: Insert ConvNeXt V2's global response normalisation after the activation.
+        fast: Take the fast path where it computes the same (see :meth:`forward`).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        drop_path: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        use_grn: bool = False,
+        fast: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.pwconv1 = nn.Linear(dim, 4 * dim)
+        self.act = nn.GELU()
+        self.grn = GRN(4 * dim) if use_grn else nn.Identity()
+        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.gamma = (
+            nn.Parameter(torch.full((dim,), float(layer_scale_init_value)))
+            if layer_scale_init_value > 0
+            else None
+        )
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.fast = fast
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape and memory format.
+
+        The fast path leaves out what stochastic depth would multiply by 0, and trains with the
+        backward passes of :mod:`convnext_dense.models.lean`. It is not taken under torch.compile,
+        which makes its own. The second part is not with autocast, nor where a layer was replaced
+        or has hooks, which want to see it called.
+        """
+        if not self.fast or torch.compiler.is_compiling():
+            return x + self.drop_path(self._branch(x))
+        branch = self._lean_branch if self._can_be_lean(x) else self._branch
+        if not (self.training and isinstance(self.drop_path, DropPath)):
+            return x + branch(x)
+        return _with_some(x, branch, 1 - self.drop_path.drop_prob)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        y = self.dwconv(x).permute(0, 2, 3, 1)
+        y = self.norm(y)
+        y = self.pwconv2(self.grn(self.act(self.pwconv1(y))))
+        if self.gamma is not None:
+            y = self.gamma * y
+        return y.permute(0, 3, 1, 2)
+
+    def _can_be_lean(self, x: Tensor) -> bool:
+        return (
+            torch.is_grad_enabled()
+            and x.dtype in lean.DTYPES
+            and not torch.is_autocast_enabled(x.device.type)
+            and all(map(_is_plain, self.children(), LAYERS))
+        )
+
+    def _lean_branch(self, x: Tensor) -> Tensor:
+        y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
+        y = lean.norm_mlp(y, self.norm, self.pwconv1, self.pwconv2, self.gamma)
+        return y.permute(0, 3, 1, 2)
+
+
+def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer is what it was built as, and nobody listens to it."""
+    hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks
+    return type(layer) is kind and not any((*hooks, layer._backward_pre_hooks))
+
+
+def _with_some(x: Tensor, branch: Callable[[Tensor], Tensor], share: float) -> Tensor:
+    """Stochastic depth: ``x`` plus the branch of a random share of its samples, over that share.
+
+    The draw is timm's: where it is made by the CPU the same samples are kept as on the plain path.
+    On a GPU it is the CPU's too, since waiting for the device costs more than a small branch.
+    """
+    kept = torch.empty(len(x), 1, 1, 1, dtype=x.dtype).bernoulli_(share).flatten().nonzero()[:, 0]
+    if len(kept) == len(x):
+        return x + branch(x) / share
+    # With no sample at all the branch runs too: its parameters must have gradients (of zeros).
+    some = kept.to(x.device, non_blocking=True)
+    taken = x.index_select(0, some).contiguous(memory_format=torch.channels_last)
+    # index_add would give the result another memory format.
+    return x.clone().index_add_(0, some, branch(taken).to(x.dtype), alpha=1 / share if share else 0)

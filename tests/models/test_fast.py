@@ -1,0 +1,178 @@
+"""The fast path of the blocks: the plain path's numbers, with less kept for the backward pass."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck
+from torch.autograd.graph import saved_tensors_hooks
+
+from convnext_dense.models import Block, ConvNeXt, lean
+
+SMALL = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 40))
+
+
+def new_block(dim: int = 8, **options) -> Block:
+    torch.manual_seed(0)
+    block = Block(dim, layer_scale_init_value=0.5, **options)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return block
+
+
+def both(model: nn.Module, x: torch.Tensor, dtype=torch.float32) -> list[list[torch.Tensor]]:
+    """Output, and gradients of the input and of all parameters: plain in float64, then fast."""
+    found = []
+    for fast, kind in ((False, torch.float64), (True, dtype)):
+        model.to(kind)
+        for module in model.modules():
+            if isinstance(module, Block):
+                module.fast = fast
+        torch.manual_seed(5)
+        leaf = x.detach().to(kind).requires_grad_()
+        outputs = model(leaf)
+        outputs = [outputs] if torch.is_tensor(outputs) else list(outputs)
+        draw = torch.Generator().manual_seed(1)
+        loss = sum((y * torch.randn(y.shape, generator=draw).to(y)).sum() for y in outputs)
+        wanted = [leaf, *(p for p in model.parameters() if p.requires_grad)]
+        found.append([*outputs, *torch.autograd.grad(loss, wanted)])
+    return found
+
+
+def assert_close(exact: list[torch.Tensor], found: list[torch.Tensor], band: float = 1e-5) -> None:
+    for wanted, got in zip(exact, found, strict=True):
+        scale = wanted.abs().max().clamp(min=1e-3)
+        assert (got.double() - wanted).abs().max() / scale < band, (wanted.shape, scale)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 40, 1, 1), (3, 8, 7, 100), (2, 96, 33, 70), (1, 1000, 3, 3), (2, 5, 64, 32), (9, 8, 4, 4)],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_weight_gradient_is_torchs(shape, layout):
+    draw = torch.Generator().manual_seed(0)
+    x, grad = (
+        torch.randn(shape, generator=draw).contiguous(memory_format=layout) for _ in range(2)
+    )
+    for size in (7, 3):
+        options = dict(padding=size // 2, groups=shape[1])
+        wanted = torch.nn.grad.conv2d_weight(
+            x.double(), (shape[1], 1, size, size), grad.double(), **options
+        )
+        assert_close([wanted], [lean.weight_gradient(x, grad, size)], band=3e-6)
+
+
+def test_hand_written_backward_passes_are_derivatives():
+    torch.manual_seed(0)
+    block = new_block(3).double()
+    x = torch.randn(2, 3, 5, 9, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x, *_: lean.depthwise(x, block.dwconv), (x, *block.dwconv.parameters()))
+    layers = block.norm, block.pwconv1, block.pwconv2
+    y = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    for gamma in (block.gamma, None):
+        parameters = [p for layer in layers for p in layer.parameters()]
+        inputs = (y, *parameters, *([] if gamma is None else [gamma]))
+        assert gradcheck(lambda y, *_: lean.norm_mlp(y, *layers, gamma), inputs)  # noqa: B023
+
+
+@pytest.mark.parametrize("size", [(2, 3, 32, 32), (1, 3, 75, 142), (3, 3, 64, 48)], ids=str)
+def test_a_model_computes_the_same(size):
+    torch.manual_seed(0)
+    model = ConvNeXt(SMALL, layer_scale_init_value=0.3)
+    assert_close(*both(model, torch.randn(size)))
+    assert_close(*both(model, torch.randn(size), torch.float64), band=1e-12)
+
+
+@pytest.mark.parametrize("frozen", ["dwconv", "norm", "pwconv1", "pwconv2", "gamma", "all"])
+def test_frozen_layers(frozen):
+    block = new_block()
+    for name, parameter in block.named_parameters():
+        parameter.requires_grad_(frozen != "all" and not name.startswith(frozen))
+    assert_close(*both(block, torch.randn(2, 8, 6, 5)))
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0])
+def test_stochastic_depth_keeps_the_same_samples(rate):
+    block = new_block(drop_path=rate).train()
+    for count in (1, 2, 7):
+        x = torch.randn(count, 8, 6, 5).contiguous(memory_format=torch.channels_last)
+        exact, found = both(block, x)
+        assert_close(exact, found)
+        assert found[0].is_contiguous(memory_format=torch.channels_last)
+    assert rate < 1 or all(not g.any() for g in found[2:])  # zeros where nobody was kept, not None
+    torch.manual_seed(0)
+    kept = block(torch.randn(4000, 8, 1, 1)) if rate < 1 else None
+    assert kept is None or kept.isfinite().all()
+
+
+def test_dropped_samples_cost_nothing():
+    block, seen = new_block(drop_path=0.5).train(), []
+    block._branch = lambda x: seen.append(len(x)) or x
+    block._lean_branch = block._branch
+    torch.manual_seed(0)
+    for _ in range(200):
+        block(torch.zeros(8, 8, 2, 2))
+    assert 700 < sum(seen) < 900  # of 1600
+
+
+def kept_bytes(block: Block, x: torch.Tensor) -> int:
+    """Bytes of what the backward pass will read, parameters apart, each storage once."""
+    own = {p.untyped_storage().data_ptr() for p in block.parameters()}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        block(x)
+    return sum(kept.values())
+
+
+def test_half_of_what_autograd_keeps_is_kept():
+    x = torch.randn(1, 32, 24, 24).contiguous(memory_format=torch.channels_last).requires_grad_()
+    plain, fast = (kept_bytes(new_block(32, fast=fast), x) / x.nbytes for fast in (False, True))
+    assert 11.9 < plain < 13 and 5.9 < fast < 6.3
+
+
+@pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "no gradient"])
+def test_where_the_lean_path_is_not_taken(how, monkeypatch):
+    block = new_block(use_grn=how == "grn")
+    monkeypatch.setattr(lean, "norm_mlp", partial(pytest.fail, "the lean path was taken"))
+    if how == "hook":
+        block.pwconv1.register_forward_hook(lambda *_: None)
+    elif how == "other layer":
+        block.pwconv2 = nn.Sequential(block.pwconv2)
+    with (
+        torch.set_grad_enabled(how != "no gradient"),
+        torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"),
+    ):
+        block(torch.randn(1, 8, 4, 4))
+
+
+def test_a_compiled_model_is_one_graph():
+    model = ConvNeXt(SMALL, drop_path_rate=0.5, out_indices=(0,)).train()
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled(torch.randn(2, 3, 64, 64))[0].sum().backward()
+
+
+def test_batches_and_maps_stay_in_channels_last(monkeypatch):
+    """No layer sees a map in another memory layout, and nothing is converted on the way."""
+    model = ConvNeXt(SMALL, layer_scale_init_value=0.3, drop_path_rate=0.3).train()
+    seen = []
+
+    def watch(x, conv):
+        seen.append(x)
+        return nn.functional.conv2d(x, conv.weight, conv.bias, padding=3, groups=len(conv.weight))
+
+    monkeypatch.setattr(lean, "depthwise", watch)
+    for y in model(torch.randn(4, 3, 64, 96)):
+        assert y.is_contiguous(memory_format=torch.channels_last)
+    assert len(seen) >= 4
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
