@@ -58,10 +58,10 @@ class Block(nn.Module):
         """
         if not self.fast or torch.compiler.is_compiling():
             return x + self.drop_path(self._branch(x))
-        branch = self._lean_branch if self._can_be_lean(x) else self._branch
+        add_branch = self._add_lean if self._can_be_lean(x) else self._add_plain
         if not (self.training and isinstance(self.drop_path, DropPath)):
-            return x + branch(x)
-        return _with_some(x, branch, 1 - self.drop_path.drop_prob)
+            return add_branch(x, 1.0)
+        return _with_some(x, add_branch, 1 - self.drop_path.drop_prob)
 
     def _branch(self, x: Tensor) -> Tensor:
         y = self.dwconv(x).permute(0, 2, 3, 1)
@@ -71,6 +71,10 @@ class Block(nn.Module):
             y = self.gamma * y
         return y.permute(0, 3, 1, 2)
 
+    def _add_plain(self, x: Tensor, scale: float) -> Tensor:
+        y = self._branch(x)
+        return x + (y if scale == 1 else y * scale)
+
     def _can_be_lean(self, x: Tensor) -> bool:
         return (
             torch.is_grad_enabled()
@@ -79,10 +83,13 @@ class Block(nn.Module):
             and all(map(_is_plain, self.children(), LAYERS))
         )
 
-    def _lean_branch(self, x: Tensor) -> Tensor:
+    def _add_lean(self, x: Tensor, scale: float) -> Tensor:
+        gamma = self.gamma
+        if scale != 1:
+            gamma = x.new_full((x.shape[1],), scale) if gamma is None else gamma * scale
         y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
-        y = lean.norm_mlp(y, self.norm, self.pwconv1, self.pwconv2, self.gamma)
-        return y.permute(0, 3, 1, 2)
+        y = lean.norm_mlp(y, self.norm, self.pwconv1, self.pwconv2, gamma)
+        return x + y.permute(0, 3, 1, 2)
 
 
 def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
@@ -91,17 +98,18 @@ def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
     return type(layer) is kind and not any((*hooks, layer._backward_pre_hooks))
 
 
-def _with_some(x: Tensor, branch: Callable[[Tensor], Tensor], share: float) -> Tensor:
-    """Stochastic depth: ``x`` plus the branch of a random share of its samples, over that share.
+def _with_some(x: Tensor, add_branch: Callable[[Tensor, float], Tensor], share: float) -> Tensor:
+    """Stochastic depth: a random share of the samples with their branch over that share.
 
     The draw is timm's: where it is made by the CPU the same samples are kept as on the plain path.
     On a GPU it is the CPU's too, since waiting for the device costs more than a small branch.
     """
     kept = torch.empty(len(x), 1, 1, 1, dtype=x.dtype).bernoulli_(share).flatten().nonzero()[:, 0]
+    scale = 1 / share if share else 0.0
     if len(kept) == len(x):
-        return x + branch(x) / share
+        return add_branch(x, scale)
     # With no sample at all the branch runs too: its parameters must have gradients (of zeros).
     some = kept.to(x.device, non_blocking=True)
     taken = x.index_select(0, some).contiguous(memory_format=torch.channels_last)
-    # index_add would give the result another memory format.
-    return x.clone().index_add_(0, some, branch(taken).to(x.dtype), alpha=1 / share if share else 0)
+    # index_copy would give the result another memory format.
+    return x.clone().index_copy_(0, some, add_branch(taken, scale).to(x.dtype))
