@@ -13,7 +13,7 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 from pycocotools import mask as mask_api
 
-from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco
+from convnext_dense.detection.coco_eval import CocoFigures, collector_paused, evaluate_coco
 from convnext_dense.errors import UserError
 
 TASKS = ("bbox", "segm")
@@ -66,6 +66,7 @@ class CocoInstanceMetric(BaseMetric):
                 }
             )
 
+    @collector_paused()
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Evaluates all predictions against the annotation file."""
         truth = json.loads(Path(self.ann_file).read_text(encoding="utf-8"))
@@ -110,20 +111,21 @@ def encode_masks(masks: torch.Tensor | np.ndarray) -> list[dict]:
 
 def to_coco(result: dict, category_ids: Sequence[int]) -> list[dict]:
     """COCO result dicts of one picture; boxes from xyxy to (x, y, width, height)."""
-    detections = []
-    for place, (box, score, label) in enumerate(
-        zip(result["bboxes"], result["scores"], result["labels"], strict=True)
-    ):
-        left, top, right, bottom = (float(edge) for edge in box)
-        detection = {
+    boxes = np.asarray(result["bboxes"], dtype=float)
+    boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    columns = (result[name].tolist() for name in ("labels", "scores"))
+    detections = [
+        {
             "image_id": result["img_id"],
-            "category_id": category_ids[int(label)],
-            "bbox": [left, top, right - left, bottom - top],
-            "score": float(score),
+            "category_id": category_ids[label],
+            "bbox": box,
+            "score": score,
         }
-        if result["masks"] is not None:
-            detection["segmentation"] = result["masks"][place]
-        detections.append(detection)
+        for box, label, score in zip(boxes.tolist(), *columns, strict=True)
+    ]
+    if result["masks"] is not None:
+        for detection, mask in zip(detections, result["masks"], strict=True):
+            detection["segmentation"] = mask
     return detections
 
 
