@@ -2,7 +2,8 @@
 
 The counts follow COCO val2017: 80 categories of which few are frequent, 7.4 objects a picture as
 polygons, one in a hundred a crowd. Detections are jittered objects, some with a wrong category, and
-others in the wrong place; their masks are RLE, as a detector's metric keeps them.
+others in the wrong place, mostly of categories that are in the picture; their masks are RLE, as a
+detector's metric keeps them.
 """
 
 from dataclasses import dataclass
@@ -101,10 +102,11 @@ def _detected(
     spread = shapes[again].max(axis=1) - shapes[again].min(axis=1)
     found = shapes[again] + rng.normal(0, 0.1, (len(again), 2))[:, None] * spread[:, None]
     wrong = rng.random(len(again)) < 0.15
-    others = _labels(rng, len(again))
+    pool = np.concatenate([labels, _labels(rng, 3)])
+    others = rng.choice(pool, len(again))
     more = rng.poisson(DETECTIONS - 1.5 * OBJECTS)
     shapes = np.concatenate([found, _polygons(rng, more, size)])[:MOST]
-    labels = np.concatenate([np.where(wrong, others, labels[again]), _labels(rng, more)])[:MOST]
+    labels = np.concatenate([np.where(wrong, others, labels[again]), rng.choice(pool, more)])[:MOST]
     scores = np.concatenate([rng.beta(3, 2, len(again)), rng.beta(1, 6, more)])[:MOST]
     shapes = np.clip(shapes, 0, (size[1] - 1, size[0] - 1))
     order = np.argsort(-scores)
