@@ -48,9 +48,7 @@ def generate(pictures: int, seed: int = 0) -> Generated:
             crowd = rng.random() < 0.01
             annotations.append(_annotation(len(annotations) + 1, number, label, shape, size, crowd))
         results.append(_detected(rng, number, labels, shapes, size))
-    categories = [
-        dict(id=one, name=name) for one, name in zip(CATEGORY_IDS, names, strict=True)
-    ]
+    categories = [dict(id=one, name=name) for one, name in zip(CATEGORY_IDS, names, strict=True)]
     truth = dict(images=images, annotations=annotations, categories=categories)
     return Generated(truth, results, names)
 
