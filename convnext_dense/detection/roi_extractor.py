@@ -20,6 +20,8 @@ def readable(feature: Tensor) -> Tensor:
     if feature.dtype == torch.float32 and feature.is_contiguous():
         return feature
     differentiable = torch.is_grad_enabled() and feature.requires_grad
+    if differentiable and feature.is_leaf:  # its copy would hold it, and be kept for ever
+        return feature.float().contiguous()
     mode = (differentiable, torch.is_inference_mode_enabled())
     kept = _READABLE.get(feature)
     if kept is None or kept[0] != mode:  # a copy made without gradients would cut them
