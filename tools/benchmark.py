@@ -8,6 +8,7 @@ differ are an error.
 `detect CONFIG...` and `segment CONFIG...` measure whole models with random weights from pictures in
 bytes to results; without --against the further configs are the first one's peers.
 `data CONFIG` measures decoding, augmentation and the whole loader of a config's training data.
+`evaluation` measures the COCO figures of generated results beside pycocotools, which must be equal.
 """
 
 import argparse
@@ -19,15 +20,15 @@ import torch
 
 from convnext_dense.engine.cli import Parser, add_data_arguments, run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.paper import reading, throughput
+from convnext_dense.paper import evaluation, reading, throughput
 from convnext_dense.paper.steps import AMP, AUTO, MODES, Options
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=(*MODES, "data"))
+    parser.add_argument("mode", choices=(*MODES, "data", "evaluation"))
     parser.add_argument(
-        "models", nargs="+", metavar="MODEL", help="atto ..., cls:atto ..., or CONFIG"
+        "models", nargs="*", metavar="MODEL", help="atto ..., cls:atto ..., or CONFIG"
     )
     parser.add_argument(
         "--against",
@@ -58,16 +59,37 @@ def parse_args() -> argparse.Namespace:
         metavar="S|HxW",
         help="default: 512; of a classifier 224; CONFIG's test size",
     )
-    parser.add_argument("--rounds", type=int, default=10, metavar="R")
+    parser.add_argument(
+        "--rounds", type=int, metavar="R", help=f"default: 10; evaluation: {evaluation.ROUNDS}"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=evaluation.PICTURES,
+        metavar="N",
+        help="of evaluation, default: %(default)s",
+    )
     parser.add_argument("--threads", type=int, metavar="T", help="CPU threads")
     parser.add_argument("--workers", type=int, nargs="+", metavar="N", default=reading.WORKERS)
     add_data_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if bool(args.models) != (args.mode != "evaluation"):
+        parser.error(
+            "evaluation measures no MODEL." if args.models else f"{args.mode} needs a MODEL."
+        )
+    if args.rounds is None:
+        args.rounds = evaluation.ROUNDS if args.mode == "evaluation" else 10
+    return args
 
 
 def main() -> None:
     args = parse_args()
+    if args.mode == "evaluation":
+        found = evaluation.measure(args.pictures, args.rounds)
+        rows = throughput.to_json(found)
+        print(json.dumps(rows, indent=2) if args.json else evaluation.format_table(found))
+        return
     if args.mode == "data":
         if args.batch_size == AUTO:
             raise UserError("data measures no model: give --batch-size a number.")

@@ -1,12 +1,13 @@
 """COCO average precision of plain result dicts, by faster-coco-eval."""
 
 import contextlib
+import gc
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import COCO, COCOeval_faster, mask
 
 # Name of a figure -> its place in COCO's summary of twelve (or of twenty-one in newer versions,
 # whose first twelve are these).
@@ -23,6 +24,13 @@ SUMMARY = {
     "AR_s": 9,
     "AR_m": 10,
     "AR_l": 11,
+}
+
+# Task -> where a result has its shape, and the areas of many shapes in pixels.
+KEYS = {"bbox": "bbox", "segm": "segmentation"}
+AREAS = {
+    "bbox": lambda boxes: [width * height for _, _, width, height in boxes],
+    "segm": lambda masks: mask.area(masks).tolist() if masks else [],
 }
 
 
@@ -62,23 +70,40 @@ def evaluate_coco(
     Returns:
         The figures; equal to pycocotools' to 1e-6.
     """
-    key = {"bbox": "bbox", "segm": "segmentation"}[task]
-    found = [
-        {name: result[name] for name in ("image_id", "category_id", "score", key)}
-        for result in results
-    ]
-    truth, found, pictures, categories = _renumbered(truth, found, image_ids, category_ids)
-    # The library prints its progress and its table; the log has its own.
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco_truth = COCO(truth)
-        # loadRes refuses an empty list
-        coco_found = coco_truth.loadRes(found) if found else COCO({**truth, "annotations": []})
-        evaluation = COCOeval_faster(coco_truth, coco_found, task)
-        evaluation.params.imgIds = pictures
-        evaluation.params.catIds = categories
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+    with collector_paused(), contextlib.redirect_stdout(io.StringIO()):
+        # The library prints its progress and its table; the log has its own.
+        return _evaluate(truth, results, task, image_ids, category_ids)
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pauses Python's search for cycles, which hundreds of thousands of dicts set off and lack."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _evaluate(
+    truth: dict,
+    results: Sequence[dict],
+    task: str,
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+) -> CocoFigures:
+    truth, found, pictures, categories = _renumbered(truth, results, task, image_ids, category_ids)
+    coco_truth, coco_found = COCO(truth), COCO({**truth, "annotations": found})
+    evaluation = COCOeval_faster(coco_truth, coco_found, task)
+    # Its threads hold Python's lock while they compute, and wait for each other: one is faster.
+    evaluation.rle_iou_max_workers = 1
+    evaluation.params.imgIds = pictures
+    evaluation.params.catIds = categories
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
     summary = {name: float(evaluation.stats[place]) for name, place in SUMMARY.items()}
     # precision: (IoU thresholds, recall thresholds, categories, areas, detections per picture)
     # The evaluation sorts the categories; a file may have them in another order.
@@ -93,32 +118,53 @@ def evaluate_coco(
 
 
 def _renumbered(
-    truth: dict, found: list[dict], image_ids: Sequence[int], category_ids: Sequence[int]
+    truth: dict,
+    results: Sequence[dict],
+    task: str,
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
 ) -> tuple[dict, list[dict], list[int], list[int]]:
-    """The same with ids from 1 on, in the order they had.
+    """Truth, results as annotations, pictures and categories with ids from 1 on, in their order.
 
     faster-coco-eval keeps ids in floats, which mixes those beyond 2**53 up, fails on negative ones
-    and takes the annotation 0 for none.
+    and takes the annotation 0 for none. Its own reading of results would look for boxes around
+    masks and draw masks of boxes, which no figure needs.
     """
     pictures = _numbers(image["id"] for image in truth["images"])
     categories = _numbers(category["id"] for category in truth["categories"])
     annotations = _numbers(annotation["id"] for annotation in truth["annotations"])
-
-    def again(entry: dict) -> dict:
-        image, category = pictures[entry["image_id"]], categories[entry["category_id"]]
-        return {**entry, "image_id": image, "category_id": category}
-
     renumbered = {
         "images": [{**image, "id": pictures[image["id"]]} for image in truth["images"]],
         "categories": [{**one, "id": categories[one["id"]]} for one in truth["categories"]],
         "annotations": [
-            {**again(one), "id": annotations[one["id"]], "iscrowd": one.get("iscrowd") or 0}
+            {
+                **one,
+                "id": annotations[one["id"]],
+                "image_id": pictures[one["image_id"]],
+                "category_id": categories[one["category_id"]],
+                "iscrowd": one.get("iscrowd") or 0,
+            }
             for one in truth["annotations"]
         ],
     }
+    shapes = [result[KEYS[task]] for result in results]
+    found = [
+        {
+            "id": number,
+            "image_id": pictures[result["image_id"]],
+            "category_id": categories[result["category_id"]],
+            "score": result["score"],
+            KEYS[task]: shape,
+            "area": area,
+            "iscrowd": 0,
+        }
+        for number, (result, shape, area) in enumerate(
+            zip(results, shapes, AREAS[task](shapes), strict=True), start=1
+        )
+    ]
     return (
         renumbered,
-        [again(one) for one in found],
+        found,
         [pictures[image] for image in image_ids],
         [categories[category] for category in category_ids],
     )

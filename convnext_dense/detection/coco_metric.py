@@ -13,7 +13,7 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 from pycocotools import mask as mask_api
 
-from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco
+from convnext_dense.detection.coco_eval import CocoFigures, collector_paused, evaluate_coco
 from convnext_dense.errors import UserError
 
 TASKS = ("bbox", "segm")
@@ -66,6 +66,7 @@ class CocoInstanceMetric(BaseMetric):
                 }
             )
 
+    @collector_paused()
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Evaluates all predictions against the annotation file."""
         truth = json.loads(Path(self.ann_file).read_text(encoding="utf-8"))
@@ -100,30 +101,59 @@ class CocoInstanceMetric(BaseMetric):
 
 
 def encode_masks(masks: torch.Tensor | np.ndarray) -> list[dict]:
-    """Turns binary masks (n, H, W) into COCO RLE dicts with text counts."""
-    array = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks
+    """Turns binary masks (n, H, W) into COCO RLE dicts with text counts.
+
+    Equal to pycocotools' ``encode``, which reads whole pictures one pixel at a time and needs them
+    turned around; here only the columns that a mask touches are.
+    """
+    array = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
     if len(array) == 0:
         return []
-    fortran = np.asfortranarray(array.transpose(1, 2, 0).astype(np.uint8))
-    return [{**rle, "counts": rle["counts"].decode()} for rle in mask_api.encode(fortran)]
+    array = array.astype(bool, copy=False)
+    height, width = array.shape[1:]
+    runs = [
+        {"size": [height, width], "counts": _runs(mask, columns)}
+        for mask, columns in zip(array, array.any(axis=1), strict=True)
+    ]
+    encoded = mask_api.frPyObjects(runs, height, width)
+    return [{**rle, "counts": rle["counts"].decode()} for rle in encoded]
+
+
+def _runs(mask: np.ndarray, columns: np.ndarray) -> list[int]:
+    """Lengths of the runs of zeros and ones in turn, column after column, zeros first.
+
+    Args:
+        mask: (H, W), bool.
+        columns: (W), whether a column has any one.
+    """
+    (touched,) = columns.nonzero()
+    if len(touched) == 0:
+        return [mask.size]
+    first, end = touched[0], touched[-1] + 1
+    pixels = np.zeros(len(mask) * (end - first) + 2, dtype=bool)  # a zero at either end
+    pixels[1:-1].reshape(end - first, -1)[:] = mask[:, first:end].T
+    edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + first * len(mask)
+    ends = [] if edges[-1] == mask.size else [mask.size]
+    return np.diff(np.concatenate([[0], edges, ends])).astype(int).tolist()
 
 
 def to_coco(result: dict, category_ids: Sequence[int]) -> list[dict]:
     """COCO result dicts of one picture; boxes from xyxy to (x, y, width, height)."""
-    detections = []
-    for place, (box, score, label) in enumerate(
-        zip(result["bboxes"], result["scores"], result["labels"], strict=True)
-    ):
-        left, top, right, bottom = (float(edge) for edge in box)
-        detection = {
+    boxes = np.asarray(result["bboxes"], dtype=float)
+    boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    columns = (result[name].tolist() for name in ("labels", "scores"))
+    detections = [
+        {
             "image_id": result["img_id"],
-            "category_id": category_ids[int(label)],
-            "bbox": [left, top, right - left, bottom - top],
-            "score": float(score),
+            "category_id": category_ids[label],
+            "bbox": box,
+            "score": score,
         }
-        if result["masks"] is not None:
-            detection["segmentation"] = result["masks"][place]
-        detections.append(detection)
+        for box, label, score in zip(boxes.tolist(), *columns, strict=True)
+    ]
+    if result["masks"] is not None:
+        for detection, mask in zip(detections, result["masks"], strict=True):
+            detection["segmentation"] = mask
     return detections
 
 

@@ -163,6 +163,21 @@ def test_masks_survive_encoding():
     assert encode_masks(torch.zeros(0, 20, 30)) == []
 
 
+@pytest.mark.parametrize("kind", ["tensor", "bool", "uint8"])
+def test_masks_are_encoded_as_pycocotools_does(kind):
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 1), (1, 9), (9, 1), (2, 2), (31, 17), (40, 60)):
+        some = rng.random((40, height, width)) < rng.random((40, 1, 1)) ** 2  # sparse and full
+        some[0], some[1] = False, True  # nothing, everything
+        some[2:8] = False
+        some[2, :, 0] = some[3, :, -1] = some[4, 0] = some[5, -1] = True  # whole borders
+        some[6, 0, 0] = some[7, -1, -1] = True
+        fortran = np.asfortranarray(some.transpose(1, 2, 0).astype(np.uint8))
+        masks = {"tensor": torch.from_numpy(some), "bool": some, "uint8": some.astype(np.uint8)}
+        expected = [{**r, "counts": r["counts"].decode()} for r in mask_api.encode(fortran)]
+        assert encode_masks(masks[kind]) == expected
+
+
 def test_boxes_become_corner_and_size():
     result = dict(
         img_id=4,

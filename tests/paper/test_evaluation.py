@@ -1,0 +1,126 @@
+"""The evaluation's benchmark: generated results, equal figures before any timing, and the tool."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_api
+
+from convnext_dense.detection import coco_eval
+from convnext_dense.engine.cli import run_tool
+from convnext_dense.errors import UserError
+from convnext_dense.paper import evaluation
+from convnext_dense.paper.generated_results import CATEGORY_IDS, DETECTIONS, OBJECTS, generate
+from convnext_dense.paper.throughput import FIELDS
+
+PICTURES = 8
+
+
+@pytest.fixture(scope="module")
+def made():
+    return generate(PICTURES)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the tool with a command line; gives what it prints."""
+    path = Path(__file__).parents[2] / "tools" / "benchmark.py"
+    spec = importlib.util.spec_from_file_location("benchmark_tool", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def call(line):
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *line.split()])
+        run_tool(tool.main)
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_generated_results_are_of_cocos_kind(made):
+    many = generate(60, seed=1)
+    assert len(many.truth["annotations"]) / 60 == pytest.approx(OBJECTS, rel=0.3)
+    assert np.mean([len(one["labels"]) for one in many.results]) == pytest.approx(DETECTIONS, 0.2)
+    assert max(CATEGORY_IDS) > len(CATEGORY_IDS) == len(many.classes) == 80  # gaps
+    sizes = {image["id"]: (image["height"], image["width"]) for image in made.truth["images"]}
+    for result in made.results:
+        assert np.all(np.diff(result["scores"]) <= 0)
+        masks = [{**mask, "counts": mask["counts"].encode()} for mask in result["masks"]]
+        assert {tuple(mask["size"]) for mask in masks} == {sizes[result["img_id"]]}
+        drawn = np.array([mask_api.toBbox(mask) for mask in masks])
+        drawn[:, 2:] += drawn[:, :2]
+        # The pixels of a shape begin within a pixel of its corners, but for slivers.
+        assert np.median(np.abs(drawn - result["bboxes"])) < 0.7
+
+
+def test_the_same_seed_gives_the_same_results(made):
+    again, other = generate(PICTURES), generate(PICTURES, seed=1)
+    assert json.dumps(again.truth) == json.dumps(made.truth) != json.dumps(other.truth)
+    assert [one["masks"] for one in again.results] == [one["masks"] for one in made.results]
+
+
+@pytest.mark.parametrize("task", evaluation.TASKS)
+def test_the_figures_equal_pycocotools(made, tmp_path, task):
+    file = tmp_path / "truth.json"
+    file.write_text(json.dumps(made.truth))
+    mine = evaluation.ours(made.results, file, made.classes, task)
+    np.testing.assert_allclose(mine, evaluation.pycocotools(made.results, file, task), atol=1e-6)
+    assert mine.shape == (92,) and 0 < mine[0] < 1
+    assert np.isnan(mine).any() and (~np.isnan(mine[12:])).sum() > 8
+
+
+@pytest.mark.parametrize("place", [0, 40])
+def test_nothing_is_timed_when_the_figures_differ(monkeypatch, place):
+    real = evaluation.ours
+
+    def wrong(*args):
+        figures = real(*args)
+        figures[place] = 0.123
+        return figures
+
+    monkeypatch.setattr(evaluation, "ours", wrong)
+    monkeypatch.setattr(evaluation, "run_rounds", lambda *_: pytest.fail("timed"))
+    with pytest.raises(UserError, match="bbox figures differ"):
+        evaluation.measure(PICTURES, 1)
+
+
+def test_rows(monkeypatch):
+    for side in ("ours", "pycocotools"):
+        monkeypatch.setattr(evaluation, side, lambda *_: np.full(92, 0.25))
+    seconds = np.array([[1.0, 2.0, 9.0], [8.0, 8.0, 8.0]])
+    monkeypatch.setattr(evaluation, "run_rounds", lambda *_: seconds)
+    rows = evaluation.measure(PICTURES, 3)
+    assert [(one.name, one.mode) for one in rows] == [
+        (name, f"evaluation {task}") for task in ("bbox", "segm") for name in evaluation.NAMES
+    ]
+    assert [one.ratio for one in rows] == [4.0, 1.0, 4.0, 1.0]
+    assert rows[0].images_per_s == PICTURES / 2
+    table = evaluation.format_table(rows)
+    assert "convnext_dense, evaluation segm" in table and f"{PICTURES} generated pictures" in table
+
+
+def test_the_tool(run):
+    rows = json.loads(run(f"evaluation --pictures {PICTURES} --rounds 1 --json"))
+    assert [tuple(row) for row in rows] == [FIELDS] * 4
+    assert all(row["batch_size"] == PICTURES and row["ratio"] > 0 for row in rows)
+    for line in ("evaluation tiny", "infer", "evaluation --pictures 0", "evaluation --rounds 0"):
+        with pytest.raises(SystemExit):
+            run(line)
+
+
+def test_the_collector_runs_again_after_an_error():
+    assert coco_eval.gc.isenabled()
+    with pytest.raises(KeyError), coco_eval.collector_paused():
+        assert not coco_eval.gc.isenabled()
+        raise KeyError
+    assert coco_eval.gc.isenabled()
+    coco_eval.gc.disable()  # a caller's own choice stays
+    try:
+        with coco_eval.collector_paused():
+            pass
+        assert not coco_eval.gc.isenabled()
+    finally:
+        coco_eval.gc.enable()
