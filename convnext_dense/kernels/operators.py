@@ -74,15 +74,19 @@ def _dwconv_norm_backward(ctx, grad, *_):
 dwconv_norm.register_autograd(_dwconv_norm_backward, setup_context=_dwconv_norm_setup)
 
 
+def _rows(x: Tensor) -> Tensor:
+    """(M, C), contiguous: a reshape alone may be a view of another layout."""
+    return x.reshape(-1, x.shape[-1]).contiguous()
+
+
 @torch.library.custom_op("convnext_dense::mlp", mutates_args=())
 def mlp(
     y: Tensor, residual: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor,
     gamma: Tensor | None, fuse_expand: bool, fuse_project: bool, save: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """residual + gamma * (GELU(y w1^T + b1) w2^T + b2), and with ``save`` the pre-activation."""
-    c = y.shape[-1]
     out, h = mlp_rows.forward(
-        y.reshape(-1, c), residual.reshape(-1, c), w1, b1, w2, b2, gamma, fuse_expand,
+        _rows(y), _rows(residual), w1, b1, w2, b2, gamma, fuse_expand,
         fuse_project, save,
     )  # fmt: skip
     return out.view(residual.shape), h if save else h.new_empty(0)
@@ -101,9 +105,8 @@ def mlp_backward(
     fuse_expand: bool, need_y: bool, need_parameters: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of y, w1, b1, w2, b2 and gamma; empty where not needed."""
-    c = y.shape[-1]
     dy, *others = mlp_rows.backward(
-        grad.reshape(-1, c), y.reshape(-1, c), h, w1, w2, b2, gamma, fuse_expand, need_y,
+        _rows(grad), _rows(y), h, w1, w2, b2, gamma, fuse_expand, need_y,
         need_parameters,
     )  # fmt: skip
     return dy.view(y.shape) if need_y else dy, *others

@@ -35,7 +35,9 @@ def split_channels(channels: int, largest: int) -> tuple[int, int]:
     sizes = [
         size for size in (whole, whole // 2, whole // 4) if size >= 16 and 3 * size >= channels
     ]
-    block = min(sizes or [largest], key=lambda size: (triton.cdiv(channels, size) * size, -size))
+    block = min(
+        sizes or [max(16, whole)], key=lambda size: (triton.cdiv(channels, size) * size, -size)
+    )
     return block, triton.cdiv(channels, block)
 
 
@@ -82,6 +84,7 @@ CONVOLUTION = [
 GRADIENT_TW, GRADIENT_ELEMENTS, GRADIENT_CHANNELS = 4, 256, 64
 
 if INTERPRETED:
+    PROGRAMS = 2
     CONVOLUTION = [triton.Config(dict(TW=2, ELEMENTS=4096))]
     GRADIENT_TW, GRADIENT_ELEMENTS, GRADIENT_CHANNELS = 2, 4096, 1024
 
@@ -91,7 +94,7 @@ PRODUCT = [
     triton.Config(dict(BN=128, BK=32), num_warps=8, num_stages=4),
     triton.Config(dict(BN=128, BK=64), num_warps=8, num_stages=3),
     triton.Config(dict(BN=64, BK=64), num_warps=4, num_stages=4),
-    triton.Config(dict(BN=256, BK=64), num_warps=8, num_stages=3),
+    triton.Config(dict(BN=64, BK=64), num_warps=8, num_stages=4),
 ]
 if INTERPRETED:
     PRODUCT = [triton.Config(dict(BN=128, BK=64))]

@@ -1,0 +1,76 @@
+"""The kernels in Triton's interpreter: indices, masks, formulas and registrations, not speed."""
+
+import pytest
+import torch
+
+# Batch 1 and 2, pictures smaller than the filter and of odd sizes, widths that are no power of
+# two, one and three blocks of channels.
+SHAPES = [
+    (2, 40, 3, 3),
+    (1, 96, 9, 1),
+    (1, 100, 1, 1),
+    (1, 768, 5, 1),
+    (1, 2048, 1, 1),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_depthwise_and_norm(interpreter, shape):
+    interpreter("depthwise", shape)
+
+
+def test_depthwise_of_a_strided_picture(interpreter):
+    interpreter("depthwise", (1, 16, 3, 4), torch.float32, False)
+
+
+def test_depthwise_in_float64(interpreter):
+    interpreter("depthwise", (1, 17, 2, 3), torch.float64)
+
+
+@pytest.mark.parametrize("gamma", [True, False])
+@pytest.mark.parametrize("fused", [(True, True), (True, False), (False, True), (False, False)])
+def test_mlp(interpreter, fused, gamma):
+    interpreter("mlp", 40, 130, *fused, gamma)
+
+
+@pytest.mark.parametrize("c", [96, 100])
+def test_mlp_widths(interpreter, c):
+    interpreter("mlp", c, 3, True, True)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_mlp_in_float64(interpreter, fused):
+    interpreter("mlp", 17, 5, fused, fused, True, torch.float64)
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_block(interpreter, memory_format):
+    interpreter("block", memory_format)
+
+
+@pytest.mark.parametrize("name", ["dwconv_norm", "dwconv_norm_backward", "mlp", "mlp_backward"])
+def test_registration(interpreter, name):
+    interpreter("opcheck", name)
+
+
+@pytest.mark.parametrize("stream", [torch.float32, torch.bfloat16], ids=str)
+def test_autocast(interpreter, stream):
+    interpreter("autocast", stream)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "interpreted",
+        "gradcheck",
+        "twice",
+        "compiled",
+        "checkpointed",
+        "saved_memory",
+        "without_save",
+        "half_precision_gamma",
+        "split",
+    ],
+)
+def test_that(interpreter, name):
+    interpreter(name)
