@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from convnext_dense.kernels.tiles import accumulator
+from convnext_dense.kernels.tiles import SUM_COLUMNS, SUM_ROWS, accumulator
 
 
 @triton.jit(do_not_specialize=["ROWS", "COLUMNS"])
@@ -26,7 +26,8 @@ def sum_partials(partial: Tensor) -> Tensor:
     """Sum of (rows, columns) over the rows, (columns,), in the same order whenever it is run."""
     rows, columns = partial.shape
     out = torch.empty_like(partial[0])
-    _sum_kernel[(triton.cdiv(columns, 64),)](
-        partial, out, rows, columns, ACC=accumulator(partial.dtype), R=32, B=64, num_warps=4
-    )
+    _sum_kernel[(triton.cdiv(columns, SUM_COLUMNS),)](
+        partial, out, rows, columns,
+        ACC=accumulator(partial.dtype), R=SUM_ROWS, B=SUM_COLUMNS, num_warps=4,
+    )  # fmt: skip
     return out

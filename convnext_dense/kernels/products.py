@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from convnext_dense.kernels.partial_sums import sum_partials
-from convnext_dense.kernels.tiles import BM, PRODUCT, accumulator, size_class, timed
+from convnext_dense.kernels.tiles import BM, INTERPRETED, PRODUCT, accumulator, size_class, timed
 
 
 @triton.jit
@@ -30,7 +30,8 @@ def _product_kernel(
     a, b, bias, gamma, extra, out, second, partial, M, SIZE,
     N: tl.constexpr, K: tl.constexpr, STRIDE_K: tl.constexpr, STRIDE_N: tl.constexpr,
     EPILOGUE: tl.constexpr, SAVE: tl.constexpr, GAMMA: tl.constexpr, ACC: tl.constexpr,
-    PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    WIDE: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    BK: tl.constexpr,
 ):  # fmt: skip
     # All columns of a few rows in a row of programs: those rows of `a` stay in the L2 cache.
     across = tl.cdiv(N, BN)
@@ -51,6 +52,8 @@ def _product_kernel(
             mask=(k < K)[:, None] & (columns < N)[None, :],
             other=0.0,
         )
+        if WIDE:  # The interpreter takes the bits of a bfloat16 for an integer's.
+            left, right = left.to(ACC), right.to(ACC)
         sums = tl.dot(left, right, sums, input_precision=PRECISION, out_dtype=ACC)
     mask = (rows < M)[:, None] & (columns < N)[None, :]
     there = rows[:, None] * N + columns[None, :]
@@ -162,5 +165,6 @@ def _launch(
     _product_kernel[lambda meta: (triton.cdiv(m, BM) * triton.cdiv(n, meta["BN"]),)](
         a, b, *others, m, size_class(m),
         N=n, K=k, STRIDE_K=b.stride(0), STRIDE_N=b.stride(1), EPILOGUE=epilogue, SAVE=save,
-        GAMMA=gamma, ACC=accumulator(a.dtype), PRECISION="tf32" if tf32 else "ieee", BM=BM,
+        GAMMA=gamma, ACC=accumulator(a.dtype), WIDE=INTERPRETED,
+        PRECISION="tf32" if tf32 else "ieee", BM=BM,
     )  # fmt: skip

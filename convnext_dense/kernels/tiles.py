@@ -83,8 +83,12 @@ CONVOLUTION = [
 # in another order.
 GRADIENT_TW, GRADIENT_ELEMENTS, GRADIENT_CHANNELS = 4, 256, 64
 
+# The second stage: columns of a program, rows of a step.
+SUM_COLUMNS, SUM_ROWS = 64, 32
+
 if INTERPRETED:
     PROGRAMS = 2
+    SUM_COLUMNS, SUM_ROWS = 8192, 1
     CONVOLUTION = [triton.Config(dict(TW=2, ELEMENTS=4096))]
     GRADIENT_TW, GRADIENT_ELEMENTS, GRADIENT_CHANNELS = 2, 4096, 1024
 

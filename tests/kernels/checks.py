@@ -65,18 +65,19 @@ def gradcheck():
     torch.manual_seed(0)
     p = plain.parameters(3, dtype=torch.float64)
     x = torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True)
-
-    def run(x, *p):
-        return kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
-
-    assert torch.autograd.gradcheck(run, (x, *p), fast_mode=True)
+    check = torch.autograd.gradcheck
+    assert check(lambda *a: kernels.dwconv_norm(*a, plain.EPS), (x, *p[:4]), fast_mode=True)
+    y = x.detach().permute(0, 2, 3, 1).requires_grad_()
+    for fuse in (True, False):
+        inputs = (y, y.detach().clone().requires_grad_(), *p[4:])
+        assert check(lambda *a, fuse=fuse: kernels.mlp(*a, fuse, fuse), inputs, fast_mode=True)
 
 
 def twice():
     """The kernels with two stages give the same bits again."""
     torch.manual_seed(0)
     p = plain.parameters(24)
-    x = torch.randn(1, 24, 3, 3, requires_grad=True)
+    x = torch.randn(1, 24, 2, 3, requires_grad=True)
     runs = [
         plain.results(
             lambda: kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True), [x, *p]
@@ -134,7 +135,7 @@ def autocast(stream):
     """The branch in bf16, the residual stream as it came, parameters' gradients in float32."""
     torch.manual_seed(0)
     p = plain.parameters(16)
-    x = torch.randn(1, 16, 3, 3).to(stream).requires_grad_()
+    x = torch.randn(1, 16, 2, 2).to(stream).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         y = kernels.dwconv_norm(x, *p[:4], plain.EPS)
         out = kernels.block(x, *p[:4], plain.EPS, *p[4:])

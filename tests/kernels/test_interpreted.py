@@ -6,9 +6,9 @@ import torch
 # Batch 1 and 2, pictures smaller than the filter and of odd sizes, widths that are no power of
 # two, one and three blocks of channels.
 SHAPES = [
-    (2, 40, 3, 3),
+    (2, 40, 3, 1),
     (1, 96, 9, 1),
-    (1, 100, 1, 1),
+    (1, 100, 5, 3),
     (1, 768, 5, 1),
     (1, 2048, 1, 1),
 ]
