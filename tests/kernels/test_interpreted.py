@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-# Batch 1 and 2, pictures smaller than the filter and of odd sizes, widths that are no power of
-# two, one and three blocks of channels.
+# Pictures smaller and larger than the filter, odd sizes, widths that are no power of two, one and
+# three blocks of channels; the interpreter is slow, so a part of them is.
 SHAPES = [
-    (2, 40, 3, 1),
+    (1, 40, 3, 1),
     (1, 96, 9, 1),
-    (1, 100, 5, 3),
-    (1, 768, 5, 1),
+    pytest.param((1, 100, 5, 3), marks=pytest.mark.slow),
+    pytest.param((1, 768, 5, 1), marks=pytest.mark.slow),
     (1, 2048, 1, 1),
 ]
 
@@ -23,6 +23,7 @@ def test_depthwise_of_a_strided_picture(interpreter):
     interpreter("depthwise", (1, 16, 3, 4), torch.float32, False)
 
 
+@pytest.mark.slow
 def test_depthwise_in_float64(interpreter):
     interpreter("depthwise", (1, 17, 2, 3), torch.float64)
 
@@ -43,17 +44,22 @@ def test_mlp_in_float64(interpreter, fused):
     interpreter("mlp", 17, 5, fused, fused, True, torch.float64)
 
 
-@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_block(interpreter, memory_format):
-    interpreter("block", memory_format)
-
-
-@pytest.mark.parametrize("name", ["dwconv_norm", "dwconv_norm_backward", "mlp", "mlp_backward"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dwconv_norm",
+        pytest.param("dwconv_norm_backward", marks=pytest.mark.slow),
+        "mlp",
+        pytest.param("mlp_backward", marks=pytest.mark.slow),
+    ],
+)
 def test_registration(interpreter, name):
     interpreter("opcheck", name)
 
 
-@pytest.mark.parametrize("stream", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "stream", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=str
+)
 def test_autocast(interpreter, stream):
     interpreter("autocast", stream)
 
@@ -63,7 +69,7 @@ def test_autocast(interpreter, stream):
     [
         "interpreted",
         "gradcheck",
-        "twice",
+        "block",
         "compiled",
         "checkpointed",
         "saved_memory",
