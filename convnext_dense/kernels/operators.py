@@ -1,0 +1,158 @@
+"""The kernels as operators of torch, so that compilation, checkpointing and autocast see them.
+
+Importing this needs no Triton: it is imported when an operator runs. All pictures are
+(N, H, W, C); what is not contiguous is made so. Under autocast pictures are cast as F.linear's
+are; parameters stay as they are (the kernels cast them, gradients come back unrounded), and so
+does the residual: the stream keeps its precision.
+"""
+
+import torch
+from torch import Tensor
+
+from convnext_dense.kernels import mlp as mlp_rows
+
+_library = torch.library.Library("convnext_dense", "FRAGMENT")
+
+
+@torch.library.custom_op("convnext_dense::dwconv_norm", mutates_args=())
+def dwconv_norm(
+    x: Tensor, w: Tensor, b: Tensor, ln_w: Tensor, ln_b: Tensor, eps: float, save: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Depthwise 7x7, bias, LayerNorm: the result and, with ``save``, what the backward reads."""
+    from convnext_dense.kernels import depthwise
+
+    return depthwise.convolve_and_normalise(x.contiguous(), w, b, ln_w, ln_b, eps, save)
+
+
+@dwconv_norm.register_fake
+def _(x, w, b, ln_w, ln_b, eps, save):
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    shape = x.shape if save else (0, *x.shape[1:])
+    accuracy = torch.promote_types(x.dtype, torch.float32)
+    conv = x.new_empty(shape)
+    return y, conv, *(x.new_empty(shape[:3], dtype=accuracy) for _ in range(2))
+
+
+@torch.library.custom_op("convnext_dense::dwconv_norm_backward", mutates_args=())
+def dwconv_norm_backward(
+    grad: Tensor, x: Tensor, conv: Tensor, mean: Tensor, rstd: Tensor, w: Tensor, ln_w: Tensor,
+    need_x: bool, need_w: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of x, of the filters, and of (gain, shift, bias) as (3, C)."""
+    from convnext_dense.kernels import depthwise, norm
+
+    inner, vectors = norm.norm_gradients(grad.contiguous(), conv, mean, rstd, ln_w)
+    dx = depthwise.input_gradient(inner, w) if need_x else x.new_empty(0)
+    dw = depthwise.filter_gradient(x.contiguous(), inner) if need_w else x.new_empty(0)
+    return dx, dw.to(w.dtype), vectors
+
+
+@dwconv_norm_backward.register_fake
+def _(grad, x, conv, mean, rstd, w, ln_w, need_x, need_w):
+    dx = torch.empty_like(conv) if need_x else x.new_empty(0)
+    dw = torch.empty_like(w, memory_format=torch.contiguous_format) if need_w else w.new_empty(0)
+    return dx, dw, mean.new_empty((3, x.shape[-1]))
+
+
+def _dwconv_norm_setup(ctx, inputs, output):
+    x, w, b, ln_w, ln_b, _, save = inputs
+    _, conv, mean, rstd = output
+    ctx.mark_non_differentiable(conv, mean, rstd)
+    ctx.save, ctx.dtypes = save, (ln_w.dtype, ln_b.dtype, b.dtype)
+    ctx.save_for_backward(x, conv, mean, rstd, w, ln_w)
+
+
+def _dwconv_norm_backward(ctx, grad, *_):
+    if not ctx.save:
+        raise RuntimeError("convnext_dense::dwconv_norm has no gradient when called without save.")
+    need_x, need_w = ctx.needs_input_grad[:2]
+    dx, dw, vectors = dwconv_norm_backward(grad, *ctx.saved_tensors, need_x, need_w)
+    gain, shift, bias = (v.to(d) for v, d in zip(vectors.unbind(), ctx.dtypes, strict=True))
+    return dx if need_x else None, dw if need_w else None, bias, gain, shift, None, None
+
+
+dwconv_norm.register_autograd(_dwconv_norm_backward, setup_context=_dwconv_norm_setup)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(M, C), contiguous: a reshape alone may be a view of another layout."""
+    return x.reshape(-1, x.shape[-1]).contiguous()
+
+
+@torch.library.custom_op("convnext_dense::mlp", mutates_args=())
+def mlp(
+    y: Tensor, residual: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor,
+    gamma: Tensor | None, fuse_expand: bool, fuse_project: bool, save: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """residual + gamma * (GELU(y w1^T + b1) w2^T + b2), and with ``save`` the pre-activation."""
+    out, h = mlp_rows.forward(
+        _rows(y), _rows(residual), w1, b1, w2, b2, gamma, fuse_expand,
+        fuse_project, save,
+    )  # fmt: skip
+    return out.view(residual.shape), h if save else h.new_empty(0)
+
+
+@mlp.register_fake
+def _(y, residual, w1, b1, w2, b2, gamma, fuse_expand, fuse_project, save):
+    out = torch.empty_like(residual, memory_format=torch.contiguous_format)
+    shape = (y.numel() // y.shape[-1], w1.shape[0]) if save else (0,)
+    return out, y.new_empty(shape)
+
+
+@torch.library.custom_op("convnext_dense::mlp_backward", mutates_args=())
+def mlp_backward(
+    grad: Tensor, y: Tensor, h: Tensor, w1: Tensor, w2: Tensor, b2: Tensor, gamma: Tensor | None,
+    fuse_expand: bool, need_y: bool, need_parameters: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of y, w1, b1, w2, b2 and gamma; empty where not needed."""
+    dy, *others = mlp_rows.backward(
+        _rows(grad), _rows(y), h, w1, w2, b2, gamma, fuse_expand, need_y,
+        need_parameters,
+    )  # fmt: skip
+    return dy.view(y.shape) if need_y else dy, *others
+
+
+@mlp_backward.register_fake
+def _(grad, y, h, w1, w2, b2, gamma, fuse_expand, need_y, need_parameters):
+    dy = torch.empty_like(y, memory_format=torch.contiguous_format)
+    if not need_parameters:
+        return dy if need_y else y.new_empty(0), *(y.new_empty(0) for _ in range(5))
+    parameters = (w1.new_empty(w1.shape), b2.new_empty(w1.shape[:1]), w2.new_empty(w2.shape))
+    dgamma = grad.new_empty(0) if gamma is None else gamma.new_empty(gamma.shape)
+    return dy if need_y else y.new_empty(0), *parameters, b2.new_empty(b2.shape), dgamma
+
+
+def _mlp_setup(ctx, inputs, output):
+    y, _, w1, _, w2, b2, gamma, ctx.fuse_expand, _, ctx.save = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(y, output[1], w1, w2, b2, gamma)
+
+
+def _mlp_backward(ctx, grad, _):
+    if not ctx.save:
+        raise RuntimeError("convnext_dense::mlp has no gradient when called without save.")
+    need_y, need_residual, *need_others = ctx.needs_input_grad[:7]
+    dy, *others = mlp_backward(
+        grad, *ctx.saved_tensors, ctx.fuse_expand, need_y, any(need_others)
+    )  # fmt: skip
+    others = [value if need else None for value, need in zip(others, need_others, strict=True)]
+    return dy if need_y else None, grad if need_residual else None, *others, None, None, None
+
+
+mlp.register_autograd(_mlp_backward, setup_context=_mlp_setup)
+
+
+def _register_autocast(op, name: str, device: str) -> None:
+    """Casts the first argument, the picture, to what F.linear would compute in."""
+
+    def kernel(picture: Tensor, *others):
+        dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            return op(picture if picture.dtype == torch.float64 else picture.to(dtype), *others)
+
+    _library.impl(name, kernel, f"Autocast{device.upper()}")
+
+
+for _op, _name in ((dwconv_norm, "dwconv_norm"), (mlp, "mlp")):
+    for _device in ("cuda", "cpu"):
+        _register_autocast(_op, _name, _device)

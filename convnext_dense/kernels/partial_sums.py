@@ -1,0 +1,33 @@
+"""Triton: the second stage of every reduction, in a fixed order."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from convnext_dense.kernels.tiles import SUM_COLUMNS, SUM_ROWS, accumulator
+
+
+@triton.jit(do_not_specialize=["ROWS", "COLUMNS"])
+def _sum_kernel(partial, out, ROWS, COLUMNS, ACC: tl.constexpr, R: tl.constexpr, B: tl.constexpr):
+    columns = tl.program_id(0) * B + tl.arange(0, B)
+    rows = tl.arange(0, R)
+    sums = tl.zeros([R, B], ACC)
+    start = 0
+    while start < ROWS:
+        mask = (start + rows < ROWS)[:, None] & (columns < COLUMNS)[None, :]
+        there = (start + rows).to(tl.int64)[:, None] * COLUMNS + columns[None, :]
+        sums += tl.load(partial + there, mask=mask, other=0.0)
+        start += R
+    tl.store(out + columns, tl.sum(sums, 0), mask=columns < COLUMNS)
+
+
+def sum_partials(partial: Tensor) -> Tensor:
+    """Sum of (rows, columns) over the rows, (columns,), in the same order whenever it is run."""
+    rows, columns = partial.shape
+    out = torch.empty_like(partial[0])
+    _sum_kernel[(triton.cdiv(columns, SUM_COLUMNS),)](
+        partial, out, rows, columns,
+        ACC=accumulator(partial.dtype), R=SUM_ROWS, B=SUM_COLUMNS, num_warps=4,
+    )  # fmt: skip
+    return out
