@@ -3,9 +3,12 @@
 import functools
 import importlib.util
 import os
+import warnings
 from typing import NamedTuple
 
 import torch
+
+from convnext_dense.kernels.trial import failure
 
 # What Ampere brought and the kernels count on: bf16 matrix products.
 CAPABILITY = (8, 0)
@@ -33,7 +36,8 @@ def available(
         dtype: What they are computed in.
 
     Returns:
-        A truth value with ``reason``: one sentence where it is false, else empty.
+        A truth value with ``reason``: one sentence where it is false, else empty. Before the first
+        yes a small block is computed on the device, and compared with torch's.
     """
     device = torch.device(device)
     reason = _reason(device.type, device.index, dtype)
@@ -64,4 +68,7 @@ def _reason(device_type: str, device_index: int | None, dtype: torch.dtype) -> s
         )
     if dtype not in DTYPES:
         return f"The kernels compute in float32, bfloat16 and float16, not in {dtype}."
-    return ""
+    reason = failure(torch.device(device_type, device_index), dtype)
+    if reason:
+        warnings.warn(f"{reason} The plain path is taken: slower, the same results.", stacklevel=2)
+    return reason

@@ -6,6 +6,7 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from convnext_dense import kernels
 from convnext_dense.models import lean
 from convnext_dense.models.layers import GRN
 
@@ -51,17 +52,29 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format.
 
-        The fast path leaves out what stochastic depth would multiply by 0, and trains with the
-        backward passes of :mod:`convnext_dense.models.lean`. It is not taken under torch.compile,
-        which makes its own. The second part is not with autocast, nor where a layer was replaced
-        or has hooks, which want to see it called.
+        The fast path leaves out what stochastic depth would multiply by 0. On an NVIDIA GPU it is
+        computed by :mod:`convnext_dense.kernels`; else training takes the backward passes of
+        :mod:`convnext_dense.models.lean`, unless autocast or torch.compile is on. Neither is taken
+        where a layer was replaced or has hooks, which want to see it called.
         """
-        if not self.fast or torch.compiler.is_compiling():
-            return x + self.drop_path(self._branch(x))
-        add_branch = self._add_lean if self._can_be_lean(x) else self._add_plain
+        add_branch = self._fastest(x) if self.fast else self._add_plain
         if not (self.training and isinstance(self.drop_path, DropPath)):
             return add_branch(x, 1.0)
+        if not self.fast or torch.compiler.is_compiling():
+            return x + self.drop_path(self._branch(x))
         return _with_some(x, add_branch, 1 - self.drop_path.drop_prob)
+
+    def _fastest(self, x: Tensor) -> Callable[[Tensor, float], Tensor]:
+        device, compiling = x.device, torch.compiler.is_compiling()
+        autocast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if autocast else x.dtype
+        layers = self.dwconv, self.norm, self.pwconv1, self.act, self.grn, self.pwconv2
+        if not all(map(_is_exactly if compiling else _is_plain, layers, LAYERS)):
+            return self._add_plain
+        if kernels.usable(device.type, device.index, dtype):
+            return self._add_fused
+        lean_here = torch.is_grad_enabled() and dtype in lean.DTYPES
+        return self._add_lean if lean_here and not (autocast or compiling) else self._add_plain
 
     def _branch(self, x: Tensor) -> Tensor:
         y = self.dwconv(x).permute(0, 2, 3, 1)
@@ -75,27 +88,35 @@ class Block(nn.Module):
         y = self._branch(x)
         return x + (y if scale == 1 else y * scale)
 
-    def _can_be_lean(self, x: Tensor) -> bool:
+    def _add_lean(self, x: Tensor, scale: float) -> Tensor:
+        y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
+        y = lean.norm_mlp(y, self.norm, self.pwconv1, self.pwconv2, self._gamma(x, scale))
+        return x + y.permute(0, 3, 1, 2)
+
+    def _add_fused(self, x: Tensor, scale: float) -> Tensor:
+        conv = self.dwconv.weight, self.dwconv.bias
+        norm = self.norm.weight, self.norm.bias, self.norm.eps
+        expand, project = ((layer.weight, layer.bias) for layer in (self.pwconv1, self.pwconv2))
+        return kernels.block(x, *conv, *norm, *expand, *project, self._gamma(x, scale))
+
+    def _gamma(self, x: Tensor, scale: float) -> Tensor | None:
+        if scale == 1:
+            return self.gamma
         return (
-            torch.is_grad_enabled()
-            and x.dtype in lean.DTYPES
-            and not torch.is_autocast_enabled(x.device.type)
-            and all(map(_is_plain, self.children(), LAYERS))
+            self.norm.weight.new_full((x.shape[1],), scale)
+            if self.gamma is None
+            else self.gamma * scale
         )
 
-    def _add_lean(self, x: Tensor, scale: float) -> Tensor:
-        gamma = self.gamma
-        if scale != 1:
-            gamma = x.new_full((x.shape[1],), scale) if gamma is None else gamma * scale
-        y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
-        y = lean.norm_mlp(y, self.norm, self.pwconv1, self.pwconv2, gamma)
-        return x + y.permute(0, 3, 1, 2)
+
+def _is_exactly(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    return type(layer) is kind
 
 
 def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a layer is what it was built as, and nobody listens to it."""
     hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks
-    return type(layer) is kind and not any((*hooks, layer._backward_pre_hooks))
+    return _is_exactly(layer, kind) and not any((*hooks, layer._backward_pre_hooks))
 
 
 def _with_some(x: Tensor, add_branch: Callable[[Tensor, float], Tensor], share: float) -> Tensor:
