@@ -47,21 +47,30 @@ def replay(cfg: Config, path: str) -> list[str]:
             f"folder ({str(error).splitlines()[-1].strip()})."
         ) from error
     model.to(get_device()).train()
-    restore(dump["random_state"])
-    lines, wrong = [f"Iteration {dump['iteration']}, on {get_device()}:"], False
-    with _first_findings(model) as findings:
-        for number, batch in enumerate(dump["batches"]):
-            values = _repeat(model, cfg.optim_wrapper, from_plain(batch), dump["loss_scale"])
-            lines += [f"  {name} {value:g}" for name, value in values.items()]
-            lines += [f"  pictures: {', '.join(dump['pictures'][number]) or 'unknown'}"]
-            wrong |= not all(map(_is_finite, values.values()))
+    terms = _repeat_all(model, cfg.optim_wrapper, dump)
+    lines = [f"Iteration {dump['iteration']}, on {get_device()}:"]
+    for values, pictures in zip(terms, dump["pictures"], strict=True):
+        lines += [f"  {name} {value:g}" for name, value in values.items()]
+        lines += [f"  pictures: {', '.join(pictures) or 'unknown'}"]
     bad = [name for name, p in model.named_parameters() if not _finite(p.grad)]
+    if not bad and all(_is_finite(value) for values in terms for value in values.values()):
+        return [*lines, "All numbers are finite this time."]
+    # Once more, and layers are watched: a block whose layers are is computed in another way.
+    with _first_findings(model) as findings:
+        _repeat_all(model, cfg.optim_wrapper, dump)
     lines += [f"  {what}: {where}" for what, where in findings.items()]
     if bad:
         lines.append(f"  parameters whose gradient is not finite: {len(bad)}, {bad[0]} first")
-    if bad or wrong:
-        raise RunEndedError("\n".join([*lines, "The numbers go wrong again."]), WENT_WRONG)
-    return [*lines, "All numbers are finite this time."]
+    raise RunEndedError("\n".join([*lines, "The numbers go wrong again."]), WENT_WRONG)
+
+
+def _repeat_all(model: nn.Module, wrapper: dict, dump: dict[str, Any]) -> list[dict[str, float]]:
+    """Repeats the step's batches from its random numbers; returns the loss terms of each."""
+    restore(dump["random_state"])
+    model.zero_grad()
+    return [
+        _repeat(model, wrapper, from_plain(batch), dump["loss_scale"]) for batch in dump["batches"]
+    ]
 
 
 def _repeat(model: nn.Module, wrapper: dict, batch: Any, scale: float) -> dict[str, float]:

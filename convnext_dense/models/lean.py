@@ -2,7 +2,7 @@
 
 Two things cost a training step more than they need. Autograd keeps both sides of the GELU, both of
 the LayerNorm and what gamma is multiplied with: of twelve maps of C channels that it keeps for a
-block, six are enough. And torch's weight gradient of a depthwise convolution takes 15 to 60 times
+block, seven are enough. And torch's weight gradient of a depthwise convolution takes 15 to 60 times
 as long as its forward pass on a CPU.
 """
 
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 DTYPES = (torch.float32, torch.float64)
 EDGE = 32  # pixels of a block's side, at most: more would add rounding errors and no speed
 WHOLE = slice(None)
-HIDDEN = 2**20  # numbers between the MLP's two layers that are computed at a time
+ROWS = 2048  # pixels of the MLP that are computed at a time
 GROUPS = 768  # channels times blocks of one convolution: what it reads stays in the cache
 
 
@@ -138,53 +138,56 @@ class _NormMlp(torch.autograd.Function):
     def forward(ctx, x, norm_w, norm_b, w1, b1, w2, b2, gamma, eps):
         y, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], norm_w, norm_b, eps)
         z = F.linear(y.view(-1, y.shape[-1]), w1, b1)
-        ctx.save_for_backward(x, mean, rstd, z, norm_w, norm_b, w1, w2, b2, gamma)
-        ctx.eps = eps
-        w2, b2, out = _scaled(w2, gamma), _scaled(b2, gamma), torch.empty_like(y)
+        out = torch.empty_like(y)
         for part, z_part in _parts(out.view(-1, out.shape[-1]), z):
             torch.addmm(b2, F.gelu(z_part), w2.T, out=part)
-        return out
+        # Folding gamma into w2 would read and write all weights several times: slower on a CPU.
+        kept = None if gamma is None else out
+        ctx.save_for_backward(x, mean, rstd, z, norm_w, norm_b, w1, w2, gamma, kept)
+        ctx.eps = eps
+        return out if gamma is None else out * gamma
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, rstd, z, norm_w, norm_b, w1, w2, b2, gamma = ctx.saved_tensors
+        x, mean, rstd, z, norm_w, norm_b, w1, w2, gamma, kept = ctx.saved_tensors
         needed, c = ctx.needs_input_grad, x.shape[-1]
-        grad = grad.reshape(-1, c)
+        grad, of_gamma = grad.reshape(-1, c), None
+        if gamma is not None:
+            of_gamma = (grad * kept.view(-1, c)).sum(0) if needed[7] else None
+            grad = grad * gamma
         y = F.layer_norm(x, (c,), norm_w, norm_b, ctx.eps).view(-1, c)
-        scaled = _scaled(w2, gamma)
-        of_w1, of_b1, of_w2 = (torch.zeros_like(t) for t in (w1, w1[:, 0], w2))
-        of_y = torch.empty_like(y)
+        of_y, sums = torch.empty_like(y), _Sums()
         for part, y_part, z_part, of_y_part in _parts(grad, y, z, of_y):
-            if any(needed[5:8]):
-                of_w2.addmm_(part.T, F.gelu(z_part))
-            of_z = part @ scaled
+            if needed[5]:
+                sums.add_product("w2", part, F.gelu(z_part))
+            of_z = part @ w2
             torch.ops.aten.gelu_backward(of_z, z_part, grad_input=of_z)
-            if any(needed[3:5]):
-                of_w1.addmm_(of_z.T, y_part)
-                of_b1 += of_z.sum(0)
+            if needed[3]:
+                sums.add_product("w1", of_z, y_part)
+            if needed[4]:
+                sums.add("b1", of_z.sum(0))
             torch.mm(of_z, w1, out=of_y_part)
-        of_b2 = grad.sum(0)
-        of_x, of_norm_w, of_norm_b = torch.ops.aten.native_layer_norm_backward(
+        of_b2 = grad.sum(0) if needed[6] else None
+        of_norm = torch.ops.aten.native_layer_norm_backward(
             of_y.view(x.shape), x, (c,), mean, rstd, norm_w, norm_b, needed[:3]
         )
-        of_gamma = None
-        if gamma is not None:
-            of_gamma = (of_w2 * w2).sum(1) + of_b2 * b2
-            of_w2, of_b2 = _scaled(of_w2, gamma), _scaled(of_b2, gamma)
-        found = of_x, of_norm_w, of_norm_b, of_w1, of_b1, of_w2, of_b2, of_gamma
-        return *(g if need else None for g, need in zip(found, needed, strict=False)), None
+        of_mlp = sums.get("w1"), sums.get("b1"), sums.get("w2"), of_b2
+        return *of_norm, *of_mlp, of_gamma, None
+
+
+class _Sums(dict):
+    """Sums of tensors by name; the first summand is the sum, not added to zeros."""
+
+    def add(self, name: str, value: Tensor) -> None:
+        self[name] = self[name].add_(value) if name in self else value
+
+    def add_product(self, name: str, one: Tensor, other: Tensor) -> None:
+        self[name] = self[name].addmm_(one.T, other) if name in self else one.T @ other
 
 
 def _parts(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of several matrices, on the CPU few enough for its cache; at least once."""
-    count, width = len(rows[0]), max(matrix.shape[1] for matrix in rows)
-    step = max(1, HIDDEN // width) if rows[0].device.type == "cpu" else max(1, count)
+    """The same rows of several matrices; on the CPU few, so that what is between them is small."""
+    count = len(rows[0])
+    step = ROWS if rows[0].device.type == "cpu" else max(1, count)
     return zip(*(matrix.split(step) for matrix in rows), strict=True)
-
-
-def _scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
-    """Rows times gamma."""
-    if gamma is None:
-        return x
-    return x * (gamma[:, None] if x.dim() == 2 else gamma)

@@ -28,7 +28,7 @@ def test_train_resume_and_test(birds, tmp_path, monkeypatch):
     for row in ("learning rate 0.002 0.001 x 2 / 4 pictures", "stops after 2 --max-iters"):
         assert row in " ".join(output.split())
     pictures = json.loads((birds / "train.json").read_text())["images"]
-    assert len(pictures) == 10 and "Learning rates x 0.5" in output
+    assert len(pictures) == 10 and "learning rates x 0.5" in output
     assert base_rate(work_dir) == pytest.approx(1e-3)  # scaled once, though asked for twice
     run("train", SHAPES, "--max-iters", 3, "--resume", *flags)
     assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 3
