@@ -21,8 +21,9 @@ def peak_memory_mb(name: str, options: Options) -> float | None:
 
     Returns:
         MiB allocated on the GPU, or by which the resident memory grew on the CPU, where the C
-        library gives freed tensors back at once (else it keeps, by chance, up to a fifth of what it
-        had: equal runs differ by 100 MiB). None on a CPU whose system does not tell it (no /proc), or where the compiler's memory would be counted.
+        library gives freed tensors back at once (else it keeps, by chance, up to a fifth of what
+        it had: equal runs differ by 100 MiB). None on a CPU whose system does not tell it (no
+        /proc), or where the compiler's memory would be counted.
     """
     if options.compile and options.device == "cpu":
         return None
