@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from convnext_dense import kernels
 from convnext_dense.models import lean
@@ -24,6 +25,7 @@ class Block(nn.Module):
         layer_scale_init_value: Initial value of gamma; there is no gamma where it is 0.
         use_grn: Insert ConvNeXt V2's global response normalisation after the activation.
         fast: Take the fast path where it computes the same (see :meth:`forward`).
+        recompute_gelu: Keep the MLP's expanded map once instead of on both sides of the GELU.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Block(nn.Module):
         layer_scale_init_value: float = 1e-6,
         use_grn: bool = False,
         fast: bool = True,
+        recompute_gelu: bool = False,
     ) -> None:
         super().__init__()
         self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
@@ -48,6 +51,7 @@ class Block(nn.Module):
         )
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.fast = fast
+        self.recompute_gelu = recompute_gelu
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format.
@@ -78,11 +82,17 @@ class Block(nn.Module):
 
     def _branch(self, x: Tensor) -> Tensor:
         y = self.dwconv(x).permute(0, 2, 3, 1)
-        y = self.norm(y)
-        y = self.pwconv2(self.grn(self.act(self.pwconv1(y))))
+        y = self.pwconv1(self.norm(y))
+        if self.recompute_gelu and torch.is_grad_enabled():
+            y = checkpoint(self._project, y, use_reentrant=False)
+        else:
+            y = self._project(y)
         if self.gamma is not None:
             y = self.gamma * y
         return y.permute(0, 3, 1, 2)
+
+    def _project(self, y: Tensor) -> Tensor:
+        return self.pwconv2(self.grn(self.act(y)))
 
     def _add_plain(self, x: Tensor, scale: float) -> Tensor:
         y = self._branch(x)

@@ -36,7 +36,7 @@ class ConvNeXtClassifier(Trunk):
         layer_scale_init_value: float = 1e-6,
         head_init_scale: float = 1.0,
         frozen_stages: int = -1,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         use_grn: bool = False,
         fast: bool = True,
         init_cfg: dict[str, Any] | None = None,

@@ -35,7 +35,7 @@ class ConvNeXt(Trunk):
         layer_scale_init_value: float = 1e-6,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = -1,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         use_grn: bool = False,
         fast: bool = True,
         init_cfg: dict[str, Any] | None = None,

@@ -24,7 +24,8 @@ class StagedNetwork(BaseModule):
         frozen_stages: -1 trains everything, 0 freezes the stem, k freezes the stem and the first k
             stages with their downsampling layers. Frozen parts stay in eval mode; what is on top
             (which pretrained files need not contain) always trains.
-        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        with_cp: Recompute each block in the backward pass instead of keeping its activations: True
+            or "block".
         init_cfg: Any mmengine initialiser.
 
     Raises:
@@ -38,12 +39,14 @@ class StagedNetwork(BaseModule):
         downsample_layers: Sequence[nn.Module],
         stages: Sequence[nn.Sequential],
         frozen_stages: int,
-        with_cp: bool,
+        with_cp: bool | str,
         init_cfg: dict[str, Any] | None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.depths, self.dims = tuple(depths), tuple(dims)
         self.frozen_stages = check_range("frozen_stages", frozen_stages, -1, len(self.depths))
+        if with_cp not in (False, True, "block"):
+            raise UserError(f"with_cp must be False, True or 'block' (or 'gelu'), got {with_cp!r}.")
         self.with_cp = with_cp
         self.downsample_layers = nn.ModuleList(downsample_layers)
         self.stages = nn.ModuleList(stages)
@@ -93,7 +96,7 @@ def drop_path_rates(last: float, blocks: int) -> torch.Tensor:
     return torch.linspace(0, last, blocks, device="cpu")
 
 
-def run_blocks(blocks: nn.Sequential, x: torch.Tensor, with_cp: bool) -> torch.Tensor:
+def run_blocks(blocks: nn.Sequential, x: torch.Tensor, with_cp: bool | str) -> torch.Tensor:
     """Runs blocks one after another; ``with_cp`` recomputes each in the backward pass."""
     if not (with_cp and torch.is_grad_enabled()):
         return blocks(x)

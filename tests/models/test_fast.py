@@ -8,6 +8,7 @@ from torch import nn
 from torch.autograd import gradcheck
 from torch.autograd.graph import saved_tensors_hooks
 
+from convnext_dense.errors import UserError
 from convnext_dense.models import Block, ConvNeXt, lean
 
 SMALL = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 40))
@@ -137,6 +138,27 @@ def test_seven_maps_of_autograds_twelve_are_kept():
     x = torch.randn(1, 32, 24, 24).contiguous(memory_format=torch.channels_last).requires_grad_()
     plain, fast = (kept_bytes(new_block(32, fast=fast), x) / x.nbytes for fast in (False, True))
     assert 11.9 < plain < 13 and 6.9 < fast < 7.3
+
+
+@pytest.mark.parametrize("use_grn", [False, True])
+def test_the_gelu_can_be_recomputed_on_the_plain_path(use_grn):
+    x = torch.randn(1, 32, 24, 24).contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = []
+    for recompute in (False, True):
+        block = new_block(32, fast=False, use_grn=use_grn, recompute_gelu=recompute)
+        gradients = torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
+        found.append((kept_bytes(block, x) / x.nbytes, gradients))
+    assert found[1][0] < found[0][0] - 3.9  # one map of 4 C channels fewer
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_recomputed_is_named():
+    model = ConvNeXt(SMALL, with_cp="gelu")
+    assert all(b.recompute_gelu for b in model.modules() if isinstance(b, Block))
+    assert not model.with_cp and ConvNeXt(SMALL, with_cp="block").with_cp
+    with pytest.raises(UserError, match="with_cp must be False, True or 'block' .*'all'"):
+        ConvNeXt(SMALL, with_cp="all")
 
 
 @pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "no gradient"])
