@@ -183,6 +183,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--fsdp", action="store_true", help="divide the model among the processes, to save memory"
     )
     parser.add_argument(
+        "--compile", action="store_true", help="torch.compile each block of the backbone"
+    )
+    parser.add_argument(
         "--backbone-weights",
         metavar="WORK_DIR|CKPT",
         help="start the backbone from a pretraining run of tools/pretrain_cls.py",

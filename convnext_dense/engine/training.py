@@ -12,6 +12,7 @@ from convnext_dense.engine import launch
 from convnext_dense.engine.check_start import check_space, check_weights, plain_model
 from convnext_dense.engine.checkpointing import newest_whole
 from convnext_dense.engine.cli import AUTO
+from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.engine.config import load_config, read_config
 from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.dry_run import dry_run
@@ -61,6 +62,8 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
         runner = build_runner(cfg)
         runner.logger.info(f"Weights: {check_weights(runner)}.")
         check_space(cfg, plain_model(runner), work_dir)
+        if args.compile:
+            compile_blocks(plain_model(runner))
         with ending_together(again), naming_dead_workers(again):
             runner.train()
     return cfg
