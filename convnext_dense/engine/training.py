@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from convnext_dense import weights
@@ -29,6 +30,8 @@ from convnext_dense.engine.workdir import claim, resolve_checkpoint
 from convnext_dense.engine.workers import naming_dead_workers
 from convnext_dense.errors import UserError
 from convnext_dense.weights.loading import find_state_dict
+
+FUSED = ("Adam", "AdamW", "SGD")  # optimizers that torch has so on CPUs and NVIDIA GPUs
 
 
 def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
@@ -90,6 +93,7 @@ def training_config(args: argparse.Namespace, custom: CustomData | None = None) 
     )
     cfg.work_dir = str(args.work_dir or Path("work_dirs") / Path(args.config).stem)
     cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
+    use_fused_optimizer(cfg)
     if args.auto_scale_lr:
         if "auto_scale_lr" not in cfg:
             raise UserError(f"{args.config} names no batch size to scale from (auto_scale_lr).")
@@ -103,6 +107,18 @@ def training_config(args: argparse.Namespace, custom: CustomData | None = None) 
     if args.max_iters is not None:
         shorten(cfg, args.max_iters, args.cfg_options or {})
     return cfg
+
+
+def use_fused_optimizer(cfg: Config) -> None:
+    """Has torch update all parameters in one pass, where the config says nothing about it.
+
+    ConvNeXt-T on a CPU: a fifth of the time (docs/results.md). ``optimizer.fused=False`` is torch's
+    usual one.
+    """
+    optimizer = cfg.optim_wrapper.optimizer
+    chosen = {"fused", "foreach", "capturable", "differentiable"} & set(optimizer)
+    if optimizer.type in FUSED and get_device() in ("cpu", "cuda") and not chosen:
+        optimizer.fused = True
 
 
 def fit_to_custom_data(cfg: Config, args: argparse.Namespace) -> None:
