@@ -12,6 +12,7 @@ from convnext_dense.models import lean
 from convnext_dense.models.layers import GRN
 
 LAYERS = (nn.Conv2d, nn.LayerNorm, nn.Linear, nn.GELU, nn.Identity, nn.Linear)  # of a lean block
+DEVICES = ("cpu", "cuda")  # others, such as "meta", take the plain path
 
 
 class Block(nn.Module):
@@ -70,6 +71,8 @@ class Block(nn.Module):
 
     def _fastest(self, x: Tensor) -> Callable[[Tensor, float], Tensor]:
         device, compiling = x.device, torch.compiler.is_compiling()
+        if device.type not in DEVICES:
+            return self._add_plain
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else x.dtype
         layers = self.dwconv, self.norm, self.pwconv1, self.act, self.grn, self.pwconv2

@@ -243,6 +243,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_end_with_one_complete_set(tmp_path):
     counts = {**TINY, "train": 20}
     processes = [start(tmp_path, counts) for _ in range(2)]

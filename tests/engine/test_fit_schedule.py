@@ -133,6 +133,7 @@ def test_a_set_smaller_than_a_batch_is_refused(monkeypatch):
         fit(monkeypatch, ADE, 100, epochs=0)
 
 
+@pytest.mark.slow
 def test_a_fitted_config_is_not_fitted_again(monkeypatch, tmp_path):
     cfg, _ = fit(monkeypatch, ONE_X, 100)
     cfg.dump(tmp_path / "resolved.py")

@@ -120,6 +120,7 @@ def test_workers_that_persist_draw_as_those_of_a_resumed_run(tmp_path, monkeypat
     assert resumed.model.drawn == whole.model.drawn[stop:]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_twice_keeps_its_first_seed(tmp_path):
     loop = dict(type="ResumableEpochLoop", max_epochs=3)
     whole = run(tmp_path / "whole", dict(loop), custom_hooks=HOOKS)

@@ -53,7 +53,11 @@ def epochs(loader: DataLoader) -> list[list]:
     return found
 
 
-@pytest.mark.parametrize("dataset", [Drawing, GivingUp])
+@pytest.mark.parametrize(
+    "dataset",
+    [Drawing, pytest.param(GivingUp, marks=pytest.mark.slow)],
+    ids=["drawing", "giving-up"],
+)
 def test_neither_workers_nor_a_start_inside_an_epoch_matter(dataset):
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     expected = epochs(loader_of(dataset()))

@@ -199,6 +199,7 @@ def test_boxes_without_masks_train_and_test(data_root, flags, tmp_path):
     assert "segm_mAP" not in json.loads((tmp_path / "t/metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_mask_model_is_tested_on_boxes(trained, data_root, flags, tmp_path):
     content = json.loads((data_root / "mini/annotations/instances_val.json").read_text())
     for annotation in content["annotations"]:
@@ -247,6 +248,7 @@ def test_a_checkpoint_of_another_model_is_refused(trained, flags, tmp_path):
     assert "is not a checkpoint of this config's model" in output
 
 
+@pytest.mark.slow
 def test_the_resolved_config_of_a_resumed_run_can_be_tested(trained, flags, tmp_path):
     work_dir = tmp_path / "again"
     shutil.copytree(trained[0], work_dir)
@@ -261,6 +263,7 @@ def test_the_resolved_config_of_a_resumed_run_can_be_tested(trained, flags, tmp_
     assert len(kept) == 1  # the test's config did not replace the training's
 
 
+@pytest.mark.slow
 def test_resume_into_an_empty_folder_takes_load_from(trained, flags, tmp_path):
     arguments = ["--resume", "--load-from", trained[0] / "iter_3.pth", "--max-iters", 1]
     output = run("train", SHAPES, *arguments, "--work-dir", tmp_path / "w", *flags)

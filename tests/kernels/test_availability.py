@@ -17,6 +17,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _=None: (8, 0))
+    monkeypatch.setattr(availability, "failure", lambda device, dtype: "")
     yield monkeypatch
     availability._reason.cache_clear()
 

@@ -161,7 +161,7 @@ def test_what_is_recomputed_is_named():
         ConvNeXt(SMALL, with_cp="all")
 
 
-@pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "no gradient"])
+@pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "no gradient", "meta"])
 def test_where_the_lean_path_is_not_taken(how, monkeypatch):
     block = new_block(use_grn=how == "grn")
     monkeypatch.setattr(lean, "norm_mlp", partial(pytest.fail, "the lean path was taken"))
@@ -173,7 +173,8 @@ def test_where_the_lean_path_is_not_taken(how, monkeypatch):
         torch.set_grad_enabled(how != "no gradient"),
         torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"),
     ):
-        block(torch.randn(1, 8, 4, 4))
+        block.to("meta" if how == "meta" else "cpu")
+        block(torch.randn(1, 8, 4, 4, device=block.norm.weight.device))
 
 
 def test_a_compiled_model_is_one_graph():
