@@ -56,7 +56,7 @@ def epochs(loader: DataLoader) -> list[list]:
 @pytest.mark.parametrize(
     "dataset",
     [Drawing, pytest.param(GivingUp, marks=pytest.mark.slow)],
-    ids=["drawing", "giving-up"],
+    ids=["drawing", "giving up"],
 )
 def test_neither_workers_nor_a_start_inside_an_epoch_matter(dataset):
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
