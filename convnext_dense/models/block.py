@@ -58,9 +58,9 @@ class Block(nn.Module):
         """Maps (N, C, H, W) to the same shape and memory format.
 
         The fast path leaves out what stochastic depth would multiply by 0. On an NVIDIA GPU it is
-        computed by :mod:`convnext_dense.kernels`; else training takes the backward passes of
-        :mod:`convnext_dense.models.lean`, unless autocast or torch.compile is on. Neither is taken
-        where a layer was replaced or has hooks, which want to see it called.
+        computed by :mod:`convnext_dense.kernels`, else by :mod:`convnext_dense.models.lean` unless
+        autocast, torch.compile or tracing is on. Neither is taken where a layer was replaced or has
+        hooks, which want to see it called.
         """
         add_branch = self._fastest(x) if self.fast else self._add_plain
         if not (self.training and isinstance(self.drop_path, DropPath)):
@@ -80,8 +80,9 @@ class Block(nn.Module):
             return self._add_plain
         if kernels.usable(device.type, device.index, dtype):
             return self._add_fused
-        lean_here = torch.is_grad_enabled() and dtype in lean.DTYPES
-        return self._add_lean if lean_here and not (autocast or compiling) else self._add_plain
+        if dtype not in lean.DTYPES or autocast or compiling or torch.jit.is_tracing():
+            return self._add_plain
+        return self._add_lean if torch.is_grad_enabled() else self._add_in_place
 
     def _branch(self, x: Tensor) -> Tensor:
         y = self.dwconv(x).permute(0, 2, 3, 1)
@@ -103,8 +104,15 @@ class Block(nn.Module):
 
     def _add_lean(self, x: Tensor, scale: float) -> Tensor:
         y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
-        y = lean.norm_mlp(y, self.norm, self.pwconv1, self.pwconv2, self._gamma(x, scale))
-        return x + y.permute(0, 3, 1, 2)
+        layers = self.norm, self.pwconv1, self.pwconv2
+        y = lean.add_norm_mlp(x.permute(0, 2, 3, 1), y, *layers, self._gamma(x, scale))
+        return y.permute(0, 3, 1, 2)
+
+    def _add_in_place(self, x: Tensor, scale: float) -> Tensor:
+        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
+        y = lean.mlp_in_place(y, self.pwconv1, self.pwconv2).permute(0, 3, 1, 2)
+        gamma = self._gamma(x, scale)
+        return y.add_(x) if gamma is None else torch.addcmul(x, y, gamma[:, None, None], out=y)
 
     def _add_fused(self, x: Tensor, scale: float) -> Tensor:
         conv = self.dwconv.weight, self.dwconv.bias

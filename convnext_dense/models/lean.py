@@ -1,9 +1,10 @@
-"""The block's arithmetic with hand-written backward passes: the same numbers, less memory and time.
+"""The block's arithmetic with less memory and time: the same numbers.
 
-Two things cost a training step more than they need. Autograd keeps both sides of the GELU, both of
-the LayerNorm and what gamma is multiplied with: of twelve maps of C channels that it keeps for a
-block, seven are enough. And torch's weight gradient of a depthwise convolution takes 15 to 60 times
-as long as its forward pass on a CPU.
+Without gradients every new map is memory that the system has to fetch and clear; the MLP's results
+can stand where its input stood. With gradients two things cost a step more than they need. Autograd
+keeps both sides of the GELU, both of the LayerNorm and what gamma is multiplied with: of twelve
+maps of C channels that it keeps for a block, seven are enough. And torch's weight gradient of a
+depthwise convolution takes 15 to 60 times as long as its forward pass on a CPU.
 """
 
 import math
@@ -36,20 +37,28 @@ def depthwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
     return _Depthwise.apply(x, conv.weight, conv.bias)
 
 
-def norm_mlp(
-    x: Tensor, norm: nn.LayerNorm, expand: nn.Linear, project: nn.Linear, gamma: Tensor | None
+def add_norm_mlp(
+    residual: Tensor,
+    x: Tensor,
+    norm: nn.LayerNorm,
+    expand: nn.Linear,
+    project: nn.Linear,
+    gamma: Tensor | None,
 ) -> Tensor:
-    """``gamma * project(gelu(expand(norm(x))))``; the backward pass computes norm and GELU again.
+    """``residual + gamma * project(gelu(expand(norm(x))))``.
+
+    The backward pass computes norm and GELU again.
 
     Args:
-        x: (N, H, W, C), float32 or float64.
+        residual, x: (N, H, W, C), float32 or float64.
         norm, expand, project: Layers over C, from C to 4 C and back.
         gamma: (C,); None is 1.
 
     Returns:
         (N, H, W, C).
     """
-    return _NormMlp.apply(
+    return _AddNormMlp.apply(
+        residual,
         x,
         norm.weight,
         norm.bias,
@@ -60,6 +69,22 @@ def norm_mlp(
         gamma,
         norm.eps,
     )
+
+
+def mlp_in_place(x: Tensor, expand: nn.Linear, project: nn.Linear) -> Tensor:
+    """``project(gelu(expand(x)))`` in x itself, without gradients.
+
+    Args:
+        x: (N, H, W, C), float32 or float64, contiguous.
+        expand, project: Layers from C to 4 C and back.
+
+    Returns:
+        x.
+    """
+    for (part,) in _parts(x.view(-1, x.shape[-1])):
+        hidden = torch.ops.aten.gelu_(F.linear(part, expand.weight, expand.bias))
+        torch.addmm(project.bias, hidden, project.weight.T, out=part)
+    return x
 
 
 def weight_gradient(x: Tensor, grad: Tensor, size: int) -> Tensor:
@@ -133,9 +158,9 @@ class _Depthwise(torch.autograd.Function):
         return of_input, of_weight, of_bias
 
 
-class _NormMlp(torch.autograd.Function):
+class _AddNormMlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, norm_w, norm_b, w1, b1, w2, b2, gamma, eps):
+    def forward(ctx, residual, x, norm_w, norm_b, w1, b1, w2, b2, gamma, eps):
         y, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], norm_w, norm_b, eps)
         z = F.linear(y.view(-1, y.shape[-1]), w1, b1)
         out = torch.empty_like(y)
@@ -145,13 +170,13 @@ class _NormMlp(torch.autograd.Function):
         kept = None if gamma is None else out
         ctx.save_for_backward(x, mean, rstd, z, norm_w, norm_b, w1, w2, gamma, kept)
         ctx.eps = eps
-        return out if gamma is None else out * gamma
+        return residual + out if gamma is None else torch.addcmul(residual, out, gamma)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, rstd, z, norm_w, norm_b, w1, w2, gamma, kept = ctx.saved_tensors
-        needed, c = ctx.needs_input_grad, x.shape[-1]
+        needed, c, of_residual = ctx.needs_input_grad[1:], x.shape[-1], grad
         grad, of_gamma = grad.reshape(-1, c), None
         if gamma is not None:
             of_gamma = (grad * kept.view(-1, c)).sum(0) if needed[7] else None
@@ -173,7 +198,7 @@ class _NormMlp(torch.autograd.Function):
             of_y.view(x.shape), x, (c,), mean, rstd, norm_w, norm_b, needed[:3]
         )
         of_mlp = sums.get("w1"), sums.get("b1"), sums.get("w2"), of_b2
-        return *of_norm, *of_mlp, of_gamma, None
+        return of_residual, *of_norm, *of_mlp, of_gamma, None
 
 
 class _Sums(dict):

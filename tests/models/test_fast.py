@@ -72,11 +72,11 @@ def test_hand_written_backward_passes_are_derivatives():
     x = torch.randn(2, 3, 5, 9, dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda x, *_: lean.depthwise(x, block.dwconv), (x, *block.dwconv.parameters()))
     layers = block.norm, block.pwconv1, block.pwconv2
-    y = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    x, y = (torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     for gamma in (block.gamma, None):
         parameters = [p for layer in layers for p in layer.parameters()]
-        inputs = (y, *parameters, *([] if gamma is None else [gamma]))
-        assert gradcheck(lambda y, *_: lean.norm_mlp(y, *layers, gamma), inputs)  # noqa: B023
+        inputs = (x, y, *parameters, *([] if gamma is None else [gamma]))
+        assert gradcheck(lambda *xy: lean.add_norm_mlp(*xy[:2], *layers, gamma), inputs)  # noqa: B023
 
 
 @pytest.mark.parametrize("size", [(2, 3, 32, 32), (1, 3, 75, 142), (3, 3, 64, 48)], ids=str)
@@ -161,20 +161,40 @@ def test_what_is_recomputed_is_named():
         ConvNeXt(SMALL, with_cp="all")
 
 
-@pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "no gradient", "meta"])
-def test_where_the_lean_path_is_not_taken(how, monkeypatch):
+@pytest.mark.parametrize("size", [(2, 3, 96, 416), (1, 3, 75, 142)], ids=str)
+@pytest.mark.parametrize("gamma", [0.3, 0])
+def test_without_gradients_a_model_computes_the_same(size, gamma, monkeypatch):
+    """The first picture's maps have more rows than are computed at a time."""
+    torch.manual_seed(0)
+    model = ConvNeXt(SMALL, layer_scale_init_value=gamma).eval()
+    picture = torch.randn(size)
+    exact, _ = both(model, picture)
+    in_place, calls = lean.mlp_in_place, []
+    monkeypatch.setattr(lean, "mlp_in_place", lambda *args: calls.append(0) or in_place(*args))
+    with torch.inference_mode():
+        results = model(picture)
+    assert len(calls) == 5  # once a block
+    assert_close(exact[:4], list(results))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "meta", "traced"])
+def test_where_the_lean_path_is_not_taken(how, gradients, monkeypatch):
     block = new_block(use_grn=how == "grn")
-    monkeypatch.setattr(lean, "norm_mlp", partial(pytest.fail, "the lean path was taken"))
+    for name in ("add_norm_mlp", "mlp_in_place"):
+        monkeypatch.setattr(lean, name, partial(pytest.fail, "the lean path was taken"))
     if how == "hook":
         block.pwconv1.register_forward_hook(lambda *_: None)
     elif how == "other layer":
         block.pwconv2 = nn.Sequential(block.pwconv2)
     with (
-        torch.set_grad_enabled(how != "no gradient"),
+        torch.set_grad_enabled(gradients),
         torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"),
     ):
         block.to("meta" if how == "meta" else "cpu")
-        block(torch.randn(1, 8, 4, 4, device=block.norm.weight.device))
+        x = torch.randn(1, 8, 4, 4, device=block.norm.weight.device)
+        run = torch.jit.trace(block, x, check_trace=False) if how == "traced" else block
+        run(x)
 
 
 def test_a_compiled_model_is_one_graph():
