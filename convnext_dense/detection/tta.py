@@ -19,10 +19,13 @@ from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from convnext_dense.ahead import ahead
 from convnext_dense.detection.feature_store import FeatureStore
 from convnext_dense.detection.mask_views import mask_levels, mask_probabilities, paste
 from convnext_dense.detection.merging import Detections, Merger, to_picture, to_view
 from convnext_dense.errors import UserError
+
+MIB = 2**20
 
 
 @dataclass(frozen=True, order=True)
@@ -53,7 +56,8 @@ class DetectionViews:
         merge: How detections are merged: ``score_thr``, ``nms``, ``max_per_img`` (see
             :class:`Merger`).
         resize: The test pipeline's ``Resize`` step: the single scale, and how to interpolate.
-        feature_memory: Features of a picture to keep in memory, in MiB.
+        feature_memory: Features of a picture to keep in memory, in MiB; None for 256 on a CPU, and
+            on a GPU a quarter of what is free there.
 
     Raises:
         UserError: For scales, merging or a resizing step that cannot be used.
@@ -65,7 +69,7 @@ class DetectionViews:
         flip: bool,
         merge: dict[str, Any],
         resize: dict[str, Any],
-        feature_memory: float = 256,
+        feature_memory: float | None = None,
     ) -> None:
         # Sorted: neither the order in the config nor a repeated scale changes a sum.
         flips = (False, True) if flip else (False,)
@@ -83,9 +87,9 @@ class DetectionViews:
         self.resizes = {
             view.scale: Resize(**{**how, "scale": view.scale[::-1]}) for view in self.views
         }
-        if not feature_memory >= 0:
+        if feature_memory is not None and not feature_memory >= 0:
             raise UserError(f"tta_views.feature_memory must be 0 or more, got {feature_memory}.")
-        self.feature_bytes = int(feature_memory * 2**20)
+        self.feature_memory = feature_memory
 
     def __len__(self) -> int:
         """Number of views of a picture."""
@@ -123,8 +127,15 @@ class DetectionViews:
         """Boxes, scores, labels and masks of one picture (3, height, width) from all views."""
         height, width = image.shape[1:]
         device = next(model.parameters()).device
-        with FeatureStore(self.feature_bytes) as store:
-            turns = [self._look(model, image, view, store) for view in self.views]
+
+        def seen_as(view: View) -> tuple[Tensor, DetDataSample]:
+            return resized(image, self.resizes[view.scale], view.flip)
+
+        with FeatureStore(self._feature_bytes(device)) as store:
+            turns = [
+                self._look(model, *seen, view.flip, store)
+                for view, seen in zip(self.views, ahead(seen_as, self.views), strict=True)
+            ]
             boxes, scores, labels = self.merge([found for found, _ in turns])
             results = InstanceData(
                 bboxes=boxes.float().to(device), scores=scores.to(device), labels=labels.to(device)
@@ -143,11 +154,20 @@ class DetectionViews:
         mean = None if total is None else (total / len(self.views)).float()
         return paste(model.roi_head, mean, results, (height, width))
 
+    def _feature_bytes(self, device: torch.device) -> int:
+        if self.feature_memory is not None:
+            return int(self.feature_memory * MIB)
+        return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 256 * MIB
+
     def _look(
-        self, model: nn.Module, image: Tensor, view: View, store: FeatureStore
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        sample: DetDataSample,
+        flip: bool,
+        store: FeatureStore,
     ) -> tuple[Detections, tuple[float, float]]:
         """One view's turn: its detections in the picture's pixels, and its scale factor."""
-        inputs, sample = resized(image, self.resizes[view.scale], view.flip)
         data = model.data_preprocessor(dict(inputs=[inputs], data_samples=[sample]), False)
         features = model.extract_feat(data["inputs"])
         samples = data["data_samples"]
@@ -164,8 +184,8 @@ class DetectionViews:
         boxes = to_picture(
             found.bboxes.cpu(),
             factor if head.with_mask else (1.0, 1.0),
-            image.shape[2],
-            view.flip,
+            sample.ori_shape[1],
+            flip,
         )
         return Detections(boxes, found.scores.float().cpu(), found.labels.cpu()), factor
 

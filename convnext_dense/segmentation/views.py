@@ -6,6 +6,7 @@ them of the picture's own size), whole pictures instead of windows, probabilitie
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from convnext_dense.ahead import ahead
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
 
@@ -133,10 +135,10 @@ class SegmentationViews:
             (channels, rows of the strip, width), in [0, 1].
         """
         size = tuple(image.shape[1:])
-        turns = [
-            [look(model, resized(image, resize, flip)) for flip in self.flips]
-            for resize in self.resizes
-        ]
+        views = list(product(self.resizes, self.flips))
+        scores = [look(model, view) for view in ahead(lambda view: resized(image, *view), views)]
+        count = len(self.flips)
+        turns = [scores[first : first + count] for first in range(0, len(scores), count)]
         for rows in self._strips(turns, size):
             total = 0
             for turn in turns:

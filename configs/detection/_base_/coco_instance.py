@@ -83,5 +83,4 @@ tta_views = dict(
     scales=[(short, short * 4 // 3) for short in range(400, 1201, 100)],
     flip=True,
     merge=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
-    feature_memory=256,  # MiB a picture; what is more waits in a temporary file
 )

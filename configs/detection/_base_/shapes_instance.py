@@ -64,5 +64,4 @@ tta_views = dict(
     scales=[(short, short * 4 // 3) for short in (144, 192, 240)],
     flip=True,
     merge=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
-    feature_memory=256,  # MiB a picture; what is more waits in a temporary file
 )

@@ -1,0 +1,147 @@
+"""One step of a whole detector of a config, for gpu.py: training, and testing in several views."""
+
+from contextlib import suppress
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from mmengine.registry import TASK_UTILS, TRANSFORMS, DefaultScope
+
+from convnext_dense.paper.steps import AMP
+from convnext_dense.paper.timing import Step
+from convnext_dense.paper.whole_models import META_KEYS, WholeModel, read
+
+OBJECTS = 8  # of a picture in a training iteration
+
+
+def import_mmpretrain() -> None:
+    """Imports the stock backbone, if it is there, as if transformers were not.
+
+    mmpretrain 1.2 asks ``importlib_metadata`` for transformers, and fails with version 5.
+    """
+    try:
+        import importlib_metadata as metadata
+    except ImportError:
+        return
+    found = metadata.distribution
+
+    def hide_transformers(package: str) -> object:
+        if package == "transformers":
+            raise metadata.PackageNotFoundError(package)
+        return found(package)
+
+    with patch.object(metadata, "distribution", hide_transformers), suppress(ImportError):
+        import mmpretrain.models  # noqa: F401
+
+
+def training_step(path: str, device: str, size: tuple[int, int], count: int) -> Step:
+    """One training iteration, without the optimizer, of a detector on random pictures."""
+    whole = WholeModel(read(path)).to(device)
+    whole.model.train()
+    rng, (height, width) = np.random.default_rng(0), size
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        from mmdet.structures.bbox import HorizontalBoxes
+        from mmdet.structures.mask import BitmapMasks
+
+        pack = TRANSFORMS.build(dict(type="PackDetInputs", meta_keys=META_KEYS))
+    samples = []
+    for index in range(count):
+        start = rng.uniform(0, [width / 2, height / 2], (OBJECTS, 2))
+        boxes = np.hstack([start, start + rng.uniform(32, height / 2, (OBJECTS, 2))])
+        masks = np.zeros((OBJECTS, height, width), np.uint8)
+        for mask, (left, top, right, bottom) in zip(masks, boxes.astype(int), strict=True):
+            mask[top:bottom, left:right] = 1
+        samples.append(
+            pack(
+                dict(
+                    img=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+                    img_id=index,
+                    img_path="",
+                    img_shape=size,
+                    ori_shape=size,
+                    scale_factor=(1.0, 1.0),
+                    gt_bboxes=HorizontalBoxes(torch.tensor(boxes, dtype=torch.float32)),
+                    gt_bboxes_labels=rng.integers(0, 80, OBJECTS),
+                    gt_ignore_flags=np.zeros(OBJECTS, bool),
+                    gt_masks=BitmapMasks(masks, height, width),
+                )
+            )
+        )
+    data = {key: [sample[key] for sample in samples] for key in ("inputs", "data_samples")}
+
+    def step() -> None:
+        whole.model.zero_grad(set_to_none=True)
+        with (
+            DefaultScope.overwrite_default_scope("mmdet"),
+            torch.autocast(device, AMP["bf16"]),
+        ):
+            batch = whole.model.data_preprocessor(data, True)
+            losses = whole.model(**batch, mode="loss")
+        whole.model.parse_losses(losses)[0].backward()
+
+    return step
+
+
+def views_step(
+    path: str,
+    device: str,
+    size: tuple[int, int],
+    stock: bool,
+    scales: list[tuple[int, int]] | None = None,
+) -> Step:
+    """The test of one picture in all views of the config (or at ``scales``): ours, or mmdet's.
+
+
+    mmdet's ``DetTTAModel`` refuses masks, so they are dropped before it merges. Its views are
+    resized before the time is taken, as its loader does; ours are resized within.
+    """
+    cfg = read(path)
+    whole = WholeModel(cfg).to(device).eval()
+    data = whole.batch(1, size)
+    whole.let_candidates_pass(data)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    resize = next(one for one in pipeline if one["type"] == "Resize")
+    scales = scales or cfg.tta_views.scales
+    views = TASK_UTILS.build(dict(cfg.tta_views, scales=scales, resize=resize))
+    if stock:
+        data = _all_views(views, data["inputs"][0])
+        model = _boxes_only(whole.model)
+        predict = model.test_step
+    else:
+
+        def predict(batch):
+            return views.predict(whole.model, batch)
+
+    def step() -> None:
+        with (
+            torch.no_grad(),
+            DefaultScope.overwrite_default_scope("mmdet"),
+            torch.autocast(device, AMP["bf16"]),
+        ):
+            predict(data)
+
+    return step
+
+
+def _all_views(views, image: torch.Tensor) -> dict[str, list]:
+    from convnext_dense.detection.tta import resized
+
+    seen = [resized(image, views.resizes[view.scale], view.flip) for view in views.views]
+    for view, (_, sample) in zip(views.views, seen, strict=True):
+        sample.set_metainfo(dict(flip=view.flip, flip_direction="horizontal"))
+    inputs, samples = ([[one] for one in column] for column in zip(*seen, strict=True))
+    return dict(inputs=list(inputs), data_samples=list(samples))
+
+
+def _boxes_only(model: torch.nn.Module) -> torch.nn.Module:
+    from mmdet.models.test_time_augs import DetTTAModel
+    from mmengine.config import ConfigDict
+
+    class BoxesOnly(DetTTAModel):
+        def merge_preds(self, found):
+            for sample in (one for views in found for one in views):
+                sample.pred_instances.pop("masks", None)
+            return super().merge_preds(found)
+
+    merging = ConfigDict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100)
+    return BoxesOnly(module=model, tta_cfg=merging)
