@@ -7,9 +7,12 @@ ratio is the plain way's time over this one's, median and quartiles of the round
 faster. Under 6 minutes on 2 CPU cores without --compile. Pictures are random, no data are read.
 """
 
+import gc
 import json
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +33,8 @@ from convnext_dense.paper.throughput import parse_image_size
 from convnext_dense.paper.timing import run_rounds, warm_up
 
 TOLERANCE = 1e-4  # of a tensor's norm, in float32
-DEFAULTS = {"cpu": (1, "384"), "cuda": (64, "224")}  # batch and picture
+DEFAULTS = {"cpu": (1, "384", 8), "cuda": (64, "224", 5)}  # batch, picture, rounds
+AT_ONCE = min(4, os.cpu_count() or 1)  # processes that measure memory: imports take most of theirs
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,10 @@ def measure(lever: Lever, arch: str, options: Options) -> list[Row]:
         counts = [warm_up(step, options.device).count for step in steps]
         seconds = run_rounds(steps, counts, options.rounds, options.device)
         del steps
-        memory = [_peak(lever, way, arch, options) for way in ways]
+        gc.collect()
+        torch.cuda.empty_cache()  # the processes that measure memory need the room
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            memory = list(pool.map(partial(_peak, lever, arch, options), ways))
     except (UserError, RuntimeError, ImportError) as error:
         return [Row(lever.name, "all", said=" ".join(str(error).split())[:200], failed=True)]
     return [
@@ -90,7 +97,9 @@ def check_same(lever: Lever, ways: Sequence[Way], arch: str, options: Options) -
     Raises:
         UserError: Where a tensor differs by more than ``TOLERANCE`` of its norm.
     """
-    options = replace(options, amp="off", device="cpu" if lever.random else options.device)
+    options = replace(options, amp="off")
+    if lever.random:
+        options = replace(options, device="cpu", batch_size=1)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 is good to 1e-3 only
         expected = way_results(ways[0].make(arch, options))
         for way in ways[1:]:
@@ -110,7 +119,7 @@ def way_results(step: Tensors) -> list[torch.Tensor]:
     return [tensor.detach() for tensor in step()]
 
 
-def _peak(lever: Lever, way: Way, arch: str, options: Options) -> float | None:
+def _peak(lever: Lever, arch: str, options: Options, way: Way) -> float | None:
     """A compiler's memory on the CPU is not the network's."""
     if not lever.memory or (way.compiled and options.device == "cpu"):
         return None
@@ -145,14 +154,14 @@ def settings(args) -> Options:
         UserError: For what cannot be measured.
     """
     parse_arch(args.arch)
-    batch, size = DEFAULTS[args.device]
+    batch, size, rounds = DEFAULTS[args.device]
     options = Options(
         device=args.device,
         amp=args.amp,
         compile=args.compile,
         batch_size=batch if args.batch_size is None else args.batch_size,
         image_size=parse_image_size(args.image_size or size),
-        rounds=args.rounds,
+        rounds=rounds if args.rounds is None else args.rounds,
     )
     if min(options.image_size) < STRIDES[-1]:
         raise UserError(f"--image-size must be at least {STRIDES[-1]}, got {args.image_size}.")
@@ -170,7 +179,7 @@ def main() -> None:
     parser.add_argument("--arch", default="tiny", help="a variant: atto to xlarge")
     parser.add_argument("--batch-size", type=int, help="default: 1, on a GPU 64")
     parser.add_argument("--image-size", metavar="S|HxW", help="default: 384, on a GPU 224")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, help="default: 8, on a GPU 5")
     parser.add_argument("--amp", choices=tuple(AMP), default="off", help="on a GPU")
     parser.add_argument("--compile", action="store_true", help="blocks compiled too; needs g++")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="levers with this in their name")

@@ -146,7 +146,8 @@ def average_at_once(averages: list[Tensor], parameters: list[Tensor]) -> None:
 
 def _parameters(arch: str, options: Options) -> list[nn.Parameter]:
     torch.manual_seed(0)
-    return list(ConvNeXt(arch, layer_scale_init_value=1.0).to(options.device).parameters())
+    with torch.device(options.device):
+        return list(ConvNeXt(arch, layer_scale_init_value=1.0).parameters())
 
 
 def _stages(arch: str, options: Options) -> list[tuple[int, tuple[int, int]]]:

@@ -15,7 +15,6 @@ from convnext_dense import kernels
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.models import Block, ConvNeXt, lean
 from convnext_dense.models.staged import STRIDES
-from convnext_dense.paper import peers
 from convnext_dense.paper.lever_layers import RATE, Tensors, average_at_once, average_by_loop
 from convnext_dense.paper.steps import AMP, Options, make_step
 
@@ -28,9 +27,11 @@ Change = Callable[[nn.Module, Options], None]
 def model(change: Change | None, arch: str, options: Options, **build) -> ConvNeXt:
     """The backbone with the same drawn weights whatever ``build`` says, on the device."""
     torch.manual_seed(0)
-    found = ConvNeXt(arch, layer_scale_init_value=1.0, **build)
-    found.load_state_dict(peers.build(arch, options.image_size).state_dict())
-    found.to(options.device)
+    with torch.device(options.device):
+        found = ConvNeXt(arch, layer_scale_init_value=1.0, **build)
+    with torch.no_grad():  # biases are 0 and norms are 1: here every value counts
+        for parameter in found.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
     if change is not None:
         change(found, options)
     return found
