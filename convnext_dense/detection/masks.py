@@ -27,7 +27,7 @@ def mask_probabilities(
 
     Sigmoid and mean see one place at a time, so mmdet gets the same by computing them for all
     classes and choosing then: to the bit, but for a CPU's sigmoid, which rounds the last values
-    of a tensor (below 32, those that fill no vector) differently, by 1e-7 at most.
+    of a thread's share (below 32, those that fill no vector) differently, by about 1e-7.
 
     Args:
         roi_head: For a cascade, the stages' probabilities are averaged, as mmdet does.

@@ -92,7 +92,7 @@ def test_masks_are_mmdets(detector, pasted, name, agnostic, counts, rescale):
     assert len(pasted) == len(theirs) == sum(count > 0 for count in counts)
     for one, other in zip(pasted, theirs, strict=True):
         assert one.dtype == other.dtype and torch.allclose(one, other, rtol=0, atol=2e-7)
-        assert (one != other).sum() < 32  # what a CPU's sigmoid rounds alone, at a tensor's end
+        assert (one != other).sum() < 64  # what a CPU's sigmoid rounds alone, at both tensors' ends
         assert one.std() > 0.02  # there is something to confuse
 
 
