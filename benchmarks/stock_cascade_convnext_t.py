@@ -14,6 +14,7 @@ model = dict(
         gap_before_final_norm=False,
     ),
     roi_head=dict(
+        type="CascadeRoIHead",
         bbox_roi_extractor=dict(type="SingleRoIExtractor"),
         mask_roi_extractor=dict(type="SingleRoIExtractor"),
     ),

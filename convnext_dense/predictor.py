@@ -151,7 +151,7 @@ class DetectionTask:
 
     def describe(self, sample: Any) -> dict:
         """The detections; boxes as (left, top, right, bottom) in pixels, masks run-length coded."""
-        from convnext_dense.detection.coco_metric import encode_masks  # needs mmdet
+        from convnext_dense.detection.rle import encode_masks  # needs pycocotools
 
         found = sample.pred_instances
         masks = encode_masks(found.masks) if "masks" in found else [None] * len(found)

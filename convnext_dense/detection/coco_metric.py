@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
-from pycocotools import mask as mask_api
 
 from convnext_dense.detection.coco_eval import CocoFigures, collector_paused, evaluate_coco
+from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
 
 TASKS = ("bbox", "segm")
@@ -98,43 +97,6 @@ class CocoInstanceMetric(BaseMetric):
             for task, figure in figures.items()
             for name, value in figure.summary.items()
         }
-
-
-def encode_masks(masks: torch.Tensor | np.ndarray) -> list[dict]:
-    """Turns binary masks (n, H, W) into COCO RLE dicts with text counts.
-
-    Equal to pycocotools' ``encode``, which reads whole pictures one pixel at a time and needs them
-    turned around; here only the columns that a mask touches are.
-    """
-    array = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else np.asarray(masks)
-    if len(array) == 0:
-        return []
-    array = array.astype(bool, copy=False)
-    height, width = array.shape[1:]
-    runs = [
-        {"size": [height, width], "counts": _runs(mask, columns)}
-        for mask, columns in zip(array, array.any(axis=1), strict=True)
-    ]
-    encoded = mask_api.frPyObjects(runs, height, width)
-    return [{**rle, "counts": rle["counts"].decode()} for rle in encoded]
-
-
-def _runs(mask: np.ndarray, columns: np.ndarray) -> list[int]:
-    """Lengths of the runs of zeros and ones in turn, column after column, zeros first.
-
-    Args:
-        mask: (H, W), bool.
-        columns: (W), whether a column has any one.
-    """
-    (touched,) = columns.nonzero()
-    if len(touched) == 0:
-        return [mask.size]
-    first, end = touched[0], touched[-1] + 1
-    pixels = np.zeros(len(mask) * (end - first) + 2, dtype=bool)  # a zero at either end
-    pixels[1:-1].reshape(end - first, -1)[:] = mask[:, first:end].T
-    edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + first * len(mask)
-    ends = [] if edges[-1] == mask.size else [mask.size]
-    return np.diff(np.concatenate([[0], edges, ends])).astype(int).tolist()
 
 
 def to_coco(result: dict, category_ids: Sequence[int]) -> list[dict]:

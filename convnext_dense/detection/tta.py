@@ -15,14 +15,16 @@ from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.models.utils import samplelist_boxtype2tensor
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
 from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from convnext_dense.ahead import ahead
 from convnext_dense.detection.feature_store import FeatureStore
-from convnext_dense.detection.mask_views import mask_levels, mask_probabilities, paste
+from convnext_dense.detection.masks import mask_levels, mask_probabilities, paste
 from convnext_dense.detection.merging import Detections, Merger, to_picture, to_view
+from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.errors import UserError
 
 MIB = 2**20
@@ -146,13 +148,15 @@ class DetectionViews:
             for number, (view, (_, factor)) in enumerate(zip(self.views, turns, strict=True)):
                 if len(boxes) == 0:
                     break
-                rois = to_view(boxes, factor, width, view.flip).to(device)
+                rois = bbox2roi([to_view(boxes, factor, width, view.flip).to(device)])
                 masks = mask_probabilities(
-                    model.roi_head, store.get(number), rois, results.labels, view.flip
+                    model.roi_head, store.get(number), rois, results.labels
                 ).double()
+                masks = masks.flip(-1) if view.flip else masks
                 total = masks if total is None else total + masks
         mean = None if total is None else (total / len(self.views)).float()
-        return paste(model.roi_head, mean, results, (height, width))
+        meta = dict(ori_shape=(height, width), scale_factor=(1.0, 1.0))
+        return paste(model.roi_head, mean, results, meta, rescale=True)
 
     def _feature_bytes(self, device: torch.device) -> int:
         if self.feature_memory is not None:
@@ -199,7 +203,7 @@ def _scale(scale: Sequence[int]) -> tuple[int, int]:
 
 def check_supported(model: nn.Module) -> None:
     """Refuses detectors whose heads do more than this module repeats."""
-    known = (StandardRoIHead, CascadeRoIHead)
+    known = (OwnClassRoIHead, OwnClassCascadeRoIHead, StandardRoIHead, CascadeRoIHead)
     head = model.roi_head if isinstance(model, TwoStageDetector) else None
     if head is None or type(head) not in known or head.with_shared_head or not model.with_rpn:
         raise UserError(

@@ -5,13 +5,12 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from convnext_dense.detection.coco_eval import SUMMARY, evaluate_coco
-from convnext_dense.detection.coco_metric import encode_masks, to_coco
+from convnext_dense.detection.coco_metric import to_coco
 
 SIZE = 120
 CATEGORIES = (3, 7, 11, 90)  # 90 never occurs in the truth
@@ -153,29 +152,6 @@ def test_no_truth_at_all():
     truth["annotations"] = []
     figures = evaluate_coco(truth, results, "bbox", [1, 2], CATEGORIES)
     assert figures.summary["mAP"] == -1
-
-
-def test_masks_survive_encoding():
-    masks = torch.rand(3, 20, 30) > 0.5
-    encoded = encode_masks(masks)
-    decoded = mask_api.decode([{**r, "counts": r["counts"].encode()} for r in encoded])
-    assert np.array_equal(decoded.transpose(2, 0, 1).astype(bool), masks.numpy())
-    assert encode_masks(torch.zeros(0, 20, 30)) == []
-
-
-@pytest.mark.parametrize("kind", ["tensor", "bool", "uint8"])
-def test_masks_are_encoded_as_pycocotools_does(kind):
-    rng = np.random.default_rng(0)
-    for height, width in ((1, 1), (1, 9), (9, 1), (2, 2), (31, 17), (40, 60)):
-        some = rng.random((40, height, width)) < rng.random((40, 1, 1)) ** 2  # sparse and full
-        some[0], some[1] = False, True  # nothing, everything
-        some[2:8] = False
-        some[2, :, 0] = some[3, :, -1] = some[4, 0] = some[5, -1] = True  # whole borders
-        some[6, 0, 0] = some[7, -1, -1] = True
-        fortran = np.asfortranarray(some.transpose(1, 2, 0).astype(np.uint8))
-        masks = {"tensor": torch.from_numpy(some), "bool": some, "uint8": some.astype(np.uint8)}
-        expected = [{**r, "counts": r["counts"].decode()} for r in mask_api.encode(fortran)]
-        assert encode_masks(masks[kind]) == expected
 
 
 def test_boxes_become_corner_and_size():

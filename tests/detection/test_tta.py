@@ -147,9 +147,9 @@ def averaged(monkeypatch) -> list[np.ndarray]:
     """The mean mask probabilities of every picture, as they come to be pasted."""
     recorded, original = [], tta.paste
 
-    def recording(roi_head, masks, results, size):
+    def recording(roi_head, masks, *others, **options):
         recorded.append(masks.numpy().copy())
-        return original(roi_head, masks, results, size)
+        return original(roi_head, masks, *others, **options)
 
     monkeypatch.setattr(tta, "paste", recording)
     return recorded

@@ -15,7 +15,7 @@ model = dict(
     type="CascadeRCNN",
     rpn_head=dict(loss_bbox=dict(type="SmoothL1Loss", beta=1.0 / 9.0, loss_weight=1.0)),
     roi_head=dict(
-        type="CascadeRoIHead",
+        type="OwnClassCascadeRoIHead",
         num_stages=3,
         stage_loss_weights=[1, 0.5, 0.25],
         bbox_head=[

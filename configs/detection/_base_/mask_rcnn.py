@@ -6,7 +6,7 @@ model = dict(
     type="MaskRCNN",
     rpn_head=dict(loss_bbox=dict(type="L1Loss", loss_weight=1.0)),
     roi_head=dict(
-        type="StandardRoIHead",
+        type="OwnClassRoIHead",
         bbox_head=dict(
             type="Shared2FCBBoxHead",
             in_channels=256,

@@ -5,6 +5,7 @@ custom_imports = dict(
     imports=[
         "convnext_dense.detection.coco_metric",
         "convnext_dense.detection.roi_extractor",
+        "convnext_dense.detection.roi_heads",
         "convnext_dense.detection.tta",
     ],
     allow_failed_imports=False,

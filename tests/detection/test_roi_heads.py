@@ -1,0 +1,180 @@
+"""The heads that choose the class first give what mmdet's own give: every pixel, every box."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
+from convnext_dense.detection.tta import check_supported
+from convnext_dense.engine.config import load_config
+from convnext_dense.engine.fit_data import set_num_classes
+from tests.detection.conftest import CLASSES, CONFIGS, picture
+from tests.detection.test_tta import assert_identical, make_views, plain_test, predict
+
+OWN = {"mask_rcnn": OwnClassRoIHead, "cascade": OwnClassCascadeRoIHead}
+STOCK = {"mask_rcnn": StandardRoIHead, "cascade": CascadeRoIHead}
+METAS = [
+    dict(ori_shape=(90, 131), scale_factor=(0.9771, 0.9667)),
+    dict(ori_shape=(61, 50), scale_factor=(1.9, 1.55)),
+    dict(ori_shape=(48, 64), scale_factor=(2.0, 2.0)),
+]
+
+
+def features(pictures: int) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(
+        torch.randn(pictures, 64, 96 // stride, 128 // stride, generator=generator)
+        for stride in (4, 8, 16, 32)
+    )
+
+
+def boxes(counts: tuple[int, ...]) -> list[InstanceData]:
+    """Boxes of each picture, some over its border, some tiny."""
+    generator, found = torch.Generator().manual_seed(2), []
+    for count in counts:
+        corner = torch.rand(count, 2, generator=generator) * 80 - 5
+        size = torch.rand(count, 2, generator=generator) ** 2 * 90 + 0.5
+        labels = torch.randint(CLASSES, (count,), generator=generator)
+        found.append(InstanceData(bboxes=torch.cat([corner, corner + size], 1), labels=labels))
+    return found
+
+
+@pytest.fixture
+def pasted(monkeypatch) -> list[torch.Tensor]:
+    """The own classes' probabilities (n, h, w) of every picture, as they come to be pasted."""
+    recorded, original = [], FCNMaskHead._predict_by_feat_single
+
+    def recording(self, mask_preds, bboxes, labels, *others, activate_map, **options):
+        maps = mask_preds if activate_map else mask_preds.sigmoid()
+        own = torch.zeros_like(labels) if self.class_agnostic else labels
+        recorded.append(maps[range(len(maps)), own])
+        return original(
+            self, mask_preds, bboxes, labels, *others, activate_map=activate_map, **options
+        )
+
+    monkeypatch.setattr(FCNMaskHead, "_predict_by_feat_single", recording)
+    return recorded
+
+
+def class_agnostic(head):
+    head = deepcopy(head)
+    for one in head.mask_head if isinstance(head, CascadeRoIHead) else [head.mask_head]:
+        one.class_agnostic = True
+        one.conv_logits = torch.nn.Conv2d(one.conv_logits.in_channels, 1, 1)
+        torch.nn.init.normal_(one.conv_logits.weight, std=0.5)
+    return head
+
+
+@pytest.mark.parametrize("rescale", [True, False])
+@pytest.mark.parametrize("counts", [(5,), (8, 3), (0, 4), (3, 0, 12), (1, 2, 0), (0,), (0, 0)])
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize("name", OWN)
+@torch.no_grad()
+def test_masks_are_mmdets(detector, pasted, name, agnostic, counts, rescale):
+    head = detector(name).roi_head
+    assert type(head) is OWN[name]
+    head = class_agnostic(head) if agnostic else head
+    inputs = features(len(counts)), METAS[: len(counts)]
+    expected = STOCK[name].predict_mask(head, *inputs, boxes(counts), rescale=rescale)
+    theirs = list(pasted)
+    pasted.clear()
+    found = head.predict_mask(*inputs, boxes(counts), rescale=rescale)
+    assert [len(one.masks) for one in found] == list(counts)
+    for one, other in zip(found, expected, strict=True):
+        assert_identical(one, other)
+    assert len(pasted) == len(theirs) == sum(count > 0 for count in counts)
+    for one, other in zip(pasted, theirs, strict=True):
+        assert one.dtype == other.dtype and torch.allclose(one, other, rtol=0, atol=2e-7)
+        assert (one != other).sum() < 64  # what a CPU's sigmoid rounds alone, at both tensors' ends
+        assert one.std() > 0.02  # there is something to confuse
+
+
+@pytest.mark.parametrize("threshold", [0.3, -1])
+@pytest.mark.parametrize("name", OWN)
+@torch.no_grad()
+def test_thresholds_are_mmdets(detector, name, threshold):
+    head = detector(name, mask_thr_binary=threshold).roi_head
+    for counts in ((6, 0), (0, 0)):
+        inputs = features(2), METAS[:2]
+        expected = STOCK[name].predict_mask(head, *inputs, boxes(counts), rescale=True)
+        found = head.predict_mask(*inputs, boxes(counts), rescale=True)
+        for one, other in zip(found, expected, strict=True):
+            assert_identical(one, other)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_bfloat16_masks_are_mmdets(detector, name):
+    head, inputs = detector(name).roi_head, (features(2), METAS[:2])
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = STOCK[name].predict_mask(head, *inputs, boxes((9, 4)), rescale=True)
+        found = head.predict_mask(*inputs, boxes((9, 4)), rescale=True)
+    for one, other in zip(found, expected, strict=True):
+        assert_identical(one, other)
+
+
+class Sigmoids(TorchDispatchMode):
+    """How many values went through a sigmoid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.sigmoid.default:
+            self.values += args[0].numel()
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("name", "stages"), [("mask_rcnn", 1), ("cascade", 3)])
+@torch.no_grad()
+def test_other_classes_are_left_out(detector, name, stages):
+    head, seen = detector(name).roi_head, {}
+    for kind, predict_mask in (
+        ("ours", OWN[name].predict_mask),
+        ("stock", STOCK[name].predict_mask),
+    ):
+        with Sigmoids() as counter:
+            predict_mask(head, features(1), METAS[:1], boxes((7,)))
+        seen[kind] = counter.values
+    assert seen == dict(ours=7 * 28 * 28 * stages, stock=7 * 28 * 28 * stages * CLASSES)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_configs_that_name_mmdets_heads_still_work(detector, name):
+    model = detector(name)
+    cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py", require_data=False)
+    set_num_classes(cfg, CLASSES, "the test")
+    cfg.model.roi_head.type = STOCK[name].__name__
+    cfg.model.test_cfg.rcnn.max_per_img = 12
+    old = MODELS.build(cfg.model).eval()
+    assert type(old.roi_head) is STOCK[name]
+    old.load_state_dict(model.state_dict())  # the same names and shapes
+    found, expected = (plain_test(one, picture(3)) for one in (model, old))
+    assert_identical(found, expected)
+    assert len(found) == 12 and np.any(found.masks.numpy())
+    check_supported(old)
+    views = [predict(make_views(), one, picture(3)) for one in (model, old)]
+    assert_identical(*views)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", OWN)
+@torch.no_grad()
+def test_on_a_gpu_masks_are_mmdets(detector, pasted, name):
+    head, counts = deepcopy(detector(name).roi_head).cuda(), (8, 0, 3)
+    inputs = tuple(one.cuda() for one in features(3)), METAS
+    results = [[one.cuda() for one in boxes(counts)] for _ in range(2)]
+    expected = STOCK[name].predict_mask(head, *inputs, results[0], rescale=True)
+    found = head.predict_mask(*inputs, results[1], rescale=True)
+    for one, other in zip(pasted[:2], pasted[2:], strict=True):
+        assert one.is_cuda and torch.allclose(one, other, rtol=0, atol=1e-6)
+    for one, other in zip(found, expected, strict=True):
+        assert one.masks.is_cuda and torch.equal(one.bboxes, other.bboxes)
+        assert (one.masks != other.masks).sum() <= 2  # of a threshold met exactly
