@@ -1,13 +1,14 @@
 """One step of a whole detector of a config, for gpu.py: training, and testing in several views."""
 
 from contextlib import suppress
+from copy import deepcopy
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import TASK_UTILS, TRANSFORMS, DefaultScope
 
-from convnext_dense.paper.steps import AMP
 from convnext_dense.paper.timing import Step
 from convnext_dense.paper.whole_models import META_KEYS, WholeModel, read
 
@@ -34,9 +35,20 @@ def import_mmpretrain() -> None:
         import mmpretrain.models  # noqa: F401
 
 
-def training_step(path: str, device: str, size: tuple[int, int], count: int) -> Step:
+def config(path: str, small: bool) -> Config:
+    """A detector's config; ``small`` has few regions and one small view, to try it on a CPU."""
+    cfg = deepcopy(read(path))
+    if small:
+        cfg.model.train_cfg.rpn_proposal.max_per_img = cfg.model.test_cfg.rpn.max_per_img = 20
+        for stage in cfg.model.train_cfg.rcnn:
+            stage.sampler.num = 8
+        cfg.tta_views.scales = [(64, 96)]
+    return cfg
+
+
+def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -> Step:
     """One training iteration, without the optimizer, of a detector on random pictures."""
-    whole = WholeModel(read(path)).to(device)
+    whole = WholeModel(cfg).to(device)
     whole.model.train()
     rng, (height, width) = np.random.default_rng(0), size
     with DefaultScope.overwrite_default_scope("mmdet"):
@@ -73,7 +85,7 @@ def training_step(path: str, device: str, size: tuple[int, int], count: int) -> 
         whole.model.zero_grad(set_to_none=True)
         with (
             DefaultScope.overwrite_default_scope("mmdet"),
-            torch.autocast(device, AMP["bf16"]),
+            _bfloat16(device),
         ):
             batch = whole.model.data_preprocessor(data, True)
             losses = whole.model(**batch, mode="loss")
@@ -82,30 +94,22 @@ def training_step(path: str, device: str, size: tuple[int, int], count: int) -> 
     return step
 
 
-def views_step(
-    path: str,
-    device: str,
-    size: tuple[int, int],
-    stock: bool,
-    scales: list[tuple[int, int]] | None = None,
-) -> Step:
-    """The test of one picture in all views of the config (or at ``scales``): ours, or mmdet's.
+def views_step(cfg: Config, device: str, size: tuple[int, int], stock: bool) -> Step:
+    """The test of one picture in all views of the config: ours, or mmdet's.
 
 
     mmdet's ``DetTTAModel`` refuses masks, so they are dropped before it merges. Its views are
     resized before the time is taken, as its loader does; ours are resized within.
     """
-    cfg = read(path)
     whole = WholeModel(cfg).to(device).eval()
     data = whole.batch(1, size)
     whole.let_candidates_pass(data)
     pipeline = cfg.test_dataloader.dataset.pipeline
     resize = next(one for one in pipeline if one["type"] == "Resize")
-    scales = scales or cfg.tta_views.scales
-    views = TASK_UTILS.build(dict(cfg.tta_views, scales=scales, resize=resize))
+    views = TASK_UTILS.build(dict(cfg.tta_views, resize=resize))
     if stock:
         data = _all_views(views, data["inputs"][0])
-        model = _boxes_only(whole.model)
+        model = _boxes_only(whole.model, [view.flip for view in views.views])
         predict = model.test_step
     else:
 
@@ -116,31 +120,35 @@ def views_step(
         with (
             torch.no_grad(),
             DefaultScope.overwrite_default_scope("mmdet"),
-            torch.autocast(device, AMP["bf16"]),
+            _bfloat16(device),
         ):
             predict(data)
 
     return step
 
 
+def _bfloat16(device: str) -> torch.autocast:
+    """Autocast on a GPU; CPUs without instructions for it would take minutes."""
+    return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+
+
 def _all_views(views, image: torch.Tensor) -> dict[str, list]:
     from convnext_dense.detection.tta import resized
 
     seen = [resized(image, views.resizes[view.scale], view.flip) for view in views.views]
-    for view, (_, sample) in zip(views.views, seen, strict=True):
-        sample.set_metainfo(dict(flip=view.flip, flip_direction="horizontal"))
     inputs, samples = ([[one] for one in column] for column in zip(*seen, strict=True))
     return dict(inputs=list(inputs), data_samples=list(samples))
 
 
-def _boxes_only(model: torch.nn.Module) -> torch.nn.Module:
+def _boxes_only(model: torch.nn.Module, flips: list[bool]) -> torch.nn.Module:
     from mmdet.models.test_time_augs import DetTTAModel
-    from mmengine.config import ConfigDict
 
     class BoxesOnly(DetTTAModel):
         def merge_preds(self, found):
-            for sample in (one for views in found for one in views):
+            for sample, flip in zip(found[0], flips, strict=True):
                 sample.pred_instances.pop("masks", None)
+                # Not before: mmdet's mask branch fails at mirrored pictures.
+                sample.set_metainfo(dict(flip=flip, flip_direction="horizontal"))
             return super().merge_preds(found)
 
     merging = ConfigDict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100)

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from detector import import_mmpretrain, training_step, views_step
+from detector import config, import_mmpretrain, training_step, views_step
+from mmengine.config import Config
 
 from convnext_dense.engine.cli import Parser, run_tool
 from convnext_dense.errors import UserError
@@ -109,10 +110,10 @@ def measure(line: Line, device: str, rounds: int) -> Row:
     return Row(name, *speeds, line.wanted, memory, share, said)
 
 
-def measure_detector(name: str, make: Callable[[str], Step], count: int, args) -> Row:
+def measure_detector(name: str, make: Callable[[Config, bool], Step], count: int, args) -> Row:
     """A step of our detector, of ``count`` pictures, beside that of the stock one."""
     try:
-        steps = [make(path) for path in (DETECTOR, STOCK)]
+        steps = [make(config(path, args.small), path == STOCK) for path in (DETECTOR, STOCK)]
         counts = [warm_up(step, args.device).count for step in steps]
         ours, stock = summarise(count / run_rounds(steps, counts, args.rounds, args.device))
     except (UserError, RuntimeError, ImportError, KeyError) as error:
@@ -122,20 +123,17 @@ def measure_detector(name: str, make: Callable[[str], Step], count: int, args) -
 
 def measure_detectors(args) -> Iterator[Row]:
     """Training, and the test in several views."""
-    size, scales = ((128, 160), [(96, 128)]) if args.small else ((800, 1333), None)
-    chosen = args.lines or [""]
-    if any(text in "train detector" for text in chosen):
-        name = f"train {Path(DETECTOR).stem} 2 x {size[0]} x {size[1]}"
-        yield measure_detector(
-            name, lambda path: training_step(path, args.device, size, 2), 2, args
-        )
-    if any(text in "views detector" for text in chosen):
-        name = f"views {Path(DETECTOR).stem}"
+    size = (128, 160) if args.small else (800, 1333)
 
-        def make(path: str) -> Step:
-            return views_step(path, args.device, (480, 640), path == STOCK, scales)
+    def training(cfg: Config, stock: bool) -> Step:
+        return training_step(cfg, args.device, size, count=2)
 
-        yield measure_detector(name, make, 1, args)
+    def views(cfg: Config, stock: bool) -> Step:
+        return views_step(cfg, args.device, (480, 640), stock)
+
+    for name, make, count in (("train", training, 2), ("views", views, 1)):
+        if not args.lines or any(text in f"{name} detector" for text in args.lines):
+            yield measure_detector(f"{name} {Path(DETECTOR).stem}", make, count, args)
 
 
 def run_tests() -> Row:
