@@ -7,15 +7,19 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
+from mmseg.models.decode_heads.psp_head import PPM
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from mmseg.utils import add_prefix
+from torch import Tensor, nn
 
 from convnext_dense.errors import UserError
+from convnext_dense.segmentation.head_losses import head_losses
 
 WINDOWS_ON_GPU = 4  # on a CPU one window fills the cores
 GROUP_BYTES = 64 * 2**20  # of full-size score maps at once, where nobody asks for all of them
 REGISTER = 64  # bytes of a CPU's largest vector registers
+CHANNELS_LAST_ON = ("cuda",)  # devices whose heads stay channels-last behind pooled maps
 FEWEST = 4  # channels that torch's kernel for channels-last maps needs
 
 
@@ -23,7 +27,8 @@ FEWEST = 4  # channels that torch's kernel for channels-last maps needs
 class Segmentor(EncoderDecoder):
     """An EncoderDecoder with the same weights, losses and results.
 
-    What differs is what a test picture costs. A window's scores are added where they belong;
+    Training does not wait for the device to count right pixels (:func:`head_losses`). What else
+    differs is what a test picture costs. A window's scores are added where they belong;
     mmsegmentation pads them to the whole picture first, and waits for the device to count the
     pixels without a window. Several windows can pass through the network at once. And where the
     scores of all classes are not asked for, they never exist at the picture's own size: 150
@@ -36,6 +41,24 @@ class Segmentor(EncoderDecoder):
     - ``keep_scores``: whether results hold ``seg_logits`` (True). The labels do not depend on it.
 
     """
+
+    def _init_decode_head(self, decode_head: dict) -> None:
+        super()._init_decode_head(decode_head)
+        for module in self.decode_head.modules():
+            if isinstance(module, PPM):
+                module.register_forward_hook(keep_memory_format)
+
+    def _decode_head_forward_train(self, inputs: list[Tensor], data_samples: list) -> dict:
+        losses = head_losses(self.decode_head, inputs, data_samples, self.train_cfg)
+        return add_prefix(losses, "decode")
+
+    def _auxiliary_head_forward_train(self, inputs: list[Tensor], data_samples: list) -> dict:
+        several = isinstance(self.auxiliary_head, nn.ModuleList)
+        losses = {}
+        for number, head in enumerate(self.auxiliary_head if several else [self.auxiliary_head]):
+            found = head_losses(head, inputs, data_samples, self.train_cfg)
+            losses |= add_prefix(found, f"aux_{number}" if several else "aux")
+        return losses
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Scores of pictures from overlapping windows: the mean where several see a pixel.
@@ -141,6 +164,18 @@ def memory_format(maps: Tensor) -> torch.memory_format:
     """Channels-last where the maps (N, C, H, W) are, else channels-first."""
     last = maps.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
+
+
+def keep_memory_format(module: nn.Module, inputs: tuple[Tensor], outputs: list) -> list[Tensor]:
+    """A hook of pooled maps (N, C, H, W): on a GPU they get their input's memory format.
+
+    A map of one pixel has no format. After a BatchNorm torch enlarges it to a channels-first one,
+    and one such map makes those after it channels-first, up to the head's widest concatenation.
+    On a CPU that is left as it is: there the widest convolution is faster on channels-first maps.
+    """
+    if inputs[0].device.type not in CHANNELS_LAST_ON:
+        return outputs
+    return [one.contiguous(memory_format=memory_format(inputs[0])) for one in outputs]
 
 
 def starts(length: int, crop: int, stride: int) -> list[int]:

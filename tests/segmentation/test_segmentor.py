@@ -1,18 +1,26 @@
 """Windows and labels, against mmsegmentation's own EncoderDecoder on the same weights."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads import FCNHead
+from mmseg.models.losses import accuracy as mmseg_accuracy
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation import segmentor
+from convnext_dense.segmentation.head_losses import accuracy
 from convnext_dense.segmentation.segmentor import Segmentor
 
 
-def build(classes=5, out_channels=None, kind="Segmentor", align_corners=False, **test_cfg):
+def build(
+    classes=5, out_channels=None, kind="Segmentor", align_corners=False, head=None, **test_cfg
+):
     init_default_scope("mmseg")
     torch.manual_seed(0)
     model = MODELS.build(
@@ -32,7 +40,9 @@ def build(classes=5, out_channels=None, kind="Segmentor", align_corners=False, *
                 threshold=0.5 if out_channels == 1 else None,
                 align_corners=align_corners,
                 loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=out_channels == 1),
-            ),
+                dropout_ratio=0,
+            )
+            | (head or {}),
             test_cfg=ConfigDict(test_cfg or dict(mode="whole")),
         )
     ).eval()
@@ -248,3 +258,128 @@ def test_the_whole_test_is_mmsegmentations():
     assert torch.equal(theirs.pred_sem_seg.data[0, clear], ours.pred_sem_seg.data[0, clear])
     assert torch.equal(ours.pred_sem_seg.data, lean.pred_sem_seg.data)
     assert "seg_logits" not in lean
+
+
+HEADS = {
+    "plain": {},
+    "two losses": dict(
+        loss_decode=[dict(type="CrossEntropyLoss"), dict(type="DiceLoss", loss_weight=3.0)]
+    ),
+    "two of a name": dict(
+        loss_decode=[dict(type="CrossEntropyLoss", loss_weight=one) for one in (1.0, 0.3)]
+    ),
+    "sampled": dict(sampler=dict(type="OHEMPixelSampler", thresh=0.3, min_kept=500)),
+    "corners": dict(align_corners=True),
+}
+
+
+def truths(*shape, classes=5, device="cpu"):
+    labels = torch.randint(0, classes, (shape[0], 1, *shape[1:]), device=device)
+    labels[..., :7] = 255
+    return [SegDataSample(gt_sem_seg=PixelData(data=one)) for one in labels]
+
+
+def with_auxiliary(model, several=False):
+    heads = [deepcopy(model.decode_head), deepcopy(model.decode_head)]
+    torch.nn.init.normal_(heads[0].conv_seg.weight)
+    model.auxiliary_head = torch.nn.ModuleList(heads) if several else heads[0]
+    return model
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("more", HEADS.values(), ids=HEADS)
+def test_losses_and_gradients_are_mmsegmentations(more, several):
+    model = with_auxiliary(build(head=more), several)
+    inputs, data_samples = torch.randn(2, 3, 64, 96), truths(2, 64, 96)
+    found = []
+    for loss in (
+        (EncoderDecoder._decode_head_forward_train, EncoderDecoder._auxiliary_head_forward_train),
+        (
+            Segmentor._decode_head_forward_train,
+            Segmentor._auxiliary_head_forward_train,
+        ),
+    ):
+        model.zero_grad()
+        features = model.extract_feat(inputs)
+        losses = loss[0](model, features, data_samples) | loss[1](model, features, data_samples)
+        sum(value.sum() for name, value in losses.items() if "loss" in name).backward()
+        found.append((losses, [p.grad for p in model.parameters() if p.grad is not None]))
+    (theirs, their_gradients), (ours, gradients) = found
+    assert list(ours) == list(theirs) and len(theirs) >= (6 if several else 4)
+    for name, value in theirs.items():
+        assert ours[name].shape == value.shape and ours[name].requires_grad == value.requires_grad
+        if "acc" in name:
+            assert 5 < value.item() < 60
+            torch.testing.assert_close(ours[name], value, rtol=1e-6, atol=0)
+        else:
+            assert torch.equal(ours[name], value)
+    assert len(gradients) == len(their_gradients) > 10
+    assert all(map(torch.equal, gradients, their_gradients))
+
+
+@pytest.mark.parametrize("ignore_index", [255, None, 1])
+@pytest.mark.parametrize("ignored", [0.0, 0.3, 1.0])
+def test_the_share_of_right_pixels_is_mmsegmentations(ignore_index, ignored):
+    scores = torch.randn(2, 4, 9, 11)
+    truth = torch.where(torch.rand(2, 9, 11) < ignored, 255, torch.randint(0, 4, (2, 9, 11)))
+    expected = mmseg_accuracy(scores, truth, ignore_index=ignore_index)
+    torch.testing.assert_close(
+        accuracy(scores, truth, ignore_index), expected, rtol=1e-6, atol=1e-9
+    )
+
+
+def test_training_never_waits_for_the_device():
+    model = with_auxiliary(build()).to("meta")
+    inputs, data_samples = (
+        torch.empty(2, 3, 64, 96, device="meta"),
+        truths(2, 64, 96, device="meta"),
+    )
+    losses = model.loss(inputs, data_samples)
+    assert list(losses) == ["decode.loss_ce", "decode.acc_seg", "aux.loss_ce", "aux.acc_seg"]
+    sum(value.sum() for name, value in losses.items() if "loss" in name).backward()
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        EncoderDecoder._decode_head_forward_train(model, model.extract_feat(inputs), data_samples)
+
+
+def test_a_head_with_losses_of_its_own_is_asked_for_them():
+    class Own(FCNHead):
+        def loss_by_feat(self, seg_logits, batch_data_samples):
+            return dict(loss_own=seg_logits.mean())
+
+    model = build()
+    model.decode_head.__class__ = Own
+    losses = model.loss(torch.randn(1, 3, 64, 64), truths(1, 64, 64))
+    assert list(losses) == ["decode.loss_own"]
+
+
+def upernet():
+    init_default_scope("mmseg")
+    torch.manual_seed(0)
+    head = dict(
+        type="UPerHead", in_channels=[8, 8, 8, 8], in_index=[0, 1, 2, 3], channels=16, num_classes=5
+    )
+    backbone = dict(type="ConvNeXt", arch=dict(depths=(1, 1, 1, 1), dims=(8, 8, 8, 8)))
+    test_cfg = dict(mode="whole")
+    head |= dict(norm_cfg=dict(type="BN"), align_corners=False)
+    return MODELS.build(
+        dict(type="Segmentor", backbone=backbone, decode_head=head, test_cfg=test_cfg)
+    )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_maps_behind_the_pooled_ones_are_channels_last_on_a_gpu(training, monkeypatch):
+    model, inputs = upernet().train(training), torch.randn(2, 3, 128, 160)
+    wide = []
+    model.decode_head.fpn_bottleneck.register_forward_hook(lambda m, i, o: wide.append(i[0]))
+    outputs, gradients = [], []
+    for devices in ((), ("cpu",)):
+        monkeypatch.setattr(segmentor, "CHANNELS_LAST_ON", devices)
+        torch.manual_seed(1)
+        model.zero_grad()
+        outputs.append(model.decode_head(model.extract_feat(inputs)))
+        outputs[-1].square().mean().backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    last = [one.is_contiguous(memory_format=torch.channels_last) for one in (*wide, *outputs)]
+    assert last == [False, True, False, True]  # the first: what mmsegmentation's head does
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
