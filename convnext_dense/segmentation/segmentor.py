@@ -17,7 +17,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.segmentation.head_losses import head_losses
 
 WINDOWS_ON_GPU = 4  # on a CPU one window fills the cores
-GROUP_BYTES = 64 * 2**20  # of full-size score maps at once, where nobody asks for all of them
+GROUP_BYTES = 2**30  # of full-size score maps at once, where nobody asks for all of them
 REGISTER = 64  # bytes of a CPU's largest vector registers
 CHANNELS_LAST_ON = ("cuda",)  # devices whose heads stay channels-last behind pooled maps
 FEWEST = 4  # channels that torch's kernel for channels-last maps needs
@@ -136,12 +136,12 @@ class Segmentor(EncoderDecoder):
             if scores.shape[1] == 1:
                 return label
             value = found.seg_logits.data.gather(0, label)
-            label = label + first
-            if labels is not None:
-                best, label = torch.cat((best, value)), torch.cat((labels, label))
-                winner = best.argmax(dim=0, keepdim=True)
-                value, label = best.gather(0, winner), label.gather(0, winner)
-            best, labels = value, label
+            if labels is None:
+                best, labels = value, label
+                continue
+            higher = (value > best) | (value.isnan() & ~best.isnan())  # nan counts as the highest
+            best = torch.where(higher, value, best)
+            labels = torch.where(higher, label + first, labels)
         return labels
 
     def _class_groups(self, scores: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:

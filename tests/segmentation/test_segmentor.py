@@ -191,6 +191,22 @@ def test_labels_of_few_classes_at_a_time_are_those_of_all(
             assert one.pred_sem_seg.data.unique().numel() == classes
 
 
+@pytest.mark.parametrize("classes", [16, 17, 18, 19, 20, 35, 150])
+@pytest.mark.parametrize("last", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("ori_shape", [(31, 45), (90, 120)])
+def test_few_classes_at_a_time_have_the_scores_of_all_to_the_bit(
+    classes, last, ori_shape, monkeypatch
+):
+    monkeypatch.setattr(segmentor, "GROUP_BYTES", 1)
+    model, scores = build(classes), torch.randn(1, classes, 40, 50).contiguous(memory_format=last)
+    whole, *parts = (
+        EncoderDecoder.postprocess_result(model, part, samples(ori_shape))[0].seg_logits.data
+        for part in (scores, *(part for _, part in model._class_groups(scores, ori_shape)))
+    )
+    assert len(parts) == (2 if classes in (20, 35) else 10 if classes == 150 else 1)
+    assert torch.equal(torch.cat(parts), whole)
+
+
 @pytest.mark.parametrize(
     "more",
     [
