@@ -31,15 +31,14 @@ class Segmentor(EncoderDecoder):
     differs is what a test picture costs. A window's scores are added where they belong;
     mmsegmentation pads them to the whole picture first, and waits for the device to count the
     pixels without a window. Several windows can pass through the network at once. And where the
-    scores of all classes are not asked for, they never exist at the picture's own size: 150
-    classes of a 12-megapixel picture would be 7 GB.
+    scores of all classes are not asked for, a large picture's never exist at its own size: 150
+    classes of 12 megapixels would be 7 GB.
 
     ``test_cfg`` has two entries more:
 
     - ``windows_at_once``: of all pictures of a batch. Left out: :data:`WINDOWS_ON_GPU` on a GPU and
       1 on a CPU. It changes memory, speed, and the last bits of scores.
     - ``keep_scores``: whether results hold ``seg_logits`` (True). The labels do not depend on it.
-
     """
 
     def _init_decode_head(self, decode_head: dict) -> None:
