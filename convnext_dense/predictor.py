@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scop
 from convnext_dense.engine.class_names import class_names
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
-from convnext_dense.engine.fit_labels import set_label_classes
+from convnext_dense.engine.fit_labels import keep_scores, set_label_classes
 from convnext_dense.errors import UserError
 from convnext_dense.pictures import naming, read_image, write_image
 from convnext_dense.weights import read_checkpoint
@@ -185,6 +185,7 @@ class LabelTask:
     def prepare(self, cfg: Config, content: dict, source: str) -> None:
         """Fits the config's heads to a checkpoint."""
         set_label_classes(cfg, len(self.classes), source)
+        keep_scores(cfg, None)
 
     def drawing(self, image: np.ndarray) -> dict:
         """Names are written where there is room for them; on few pixels the visualizer fails."""
@@ -193,8 +194,8 @@ class LabelTask:
         return dict(with_labels=min(image.shape[:2]) >= 32)
 
     def select(self, sample: Any) -> Any:
-        """Keeps the labels and drops the map of all classes' scores."""
-        del sample.seg_logits
+        """Keeps the labels and drops the map of all classes' scores, where there is one."""
+        sample.pop("seg_logits", None)
         return sample
 
     def describe(self, sample: Any) -> dict:

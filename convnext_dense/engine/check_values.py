@@ -18,6 +18,17 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
+def _without_gaps(test_cfg: Any) -> bool:
+    """Whether a segmentor's sliding windows, where it has them, see every pixel."""
+    if not isinstance(test_cfg, dict) or test_cfg.get("mode") != "slide":
+        return True
+    sides = [test_cfg.get(name) for name in ("stride", "crop_size")]
+    return all(isinstance(one, list | tuple) and len(one) == 2 for one in sides) and all(
+        _is_whole(stride) and _is_whole(crop) and 0 < stride <= crop
+        for stride, crop in zip(*sides, strict=True)
+    )
+
+
 COUNT: Check = (lambda value: _is_whole(value) and value >= 1, "a whole number from 1 on")
 NONE_OR_MORE: Check = (lambda value: _is_whole(value) and value >= 0, "a whole number from 0 on")
 RATE: Check = (lambda value: _is_number(value) and not value < 0, "a number from 0 on")
@@ -27,11 +38,16 @@ VALUES: dict[str, Check] = {
     **{f"train_cfg.{name}": COUNT for name in ("max_epochs", "max_iters", "val_interval")},
     **{f"optim_wrapper.optimizer.{name}": RATE for name in ("lr", "weight_decay")},
     "optim_wrapper.accumulative_counts": COUNT,
+    "model.test_cfg.windows_at_once": COUNT,
+    "model.test_cfg": (
+        _without_gaps,
+        "windows without gaps: stride and crop_size as (height, width), no stride above its crop",
+    ),
 }
 
 
 def check_values(cfg: Config) -> None:
-    """Checks numbers of loaders, loops and optimizer, where the config has them.
+    """Checks numbers of loaders, loops, optimizer and windows, where the config has them.
 
     Raises:
         UserError: Names the setting and what it must be.

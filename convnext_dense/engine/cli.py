@@ -186,6 +186,13 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--compile", action="store_true", help="torch.compile each block of the backbone"
     )
     parser.add_argument(
+        "--shape-buckets",
+        type=int,
+        metavar="PIXELS",
+        help="with --compile: pad a detector's batches to multiples of PIXELS, so that few sizes "
+        "are compiled, each by itself",
+    )
+    parser.add_argument(
         "--backbone-weights",
         metavar="WORK_DIR|CKPT",
         help="start the backbone from a pretraining run of tools/pretrain_cls.py",

@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from convnext_dense.engine.class_names import dataset_classes
 from convnext_dense.engine.label_folders import check_pairs
-from convnext_dense.engine.nodes import SPLITS, datasets, walk
+from convnext_dense.engine.nodes import SPLITS, datasets, evaluators, walk
 from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
@@ -83,6 +83,22 @@ def assume_classes(cfg: Config) -> None:
     own = [dataset_classes(cfg, data.type) for data in label_datasets(cfg, "train")]
     for _, head in _heads(cfg) if own else ():
         head.setdefault("num_classes", len(own[0]) or 2)
+
+
+def keep_scores(cfg: Config, split: str | None) -> None:
+    """Has a segmentor's results hold the scores of all classes only where they are read.
+
+    Args:
+        cfg: The config; changed in place.
+        split: Whose evaluators read the results. None: nobody reads scores.
+    """
+    if cfg.model.get("type") != "Segmentor":
+        return
+    kept = any(
+        one.get("type") != "MeanIoUMetric" or bool(one.get("outfile"))
+        for one in (evaluators(cfg, split) if split else [])
+    )
+    cfg.model.test_cfg = dict(cfg.model.get("test_cfg") or {}, keep_scores=kept)
 
 
 def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:

@@ -11,6 +11,7 @@ from convnext_dense.engine.config import load_config
 from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.files import keep_previous
 from convnext_dense.engine.fit_data import drop_mask_branch
+from convnext_dense.engine.fit_labels import keep_scores
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.runner import build_runner
@@ -86,6 +87,7 @@ def test_config(
     if args.out:
         for evaluator in evaluators(cfg, "test"):
             evaluator.outfile = str(Path(args.out).resolve())  # found again from anywhere
+    keep_scores(cfg, "test")
     return cfg
 
 

@@ -18,6 +18,7 @@ from convnext_dense.engine.config import load_config, read_config
 from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.dry_run import dry_run
 from convnext_dense.engine.files import naming_full_disks
+from convnext_dense.engine.fit_labels import keep_scores
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.interrupt import request
@@ -66,7 +67,7 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
         runner.logger.info(f"Weights: {check_weights(runner)}.")
         check_space(cfg, plain_model(runner), work_dir)
         if args.compile:
-            compile_blocks(plain_model(runner))
+            compile_blocks(plain_model(runner), args.shape_buckets)
         with ending_together(again), naming_dead_workers(again):
             runner.train()
     return cfg
@@ -94,6 +95,7 @@ def training_config(args: argparse.Namespace, custom: CustomData | None = None) 
     cfg.work_dir = str(args.work_dir or Path("work_dirs") / Path(args.config).stem)
     cfg.randomness = dict(seed=args.seed, deterministic=args.deterministic)
     use_fused_optimizer(cfg)
+    keep_scores(cfg, "val")
     if args.auto_scale_lr:
         if "auto_scale_lr" not in cfg:
             raise UserError(f"{args.config} names no batch size to scale from (auto_scale_lr).")

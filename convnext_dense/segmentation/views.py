@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from convnext_dense.ahead import ahead
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
+from convnext_dense.segmentation.segmentor import Segmentor
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def resized(image: Tensor, resize: Resize, flip: bool) -> Tensor:
 
 def check_supported(model: nn.Module) -> None:
     """Refuses segmentors that do more than this module repeats."""
-    if type(model) is not EncoderDecoder:
+    if type(model) not in (Segmentor, EncoderDecoder):
         raise UserError(
             f"--tta knows mmsegmentation's EncoderDecoder (UperNet and others), not "
             f"{type(model).__name__}: test without --tta."

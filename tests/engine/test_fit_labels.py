@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from convnext_dense.engine import load_config
-from convnext_dense.engine.fit_labels import assume_classes, read_names
+from convnext_dense.engine.fit_labels import assume_classes, keep_scores, read_names
 from convnext_dense.engine.nodes import walk
 from convnext_dense.errors import UserError
 
@@ -181,3 +181,50 @@ def test_a_look_without_data_has_classes_too():
         cfg = load_config(path, require_data=False)
         assume_classes(cfg)
         assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == expected
+
+
+@pytest.mark.parametrize(
+    ("entries", "split", "kept"),
+    [
+        ({}, "test", False),
+        (dict(outfile="out.json"), "test", True),
+        (dict(outfile="out.json"), "val", False),  # the other split's
+        (dict(outfile="out.json"), None, False),  # a prediction
+        (dict(type="MyMetric"), "test", True),  # whatever it reads
+    ],
+)
+def test_scores_are_kept_where_they_are_read(entries, split, kept):
+    cfg = load_config(ADE, require_data=False)
+    before = dict(cfg.model.test_cfg)
+    assert "keep_scores" not in before  # a model from the config alone keeps them
+    cfg.test_evaluator = dict(cfg.test_evaluator, **entries)
+    keep_scores(cfg, split)
+    assert cfg.model.test_cfg == dict(before, keep_scores=kept)
+    cfg.test_evaluator = [cfg.val_evaluator, cfg.test_evaluator]  # again, with several
+    keep_scores(cfg, split)
+    assert cfg.model.test_cfg.keep_scores is kept
+
+
+def test_other_models_get_no_word_about_scores():
+    options = {"model.type": "EncoderDecoder"}
+    cfg = load_config(ADE, require_data=False, cfg_options=options)
+    keep_scores(cfg, "test")
+    assert "keep_scores" not in cfg.model.test_cfg
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (dict(windows_at_once=0), "windows_at_once must be a whole number from 1 on, got 0"),
+        (dict(windows_at_once=2.5), "windows_at_once must be a whole number from 1 on, got 2.5"),
+        (dict(stride=(341, 513)), "test_cfg must be windows without gaps"),
+        (dict(stride=(0, 341)), "test_cfg must be windows without gaps"),
+        (dict(stride=341), "test_cfg must be windows without gaps"),
+        (dict(crop_size=None), "test_cfg must be windows without gaps"),
+    ],
+)
+def test_windows_that_cannot_be_used_are_named_before_all_else(entries, message):
+    options = {f"model.test_cfg.{key}": value for key, value in entries.items()}
+    with pytest.raises(UserError, match=message):
+        load_config(ADE, require_data=False, cfg_options=options)
+    load_config(ADE, require_data=False, cfg_options={"model.test_cfg.stride": (512, 512)})

@@ -58,6 +58,20 @@ def test_resume_and_test(trained, data_root, tmp_path):
         assert cv2.imread(str(path)).shape[1] == 2 * original.shape[1]
 
 
+def test_scores_or_not_and_either_class_have_the_same_figures(trained, data_root, tmp_path):
+    found = []
+    for name, more, options in (
+        ("lean", [], []),
+        ("scores", ["--out", tmp_path / "out.json"], []),
+        ("theirs", [], ["model.type=EncoderDecoder"]),  # as older resolved configs have it
+    ):
+        arguments = ["--work-dir", tmp_path / name, *more, *flags(data_root, *options)]
+        run("test", SHAPES, trained[0], *arguments)
+        found.append(json.loads((tmp_path / name / "metrics.json").read_text())["per_class"])
+    assert found[0] == found[1] == found[2]
+    assert all("confidence" in row for row in json.loads((tmp_path / "out.json").read_text()))
+
+
 def test_several_views(trained, data_root, tmp_path):
     found = []
     for bound in (256, 0.01):

@@ -10,14 +10,14 @@ from mmengine.registry import MODELS, init_default_scope
 
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
-from convnext_dense.segmentation.views import SegmentationViews
+from convnext_dense.segmentation.views import SegmentationViews, check_supported
 
 RESIZE = dict(type="Resize", scale=(128, 64), keep_ratio=True)
 RATIOS = (0.75, 1.0, 1.5)
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
-def segmentor(classes=5, out_channels=None, align_corners=False):
+def segmentor(classes=5, out_channels=None, align_corners=False, kind="Segmentor"):
     init_default_scope("mmseg")
     torch.manual_seed(0)
     parts = dict(
@@ -31,7 +31,7 @@ def segmentor(classes=5, out_channels=None, align_corners=False):
     )
     model = MODELS.build(
         dict(
-            type="EncoderDecoder",
+            type=kind,
             data_preprocessor=dict(
                 type="SegDataPreProcessor", mean=MEAN, std=STD, bgr_to_rgb=True, size=(32, 32)
             ),
@@ -105,6 +105,13 @@ def test_the_mean_equals_the_plain_average(ratios, flip, align_corners, out_chan
     assert expected.std() > 0.1
     mean = mean_of(views(ratios, flip), model, image)
     torch.testing.assert_close(mean, expected, rtol=0, atol=1e-4)
+
+
+def test_mmsegmentations_own_class_has_the_same_views():
+    (ours, theirs), image = (segmentor(kind=k) for k in ("Segmentor", "EncoderDecoder")), picture()
+    assert type(ours) is not type(theirs)
+    assert torch.equal(*(views().predict_picture(model, image) for model in (ours, theirs)))
+    check_supported(theirs)
 
 
 def test_the_views_change_the_labels():

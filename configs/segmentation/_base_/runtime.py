@@ -9,6 +9,7 @@ custom_imports = dict(
         "convnext_dense.segmentation.losses",
         "convnext_dense.segmentation.mean_iou",
         "convnext_dense.segmentation.pictures",
+        "convnext_dense.segmentation.segmentor",
         "convnext_dense.segmentation.views",
     ],
 )

@@ -4,7 +4,7 @@
 """
 
 model = dict(
-    type="EncoderDecoder",
+    type="Segmentor",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
         mean=[123.675, 116.28, 103.53],
