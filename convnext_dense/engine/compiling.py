@@ -14,9 +14,7 @@ from convnext_dense.models.block import Block
 VERSIONS = 256
 
 
-def compile_blocks(
-    model: nn.Module, buckets: int | None = None, backend: str = "inductor"
-) -> int:
+def compile_blocks(model: nn.Module, buckets: int | None = None, backend: str = "inductor") -> int:
     """Has torch compile every ConvNeXt block when it is first called; names and weights stay.
 
     A block is compiled for the first size it sees, and again, for any size, when another one comes.
@@ -53,9 +51,7 @@ def _compile(block: Block, backend: str, each_size: bool) -> None:
     """As ``block.compile``, but for each size of training by itself where that is wanted."""
     evaluating = training = torch.compile(block._call_impl, fullgraph=True, backend=backend)
     if each_size:
-        training = torch.compile(
-            block._call_impl, fullgraph=True, backend=backend, dynamic=False
-        )
+        training = torch.compile(block._call_impl, fullgraph=True, backend=backend, dynamic=False)
 
     def call(x: Tensor) -> Tensor:
         return (training if block.training else evaluating)(x)

@@ -52,6 +52,8 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
             raise UserError(
                 f"--{flag.replace('_', '-')} runs in one process: leave out --launcher."
             )
+    if args.shape_buckets is not None and not args.compile:
+        raise UserError("--shape-buckets is for compiled blocks: add --compile, or leave it out.")
     start_from(cfg, args, work_dir)
     opened = check_data(cfg, args.scan)
     if args.dry_run:
