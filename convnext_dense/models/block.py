@@ -27,6 +27,7 @@ class Block(nn.Module):
         use_grn: Insert ConvNeXt V2's global response normalisation after the activation.
         fast: Take the fast path where it computes the same (see :meth:`forward`).
         recompute_gelu: Keep the MLP's expanded map once instead of on both sides of the GELU.
+        half_stream: Under autocast add up branches in its 16-bit type instead of in gamma's.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Block(nn.Module):
         use_grn: bool = False,
         fast: bool = True,
         recompute_gelu: bool = False,
+        half_stream: bool = False,
     ) -> None:
         super().__init__()
         self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
@@ -53,6 +55,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
         self.fast = fast
         self.recompute_gelu = recompute_gelu
+        self.half_stream = half_stream
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape and memory format.
@@ -62,12 +65,20 @@ class Block(nn.Module):
         autocast, torch.compile or tracing is on. Neither is taken where a layer was replaced or has
         hooks, which want to see it called.
         """
+        x = self._in_stream(x)
         add_branch = self._fastest(x) if self.fast else self._add_plain
         if not (self.training and isinstance(self.drop_path, DropPath)):
             return add_branch(x, 1.0)
         if not self.fast or torch.compiler.is_compiling():
-            return x + self.drop_path(self._branch(x))
+            return (x + self.drop_path(self._branch(x))).to(x.dtype)
         return _with_some(x, add_branch, 1 - self.drop_path.drop_prob)
+
+    def _in_stream(self, x: Tensor) -> Tensor:
+        """The map in the type in which branches are added; a downsampling layer's is 16-bit."""
+        kind = x.device.type
+        if kind not in DEVICES or not torch.is_autocast_enabled(kind):
+            return x
+        return x.to(torch.get_autocast_dtype(kind) if self.half_stream else self.norm.weight.dtype)
 
     def _fastest(self, x: Tensor) -> Callable[[Tensor, float], Tensor]:
         device, compiling = x.device, torch.compiler.is_compiling()
@@ -100,7 +111,7 @@ class Block(nn.Module):
 
     def _add_plain(self, x: Tensor, scale: float) -> Tensor:
         y = self._branch(x)
-        return x + (y if scale == 1 else y * scale)
+        return (x + (y if scale == 1 else y * scale)).to(x.dtype)
 
     def _add_lean(self, x: Tensor, scale: float) -> Tensor:
         y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)

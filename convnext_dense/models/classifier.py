@@ -21,7 +21,7 @@ class ConvNeXtClassifier(Trunk):
         num_classes: Outputs of the head.
         head_init_scale: Factor on the head's initial weights (.001 in fine-tuning: table 6).
         arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
-            fast, init_cfg: See :class:`Trunk`.
+            fast, half_stream, init_cfg: See :class:`Trunk`.
 
     Raises:
         UserError: For an unknown variant or an argument out of range.
@@ -39,6 +39,7 @@ class ConvNeXtClassifier(Trunk):
         with_cp: bool | str = False,
         use_grn: bool = False,
         fast: bool = True,
+        half_stream: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -51,6 +52,7 @@ class ConvNeXtClassifier(Trunk):
             with_cp,
             use_grn,
             fast,
+            half_stream,
             init_cfg,
         )
         self.num_classes = num_classes

@@ -21,7 +21,7 @@ class ConvNeXt(Trunk):
     Args:
         out_indices: Stages to emit, ascending.
         arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
-            fast, init_cfg: See :class:`Trunk`.
+            fast, half_stream, init_cfg: See :class:`Trunk`.
 
     Raises:
         UserError: For an unknown variant or an argument out of range.
@@ -38,6 +38,7 @@ class ConvNeXt(Trunk):
         with_cp: bool | str = False,
         use_grn: bool = False,
         fast: bool = True,
+        half_stream: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         emitted = check_out_indices(out_indices)
@@ -51,6 +52,7 @@ class ConvNeXt(Trunk):
             with_cp,
             use_grn,
             fast,
+            half_stream,
             init_cfg,
         )
         self.out_indices = emitted

@@ -49,6 +49,8 @@ class Trunk(StagedNetwork):
             itself.
         use_grn: Build ConvNeXt V2 blocks (give ``layer_scale_init_value=0`` for the V2 release).
         fast: Compute the blocks fast, with the same results; False is the plain arithmetic.
+        half_stream: Under autocast add up the blocks' branches in its 16-bit type: less memory is
+            read and written, and rounding errors are 1.2 to 1.6 times as large (docs/kernels.md).
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` with the options of
             :func:`convnext_dense.weights.load_pretrained`, or any mmengine initialiser.
 
@@ -67,6 +69,7 @@ class Trunk(StagedNetwork):
         with_cp: bool | str,
         use_grn: bool,
         fast: bool,
+        half_stream: bool,
         init_cfg: dict[str, Any] | None,
     ) -> None:
         depths, dims = parse_arch(arch)
@@ -79,7 +82,13 @@ class Trunk(StagedNetwork):
                 nn.Sequential(
                     *(
                         Block(
-                            dims[i], rate, layer_scale_init_value, use_grn, fast, with_cp == "gelu"
+                            dims[i],
+                            rate,
+                            layer_scale_init_value,
+                            use_grn,
+                            fast,
+                            with_cp == "gelu",
+                            half_stream,
                         )
                         for rate in rates[i].tolist()
                     )

@@ -16,7 +16,7 @@ from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.models import Block, ConvNeXt, lean
 from convnext_dense.models.staged import STRIDES
 from convnext_dense.paper.lever_layers import RATE, Tensors, average_at_once, average_by_loop
-from convnext_dense.paper.steps import AMP, Options, make_step
+from convnext_dense.paper.steps import Options, make_step
 
 PICTURES = 8  # of a batch from which stochastic depth can leave some out
 DEPTH = 0.4  # stochastic depth of the paper's detectors with ConvNeXt-T
@@ -102,12 +102,6 @@ def in_nchw(network: nn.Module, options: Options) -> None:
 def compiled(network: nn.Module, options: Options) -> None:
     """What ``--compile`` does."""
     compile_blocks(network)
-
-
-def stream_in_half(network: nn.Module, options: Options) -> None:
-    """Has the residual stream start in autocast's type; the stem's LayerNorm gives float32."""
-    stem = network.downsample_layers[0]
-    stem.register_forward_hook(lambda _, inputs, y: y.to(AMP[options.amp] or y.dtype))
 
 
 def computed_by(add: Callable, network: nn.Module, options: Options) -> None:

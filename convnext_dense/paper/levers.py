@@ -156,7 +156,7 @@ LEVERS = (
             _network(_train, "kernel of convolution and norm", _by(networks.convolution_kernel)),
             _network(_train, "kernel of the MLP", _by(networks.mlp_kernel)),
             _network(_train, "fast (float32 stream)"),
-            _network(_train, "fast, bf16 stream", networks.stream_in_half),
+            _network(_train, "fast, bf16 stream", half_stream=True),
         ),
         memory=True,
         kernels=True,

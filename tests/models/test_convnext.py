@@ -8,8 +8,9 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from convnext_dense import kernels
 from convnext_dense.errors import UserError
-from convnext_dense.models import VARIANTS, ConvNeXt
+from convnext_dense.models import VARIANTS, Block, ConvNeXt
 
 TINY = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
 # recipes of the paper: parameters of the dense backbone with norm0 to norm3
@@ -184,6 +185,35 @@ def test_bfloat16_autocast_stays_within_its_precision():
         outs = model(x)
     for one, other in zip(outs, expected, strict=True):
         assert 1e-5 < relative(one.float(), other) < 2e-2
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.0])
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_stream_under_autocast(fused, scale, monkeypatch):
+    """Branches are added in float32, or in 16 bits where that is asked for."""
+    streams = set()
+
+    def add_branch(self, x, factor):
+        streams.add(x.dtype)
+        out = plain(self, x, factor)
+        assert out.dtype == x.dtype
+        return out
+
+    plain = Block._add_plain
+    monkeypatch.setattr(Block, "_add_fused" if fused else "_add_plain", add_branch)
+    if fused:
+        monkeypatch.setattr(kernels, "usable", lambda *_: True)
+    x, errors = torch.randn(2, 3, 64, 64), []
+    for half in (False, True):
+        model = make(layer_scale_init_value=scale, half_stream=half).eval()
+        exact = copy.deepcopy(model).double()(x.double())
+        streams.clear()
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+            maps = model(x)
+        assert streams == {torch.bfloat16 if half else torch.float32}
+        assert half or all(y.dtype == torch.float32 for y in maps)
+        errors.append(sum(relative(y, z) for y, z in zip(maps, exact, strict=True)))
+    assert errors[0] < errors[1] < 3 * errors[0]
 
 
 def test_stochastic_depth_rates_grow_linearly():
