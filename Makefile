@@ -37,8 +37,9 @@ chain: install
 	$(BIN)/python tools/test.py configs/segmentation/upernet_convnext_a_shapes.py $(CHAIN_DIR)/seg \
 		--tta --work-dir $(CHAIN_DIR)/seg_tta --show-dir $(CHAIN_DIR)/seg_pictures
 
+# Two tests at a time, with one thread each.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow or not slow"

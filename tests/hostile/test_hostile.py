@@ -112,11 +112,11 @@ def test_damaged_checkpoints(number, config, tmp_path):
     try_all(cases.checkpoints, number, one)
 
 
-def workers_end() -> bool:
-    """Whether no process of ours is left a moment later."""
+def workers_end(before: set[multiprocessing.Process]) -> bool:
+    """Whether no process is left a moment later but those of other tests."""
     gc.collect()  # of the refusal's traceback, which holds the loader
     for _ in range(50):
-        if not multiprocessing.active_children():
+        if set(multiprocessing.active_children()) <= before:
             return True
         time.sleep(0.1)
     return False
@@ -127,9 +127,10 @@ def test_a_worker_process_ends_and_tells_the_sentence(how, config, tmp_path):
     case = dict(cases.VALID, shape="polygon")
     case["pictures"] = [dict(one, damage=how) for one in case["pictures"]]
     cases.write_coco(case, tmp_path / "mini")
+    before = set(multiprocessing.active_children())
     found = harness.outcome("detection", config["detection"], tmp_path, 1, preflight=False)
     if how is None:
         assert found == "trained"
     else:
         assert found.startswith(f"{tmp_path}/mini/images/") and "cannot be read as a pict" in found
-    assert workers_end()
+    assert workers_end(before)
