@@ -9,9 +9,9 @@ from torch.utils.checkpoint import checkpoint
 
 from convnext_dense import kernels
 from convnext_dense.models import lean
+from convnext_dense.models.as_built import drops_samples, is_plain_tensor, layers_as_built
 from convnext_dense.models.layers import GRN
 
-LAYERS = (nn.Conv2d, nn.LayerNorm, nn.Linear, nn.GELU, nn.Identity, nn.Linear)  # of a lean block
 DEVICES = ("cpu", "cuda")  # others, such as "meta", take the plain path
 
 
@@ -62,20 +62,21 @@ class Block(nn.Module):
 
         The fast path leaves out what stochastic depth would multiply by 0. On an NVIDIA GPU it is
         computed by :mod:`convnext_dense.kernels`, else by :mod:`convnext_dense.models.lean` unless
-        autocast, torch.compile or tracing is on. Neither is taken where a layer was replaced or has
-        hooks, which want to see it called.
+        autocast, torch.compile or tracing is on. Neither is taken where a layer was replaced,
+        changed or has hooks, which want to see it called, nor inside of torch.func's transforms.
         """
+        fast = self.fast and is_plain_tensor(x)
         x = self._in_stream(x)
-        add_branch = self._fastest(x) if self.fast else self._add_plain
-        if not (self.training and isinstance(self.drop_path, DropPath)):
+        add_branch = self._fastest(x) if fast else self._add_plain
+        if isinstance(self.drop_path, nn.Identity) or not self.training:
             return add_branch(x, 1.0)
-        if not self.fast or torch.compiler.is_compiling():
+        if not fast or torch.compiler.is_compiling() or not drops_samples(self.drop_path):
             return (x + self.drop_path(self._branch(x))).to(x.dtype)
         return _with_some(x, add_branch, 1 - self.drop_path.drop_prob)
 
     def _in_stream(self, x: Tensor) -> Tensor:
         """The map in the type in which branches are added; a downsampling layer's is 16-bit."""
-        kind = x.device.type
+        kind = x.device.type if isinstance(x, Tensor) else None
         if kind not in DEVICES or not torch.is_autocast_enabled(kind):
             return x
         return x.to(torch.get_autocast_dtype(kind) if self.half_stream else self.norm.weight.dtype)
@@ -86,8 +87,7 @@ class Block(nn.Module):
             return self._add_plain
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else x.dtype
-        layers = self.dwconv, self.norm, self.pwconv1, self.act, self.grn, self.pwconv2
-        if not all(map(_is_exactly if compiling else _is_plain, layers, LAYERS)):
+        if not layers_as_built(self):
             return self._add_plain
         if kernels.usable(device.type, device.index, dtype):
             return self._add_fused
@@ -111,7 +111,8 @@ class Block(nn.Module):
 
     def _add_plain(self, x: Tensor, scale: float) -> Tensor:
         y = self._branch(x)
-        return (x + (y if scale == 1 else y * scale)).to(x.dtype)
+        y = x + (y if scale == 1 else y * scale)
+        return y.to(x.dtype)
 
     def _add_lean(self, x: Tensor, scale: float) -> Tensor:
         y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
@@ -139,16 +140,6 @@ class Block(nn.Module):
             if self.gamma is None
             else self.gamma * scale
         )
-
-
-def _is_exactly(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    return type(layer) is kind
-
-
-def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a layer is what it was built as, and nobody listens to it."""
-    hooks = layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks
-    return _is_exactly(layer, kind) and not any((*hooks, layer._backward_pre_hooks))
 
 
 def _with_some(x: Tensor, add_branch: Callable[[Tensor, float], Tensor], share: float) -> Tensor:

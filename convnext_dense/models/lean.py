@@ -8,12 +8,12 @@ depthwise convolution takes 15 to 60 times as long as its forward pass on a CPU.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 DTYPES = (torch.float32, torch.float64)
 EDGE = 32  # pixels of a block's side, at most: more would add rounding errors and no speed
@@ -141,18 +141,19 @@ def _convolved(views: Tensor, filters: Tensor) -> Tensor:
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
+        ctx.save_for_backward(x, weight, bias)
+        return _convolution(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it is to be differentiated again
+            return _by_autograd(_convolution, ctx.saved_tensors, grad, ctx.needs_input_grad)
+        x, weight, _ = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_input = None
         if ctx.needs_input_grad[0]:  # the same convolution with the filter turned round
             turned = weight.flip(2, 3)
-            of_input = F.conv2d(grad, turned, padding=weight.shape[-1] // 2, groups=len(weight))
+            of_input = _convolution(grad, turned, None)
         of_weight = weight_gradient(x, grad, weight.shape[-1])
         of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
         return of_input, of_weight, of_bias
@@ -168,15 +169,19 @@ class _AddNormMlp(torch.autograd.Function):
             torch.addmm(b2, F.gelu(z_part), w2.T, out=part)
         # Folding gamma into w2 would read and write all weights several times: slower on a CPU.
         kept = None if gamma is None else out
-        ctx.save_for_backward(x, mean, rstd, z, norm_w, norm_b, w1, w2, gamma, kept)
+        ctx.save_for_backward(x, norm_w, norm_b, w1, b1, w2, b2, gamma, mean, rstd, z, kept)
         ctx.eps = eps
         return residual + out if gamma is None else torch.addcmul(residual, out, gamma)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, mean, rstd, z, norm_w, norm_b, w1, w2, gamma, kept = ctx.saved_tensors
-        needed, c, of_residual = ctx.needs_input_grad[1:], x.shape[-1], grad
+        needed, of_residual = ctx.needs_input_grad[1:], grad
+        *inputs, mean, rstd, z, kept = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it is to be differentiated again
+            branch = partial(_norm_mlp, ctx.eps)
+            return of_residual, *_by_autograd(branch, inputs, grad, needed), None
+        x, norm_w, norm_b, w1, _, w2, _, gamma = inputs
+        c = x.shape[-1]
         grad, of_gamma = grad.reshape(-1, c), None
         if gamma is not None:
             of_gamma = (grad * kept.view(-1, c)).sum(0) if needed[7] else None
@@ -199,6 +204,25 @@ class _AddNormMlp(torch.autograd.Function):
         )
         of_mlp = sums.get("w1"), sums.get("b1"), sums.get("w2"), of_b2
         return of_residual, *of_norm, *of_mlp, of_gamma, None
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
+
+
+def _norm_mlp(eps: float, x, norm_w, norm_b, w1, b1, w2, b2, gamma) -> Tensor:
+    y = F.layer_norm(x, x.shape[-1:], norm_w, norm_b, eps)
+    y = F.linear(F.gelu(F.linear(y, w1, b1)), w2, b2)
+    return y if gamma is None else y * gamma
+
+
+def _by_autograd(
+    function: Callable, inputs: Sequence[Tensor | None], grad: Tensor, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the needed inputs that can be differentiated in turn."""
+    wanted = [one for one, need in zip(inputs, needed, strict=False) if need]
+    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True))
+    return tuple(next(found) if need else None for _, need in zip(inputs, needed, strict=False))
 
 
 class _Sums(dict):

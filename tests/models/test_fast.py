@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.autograd import gradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.autograd.graph import saved_tensors_hooks
 
 from convnext_dense.errors import UserError
@@ -175,6 +175,79 @@ def test_without_gradients_a_model_computes_the_same(size, gamma, monkeypatch):
         results = model(picture)
     assert len(calls) == 5  # once a block
     assert_close(exact[:4], list(results))
+
+
+def patch_forward(layer: nn.Module) -> None:
+    """As libraries of adapters do."""
+    old = layer.forward
+    layer.forward = lambda x: 2 * old(x)
+
+
+CHANGES = {
+    "dilated": lambda block: vars(block.dwconv).update(dilation=(2, 2), padding=(6, 6)),
+    "reflecting": lambda block: block.set_submodule(
+        "dwconv", nn.Conv2d(8, 8, 7, padding=3, groups=8, padding_mode="reflect")
+    ),
+    "grouped": lambda block: block.set_submodule("dwconv", nn.Conv2d(8, 8, 3, padding=1, groups=2)),
+    "tanh": lambda block: setattr(block.act, "approximate", "tanh"),
+    "no bias": lambda block: block.set_submodule("pwconv2", nn.Linear(32, 8, bias=False)),
+    "no gain": lambda block: block.set_submodule("norm", nn.LayerNorm(8, elementwise_affine=False)),
+    "patched": lambda block: patch_forward(block.pwconv1),
+    "unscaled": lambda block: setattr(block.drop_path, "scale_by_keep", False),
+    "drop_path patched": lambda block: patch_forward(block.drop_path),
+    "drop_path hook": lambda block: block.drop_path.register_forward_hook(lambda *y: 3 * y[2]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_layers_are_called(change):
+    block = new_block(drop_path=0.5).train()
+    torch.manual_seed(3)
+    CHANGES[change](block)
+    x = torch.randn(4, 8, 9, 8)
+    exact, found = both(block, x)
+    assert_close(exact, found)
+    with torch.no_grad():
+        torch.manual_seed(5)
+        assert_close(exact[:1], [block(x)])
+
+
+def test_global_hooks_are_called():
+    block, seen = new_block(), []
+    handle = nn.modules.module.register_module_forward_hook(lambda layer, *_: seen.append(layer))
+    try:
+        block(torch.randn(1, 8, 4, 4))
+    finally:
+        handle.remove()
+    assert block.pwconv1 in seen
+
+
+def test_transforms_of_functions():
+    block = new_block().eval()
+    x, tangent = torch.randn(2, 3, 8, 5, 5)
+    found = []
+    for fast in (False, True):
+        block.fast = fast
+        per_sample = torch.func.vmap(torch.func.grad(lambda one: block(one[None]).square().sum()))
+        results = [per_sample(x), torch.func.jvp(block, (x,), (tangent,))[1]]
+        with torch.no_grad(), forward_ad.dual_level():
+            results.append(forward_ad.unpack_dual(block(forward_ad.make_dual(x, tangent))).tangent)
+            results.append(torch.vmap(lambda one: block(one[None]))(x))
+        found.append([*results, torch.fx.symbolic_trace(block)(x)])
+    assert_close(*found)
+
+
+def test_second_derivatives():
+    block = new_block(3).double()
+    x = torch.randn(2, 3, 4, 3, dtype=torch.float64, requires_grad=True)
+    assert gradgradcheck(lambda x, *_: block(x), (x, *block.parameters()))
+    found = []
+    for block.fast in (False, True):
+        y = block(x).sum()
+        (slope,) = torch.autograd.grad(y, x, create_graph=True)
+        penalty = y + slope.square().sum()
+        found.append(torch.autograd.grad(penalty, [x, *block.parameters()]))
+    assert_close(*found, band=1e-10)
 
 
 @pytest.mark.parametrize("gradients", [True, False])
