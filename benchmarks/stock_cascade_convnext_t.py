@@ -1,7 +1,9 @@
 """The T detector of the recipe from stock parts: mmdet's own, and mmpretrain's ConvNeXt."""
 
 _base_ = ["../configs/detection/cascade_convnext_t_3x.py"]
-custom_imports = dict(imports=["mmpretrain.models"], allow_failed_imports=False)
+custom_imports = dict(
+    imports=[*_base_.custom_imports.imports, "mmpretrain.models"], allow_failed_imports=False
+)
 stages = [*_base_.model.roi_head.bbox_head]
 model = dict(
     backbone=dict(
