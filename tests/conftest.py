@@ -1,5 +1,6 @@
-"""Shared by all tests: where the parity numbers lie, one thread, and the reason of a skip."""
+"""Shared by all tests: parity numbers, one thread, reasons of skips, and the fused path's twins."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,11 @@ import pytest
 import torch
 
 DATA = Path(__file__).parent / "data"
+
+# Without a GPU Triton interprets its kernels, so that the fused path can be tested. Triton has to
+# be told before it is imported; blocks take that path only where CONVNEXT_DENSE_KERNELS=1 is set.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +25,55 @@ def _few_threads():
 def convnext_parity():
     """Outputs and gradients of the official implementation, as plain arrays."""
     return np.load(DATA / "convnext_parity.npz")
+
+
+@pytest.fixture
+def fused_path(monkeypatch):
+    """Blocks take the fused kernels, in Triton's interpreter; a kernel's failure is the test's.
+
+    Gives the list of the batch sizes that blocks have handed to the kernels.
+    """
+    pytest.importorskip("triton", reason="Triton comes with torch for Linux with CUDA only")
+    from convnext_dense import kernels
+    from convnext_dense.kernels import failures
+
+    if not failures.interpreting():
+        pytest.skip("Triton compiles for the GPU here: CUDA_VISIBLE_DEVICES= runs this test")
+    monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
+    batches, block = [], kernels.block
+
+    def counted(x, *others):
+        batches.append(len(x))
+        return block(x, *others)
+
+    monkeypatch.setattr(kernels, "block", counted)
+    with failures.raised():
+        yield batches
+
+
+@pytest.fixture
+def block_path(request):
+    """Of tests marked `both_paths`: nothing, or the fused path, which has to be taken."""
+    if request.param == "own":
+        yield
+        return
+    batches = request.getfixturevalue("fused_path")
+    yield
+    assert batches or not request.node.get_closest_marker("both_paths").kwargs.get("taken", True)
+
+
+def pytest_generate_tests(metafunc):
+    """Tests marked `both_paths` run once more, with the blocks' fused path, as `interpreted`."""
+    marker = metafunc.definition.get_closest_marker("both_paths")
+    if marker is None:
+        return
+    marks = [pytest.mark.interpreted, *([pytest.mark.slow] if marker.kwargs.get("slow") else [])]
+    ways = [
+        pytest.param("own", id=pytest.HIDDEN_PARAM),
+        pytest.param("fused", id="fused", marks=marks),
+    ]
+    metafunc.fixturenames.insert(0, "block_path")
+    metafunc.parametrize("block_path", ways, indirect=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,5 @@
-"""Whether the kernels run here, and if not, why."""
+"""Whether the kernels can run here, whether blocks take them, and if not, why."""
 
-import functools
 import importlib.util
 import os
 import warnings
@@ -8,12 +7,18 @@ from typing import NamedTuple
 
 import torch
 
+from convnext_dense.errors import UserError
+from convnext_dense.kernels import failures
 from convnext_dense.kernels.trial import failure
 
 # What Ampere brought and the kernels count on: bf16 matrix products.
 CAPABILITY = (8, 0)
+TORCH = (2, 9)  # products with a float32 result, and the setting of their precision
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SWITCH = "CONVNEXT_DENSE_KERNELS"
+# GPUs, as torch names them, on which docs/results.md has the kernels ahead of torch's own
+# operations. There blocks take them unasked; a test compares this with the document.
+FASTER_ON: tuple[str, ...] = ()
 
 
 class Availability(NamedTuple):
@@ -38,24 +43,105 @@ def available(
     Returns:
         A truth value with ``reason``: one sentence where it is false, else empty. Before the first
         yes a small block is computed on the device, and compared with torch's.
+
+    Raises:
+        UserError: When ``CONVNEXT_DENSE_KERNELS`` is neither 0 nor 1.
     """
     device = torch.device(device)
-    reason = _reason(device.type, device.index, dtype)
+    reason = _why_unavailable(device.type, device.index, dtype)
+    if failures.failed(device):
+        reason = reason or "A kernel failed on this device earlier in this process."
     return Availability(not reason, reason)
 
 
 @torch.compiler.assume_constant_result
 def usable(device_type: str, device_index: int | None, dtype: torch.dtype) -> bool:
-    """As :func:`available`, for use inside of a compiled model: the answer becomes a constant."""
-    return not _reason(device_type, device_index, dtype)
+    """Whether blocks take the kernels: they are available and asked for, or measured to be faster.
+
+    Inside of a compiled model the answer becomes a constant. After a failure in the middle of a run
+    it stays yes: the operators then compute with torch's own operations, and what was saved for
+    a backward pass before goes on to fit.
+
+    Raises:
+        UserError: As :func:`available`.
+    """
+    return asked_for(device_type, device_index) and not _why_unavailable(
+        device_type, device_index, dtype
+    )
 
 
-@functools.lru_cache
-def _reason(device_type: str, device_index: int | None, dtype: torch.dtype) -> str:
-    if os.environ.get(SWITCH, "1") == "0":
+def asked_for(device_type: str, device_index: int | None = None) -> bool:
+    """Whether blocks are to take the kernels on a device, by the switch or by measurements.
+
+    Raises:
+        UserError: When the switch is neither 0 nor 1.
+    """
+    switch = _switch()
+    if switch is None and device_type == "cuda" and FASTER_ON and torch.cuda.is_available():
+        return torch.cuda.get_device_name(device_index) in FASTER_ON
+    return switch == "1"
+
+
+def describe(device: torch.device, dtype: torch.dtype) -> str:
+    """One sentence for the log of a run: what computes the blocks; empty on a CPU, unasked.
+
+    Raises:
+        UserError: As :func:`available`.
+    """
+    if not asked_for(device.type, device.index):
+        if device.type != "cuda":
+            return ""
+        if _switch() == "0":
+            return f"Blocks: torch's operations, since {SWITCH} is 0."
+        return (
+            f"Blocks: torch's operations. {SWITCH}=1 takes the fused kernels: by count 0.7 of the "
+            "memory traffic in training and 0.45 in inference, not yet measured on a GPU "
+            "(docs/kernels.md)."
+        )
+    answer = available(device, dtype)
+    if answer:
+        return f"Blocks: the fused kernels, in {str(dtype).removeprefix('torch.')}."
+    return f"Blocks: torch's operations, though {SWITCH} is 1. {answer.reason}"
+
+
+def capturing() -> bool:
+    """Whether a CUDA graph is being captured: nothing may wait for the device, or read the host."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
+def _switch() -> str | None:
+    value = os.environ.get(SWITCH) or None
+    if value not in (None, "0", "1"):
+        raise UserError(
+            f"{SWITCH} must be 1 (take the fused kernels), 0 (never) or unset, got {value!r}."
+        )
+    return value
+
+
+_reasons: dict[tuple[str, int | None, torch.dtype], str] = {}
+
+
+def _why_unavailable(device_type: str, device_index: int | None, dtype: torch.dtype) -> str:
+    if _switch() == "0":
         return f"The kernels are switched off: {SWITCH} is 0."
+    key = device_type, device_index, dtype
+    if key not in _reasons:
+        if device_type == "cuda" and capturing():
+            return "The kernels cannot be tried while a CUDA graph is captured."  # ask again later
+        _reasons[key] = _find_reason(*key)
+    return _reasons[key]
+
+
+def _find_reason(device_type: str, device_index: int | None, dtype: torch.dtype) -> str:
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed; it comes with torch for Linux with CUDA."
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < TORCH:
+        wanted = ".".join(map(str, TORCH))
+        return f"The kernels need torch {wanted} or newer; this is {torch.__version__}."
+    if dtype not in DTYPES:
+        return f"The kernels compute in float32, bfloat16 and float16, not in {dtype}."
+    if device_type == "cpu" and failures.interpreting():
+        return ""  # the tests compare every path there; a trial takes the interpreter seconds
     if device_type != "cuda":
         return f"The kernels are for NVIDIA GPUs; the tensors are on {device_type}."
     if not torch.cuda.is_available() or torch.version.cuda is None:
@@ -66,8 +152,6 @@ def _reason(device_type: str, device_index: int | None, dtype: torch.dtype) -> s
             f"The GPU's compute capability is {'.'.join(map(str, capability))}; the kernels need "
             f"{'.'.join(map(str, CAPABILITY))}."
         )
-    if dtype not in DTYPES:
-        return f"The kernels compute in float32, bfloat16 and float16, not in {dtype}."
     reason = failure(torch.device(device_type, device_index), dtype)
     if reason:
         warnings.warn(f"{reason} The plain path is taken: slower, the same results.", stacklevel=2)

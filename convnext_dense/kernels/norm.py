@@ -85,6 +85,8 @@ def norm_gradients(
     """
     c = conv.shape[-1]
     pixels = mean.numel()
+    if pixels == 0:
+        return torch.empty_like(conv), mean.new_zeros((3, c))
     block, chunks = split_channels(c, 2048)
     p = max(1, ELEMENTS // triton.next_power_of_2(block * chunks))
     programs = max(1, min(triton.cdiv(pixels, p), PROGRAMS))

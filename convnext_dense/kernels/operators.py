@@ -1,14 +1,20 @@
 """The kernels as operators of torch, so that compilation, checkpointing and autocast see them.
 
-Importing this needs no Triton: it is imported when an operator runs. All pictures are
-(N, H, W, C); what is not contiguous is made so. Under autocast pictures are cast as F.linear's
+Importing this needs no Triton: it is imported when an operator runs on a GPU (or in the
+interpreter); elsewhere, and after a failure, torch's own operations compute the same. All pictures
+are (N, H, W, C); what is not contiguous is made so. Under autocast pictures are cast as F.linear's
 are; parameters stay as they are (the kernels cast them, gradients come back unrounded), and so
 does the residual: the stream keeps its precision.
+
+The fakes, by which torch.compile plans memory, have the shapes, types and strides of the results.
 """
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from convnext_dense.kernels import failures, plain
 from convnext_dense.kernels import mlp as mlp_rows
 
 _library = torch.library.Library("convnext_dense", "FRAGMENT")
@@ -19,9 +25,22 @@ def dwconv_norm(
     x: Tensor, w: Tensor, b: Tensor, ln_w: Tensor, ln_b: Tensor, eps: float, save: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Depthwise 7x7, bias, LayerNorm: the result and, with ``save``, what the backward reads."""
-    from convnext_dense.kernels import depthwise
+    arguments = x.contiguous(), w, b, ln_w, ln_b, eps, save
 
-    return depthwise.convolve_and_normalise(x.contiguous(), w, b, ln_w, ln_b, eps, save)
+    def by_triton() -> tuple[Tensor, ...]:
+        from convnext_dense.kernels import depthwise
+
+        return depthwise.convolve_and_normalise(*arguments)
+
+    def by_torch() -> tuple[Tensor, ...]:
+        return plain.convolve_and_normalise(*arguments)
+
+    return failures.run("dwconv_norm", x, by_triton if _addressable(x) else by_torch, by_torch)
+
+
+def _addressable(x: Tensor) -> bool:
+    """Whether one picture's offsets fit the kernels' 32 bits."""
+    return x[:1].numel() < 2**31
 
 
 @dwconv_norm.register_fake
@@ -39,35 +58,54 @@ def dwconv_norm_backward(
     need_x: bool, need_w: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of x, of the filters, and of (gain, shift, bias) as (3, C)."""
-    from convnext_dense.kernels import depthwise, norm
+    grad, x = grad.contiguous(), x.contiguous()
 
-    inner, vectors = norm.norm_gradients(grad.contiguous(), conv, mean, rstd, ln_w)
-    dx = depthwise.input_gradient(inner, w) if need_x else x.new_empty(0)
-    dw = depthwise.filter_gradient(x.contiguous(), inner) if need_w else x.new_empty(0)
-    return dx, dw.to(w.dtype), vectors
+    def by_triton() -> tuple[Tensor | None, Tensor | None, Tensor]:
+        from convnext_dense.kernels import depthwise, norm
+
+        inner, vectors = norm.norm_gradients(grad, conv, mean, rstd, ln_w)
+        dx = depthwise.input_gradient(inner, w) if need_x else None
+        return dx, depthwise.filter_gradient(x, inner) if need_w else None, vectors
+
+    def by_torch() -> tuple[Tensor | None, Tensor | None, Tensor]:
+        return plain.dwconv_norm_gradients(grad, x, conv, mean, rstd, w, ln_w, need_x, need_w)
+
+    fused = by_triton if _addressable(x) else by_torch
+    dx, dw, vectors = failures.run("dwconv_norm_backward", x, fused, by_torch)
+    if dx is None:
+        dx = x.new_empty(0)
+    # As the filters lie in memory, which is how an optimizer and DDP expect their gradient.
+    return dx, w.new_empty(0) if dw is None else torch.empty_like(w).copy_(dw), vectors
 
 
 @dwconv_norm_backward.register_fake
 def _(grad, x, conv, mean, rstd, w, ln_w, need_x, need_w):
     dx = torch.empty_like(conv) if need_x else x.new_empty(0)
-    dw = torch.empty_like(w, memory_format=torch.contiguous_format) if need_w else w.new_empty(0)
+    dw = torch.empty_like(w) if need_w else w.new_empty(0)
     return dx, dw, mean.new_empty((3, x.shape[-1]))
 
 
 def _dwconv_norm_setup(ctx, inputs, output):
-    x, w, b, ln_w, ln_b, _, save = inputs
+    *tensors, ctx.eps, ctx.save = inputs
     _, conv, mean, rstd = output
     ctx.mark_non_differentiable(conv, mean, rstd)
-    ctx.save, ctx.dtypes = save, (ln_w.dtype, ln_b.dtype, b.dtype)
-    ctx.save_for_backward(x, conv, mean, rstd, w, ln_w)
+    ctx.save_for_backward(*tensors, conv, mean, rstd)
 
 
 def _dwconv_norm_backward(ctx, grad, *_):
     if not ctx.save:
         raise RuntimeError("convnext_dense::dwconv_norm has no gradient when called without save.")
+    x, w, b, ln_w, ln_b, *saved = ctx.saved_tensors
     need_x, need_w = ctx.needs_input_grad[:2]
-    dx, dw, vectors = dwconv_norm_backward(grad, *ctx.saved_tensors, need_x, need_w)
-    gain, shift, bias = (v.to(d) for v, d in zip(vectors.unbind(), ctx.dtypes, strict=True))
+    if torch.is_grad_enabled():  # it is to be differentiated again
+
+        def function(*inputs: Tensor) -> Tensor:
+            return plain.dwconv_norm(*inputs, ctx.eps)[0]
+
+        inputs = x, w, b, ln_w, ln_b
+        return *_by_autograd(function, inputs, grad, ctx.needs_input_grad), None, None
+    dx, dw, vectors = dwconv_norm_backward(grad, x, *saved, w, ln_w, need_x, need_w)
+    gain, shift, bias = (v.to(p.dtype) for v, p in zip(vectors, (ln_w, ln_b, b), strict=True))
     return dx if need_x else None, dw if need_w else None, bias, gain, shift, None, None
 
 
@@ -85,10 +123,13 @@ def mlp(
     gamma: Tensor | None, fuse_expand: bool, fuse_project: bool, save: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """residual + gamma * (GELU(y w1^T + b1) w2^T + b2), and with ``save`` the pre-activation."""
-    out, h = mlp_rows.forward(
-        _rows(y), _rows(residual), w1, b1, w2, b2, gamma, fuse_expand,
-        fuse_project, save,
-    )  # fmt: skip
+    arguments = _rows(y), _rows(residual), w1, b1, w2, b2, gamma
+    out, h = failures.run(
+        "mlp",
+        y,
+        lambda: mlp_rows.forward(*arguments, fuse_expand, fuse_project, save),
+        lambda: mlp_rows.forward(*arguments, False, False, save),
+    )
     return out.view(residual.shape), h if save else h.new_empty(0)
 
 
@@ -105,10 +146,14 @@ def mlp_backward(
     fuse_expand: bool, need_y: bool, need_parameters: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of y, w1, b1, w2, b2 and gamma; empty where not needed."""
-    dy, *others = mlp_rows.backward(
-        _rows(grad), _rows(y), h, w1, w2, b2, gamma, fuse_expand, need_y,
-        need_parameters,
-    )  # fmt: skip
+    arguments = _rows(grad), _rows(y), h, w1, w2, b2, gamma
+    needs = need_y, need_parameters
+    dy, *others = failures.run(
+        "mlp_backward",
+        y,
+        lambda: mlp_rows.backward(*arguments, fuse_expand, *needs, by_triton=True),
+        lambda: mlp_rows.backward(*arguments, False, *needs, by_triton=False),
+    )
     return dy.view(y.shape) if need_y else dy, *others
 
 
@@ -123,23 +168,47 @@ def _(grad, y, h, w1, w2, b2, gamma, fuse_expand, need_y, need_parameters):
 
 
 def _mlp_setup(ctx, inputs, output):
-    y, _, w1, _, w2, b2, gamma, ctx.fuse_expand, _, ctx.save = inputs
+    *tensors, ctx.fuse_expand, _, ctx.save = inputs
     ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(y, output[1], w1, w2, b2, gamma)
+    y, _, *parameters = tensors
+    ctx.save_for_backward(y, *parameters, output[1])
 
 
 def _mlp_backward(ctx, grad, _):
     if not ctx.save:
         raise RuntimeError("convnext_dense::mlp has no gradient when called without save.")
+    y, w1, b1, w2, b2, gamma, h = ctx.saved_tensors
     need_y, need_residual, *need_others = ctx.needs_input_grad[:7]
+    if torch.is_grad_enabled():  # it is to be differentiated again
+
+        def branch(y: Tensor, *parameters: Tensor | None) -> Tensor:
+            return plain.mlp(y, grad.new_zeros(()), *parameters)
+
+        needed = need_y, *need_others
+        dy, *others = _by_autograd(branch, (y, w1, b1, w2, b2, gamma), grad, needed)
+        return dy, grad if need_residual else None, *others, None, None, None
     dy, *others = mlp_backward(
-        grad, *ctx.saved_tensors, ctx.fuse_expand, need_y, any(need_others)
-    )  # fmt: skip
+        grad, y, h, w1, w2, b2, gamma, ctx.fuse_expand, need_y, any(need_others)
+    )
     others = [value if need else None for value, need in zip(others, need_others, strict=True)]
     return dy if need_y else None, grad if need_residual else None, *others, None, None, None
 
 
 mlp.register_autograd(_mlp_backward, setup_context=_mlp_setup)
+
+
+def _by_autograd(
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor | None],
+    grad: Tensor,
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of the needed inputs that can be differentiated in turn."""
+    wanted = [value for value, need in zip(inputs, needed, strict=False) if need]
+    if not wanted:
+        return [None] * len(inputs)
+    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True))
+    return [next(found) if need else None for _, need in zip(inputs, needed, strict=False)]
 
 
 def _register_autocast(op, name: str, device: str) -> None:

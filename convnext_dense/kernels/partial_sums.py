@@ -1,6 +1,5 @@
 """Triton: the second stage of every reduction, in a fixed order."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -23,9 +22,14 @@ def _sum_kernel(partial, out, ROWS, COLUMNS, ACC: tl.constexpr, R: tl.constexpr,
 
 
 def sum_partials(partial: Tensor) -> Tensor:
-    """Sum of (rows, columns) over the rows, (columns,), in the same order whenever it is run."""
+    """Sum of (rows, columns) over the rows, (columns,), in the same order whenever it is run.
+
+    No rows, as of a batch of which stochastic depth keeps no sample, give zeros.
+    """
     rows, columns = partial.shape
-    out = torch.empty_like(partial[0])
+    if rows == 0:
+        return partial.new_zeros(columns)
+    out = partial.new_empty(columns)
     _sum_kernel[(triton.cdiv(columns, SUM_COLUMNS),)](
         partial, out, rows, columns,
         ACC=accumulator(partial.dtype), R=SUM_ROWS, B=SUM_COLUMNS, num_warps=4,

@@ -144,6 +144,8 @@ def gelu_gradient(grad: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """As :func:`gelu_gradient_of_product`, from the gradient of GELU(h) itself, (M, N)."""
     out, g, partial = _gradient_buffers(h)
     m, n = h.shape
+    if m == 0:
+        return out, g, sum_partials(partial)
     programs = triton.cdiv(m, BM) * triton.cdiv(n, 64)
     _gelu_gradient_kernel[(programs,)](
         grad, h, out, g, partial, m, N=n, BM=BM, BN=64, ACC=accumulator(h.dtype), num_warps=8
@@ -161,7 +163,10 @@ def _launch(
     epilogue: str, a: Tensor, b: Tensor, others: tuple, save: bool = False, gamma: bool = False
 ) -> None:
     (m, k), n = a.shape, b.shape[1]
-    tf32 = torch.backends.cuda.matmul.allow_tf32 and a.dtype == torch.float32
+    if m == 0:  # launching nothing would let the timing choose by noise
+        return
+    # torch raises where its older name for this setting (allow_tf32) is read after this one is set.
+    tf32 = a.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
     _product_kernel[lambda meta: (triton.cdiv(m, BM) * triton.cdiv(n, meta["BN"]),)](
         a, b, *others, m, size_class(m),
         N=n, K=k, STRIDE_K=b.stride(0), STRIDE_N=b.stride(1), EPILOGUE=epilogue, SAVE=save,

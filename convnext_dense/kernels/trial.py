@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convnext_dense.kernels import failures
+
 C, SIZE = 40, (2, 40, 9, 11)
 # Of the largest value, from float32 by torch: rounding of 16 bits adds up over the block.
 BANDS = {torch.float32: 1e-2, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # float32: TF32 products
@@ -21,6 +23,7 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
     shapes = SIZE, (C, 1, 7, 7), (C,), (C,), (C,), (4 * C, C), (4 * C,), (C, 4 * C), (C,), (C,)
     try:
         with (
+            failures.raised(),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast(device.type, enabled=False),
@@ -28,9 +31,14 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
             values = [torch.randn(shape, generator=draw) / 4 for shape in shapes]
             found = _run(kernels.block, [v.to(device, dtype) for v in values])
             wanted = _run(_plain, [v.to(device) for v in values])
+            # As stochastic depth that keeps no sample has it.
+            nothing = [values[0][:0], *values[1:]]
+            of_nothing = _run(kernels.block, [v.to(device, dtype) for v in nothing])
     except Exception as error:  # compilers and drivers throw what they like
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return f"The Triton kernels do not run on this GPU ({reason})."
+    if any(value.any() for value in of_nothing):
+        return "The Triton kernels are wrong on this GPU: a batch of no pictures has gradients."
     for got, want in zip(found, wanted, strict=True):
         gap = (got.float() - want).abs().max() / want.abs().max()
         if not gap < BANDS[dtype]:  # also where it is nan

@@ -1,4 +1,9 @@
-"""Whether a block's layers and input are as the fast paths suppose, which read weights only."""
+"""Whether a block's layers and input are as the fast paths suppose, which read weights only.
+
+The fast paths compute with operations of their own, so what looks into a model must not meet them:
+hooks, changed layers, weights that are no plain numbers, tracing and exporting, function transforms
+and modes that watch operations.
+"""
 
 import torch
 from timm.layers import DropPath
@@ -7,6 +12,7 @@ from torch.autograd import forward_ad
 from torch.nn.modules import module as all_modules
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+TENSORS = (torch.Tensor, nn.Parameter)  # a subclass (quantised, distributed) has its own operations
 LAYERS = {
     "dwconv": nn.Conv2d,
     "norm": nn.LayerNorm,
@@ -30,6 +36,7 @@ def layers_as_built(block: nn.Module) -> bool:
         and _keeps_size(block.dwconv)
         and block.act.approximate == "none"
         and block.norm.normalized_shape == (block.dwconv.in_channels,)
+        and all(type(weight) in TENSORS for weight in block.parameters())
         and None not in (block.dwconv.bias, block.norm.weight, block.norm.bias)
         and None not in (block.pwconv1.bias, block.pwconv2.bias)
     )
@@ -40,16 +47,31 @@ def drops_samples(drop_path: nn.Module) -> bool:
     return type(drop_path) is DropPath and drop_path.scale_by_keep and _unheard(drop_path)
 
 
-def is_plain_tensor(x: object) -> bool:
-    """False inside of torch.func's transforms and forward-mode differentiation, and for proxies.
+def computes_now(x: object) -> bool:
+    """Whether x holds numbers that are computed now, or will be by torch.compile's graph.
 
-    Those need operations that they can look into.
+    False for proxies and fakes, for what is traced or exported (a file is read where our operators
+    are not known), inside of torch.func's transforms and forward-mode differentiation, and where a
+    mode watches the operations, as a counter of multiply-adds does. All of them need operations
+    that they can look into.
     """
-    return (
-        isinstance(x, torch.Tensor)
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and forward_ad._current_level < 0
-    )
+    if type(x) not in TENSORS or in_transform() or forward_ad._current_level >= 0:
+        return False
+    if torch.jit.is_tracing() or _exporting():
+        return False
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() == 0
+
+
+# Dynamo answers these questions by itself, and wrongly, where it is not told to call the functions.
+@torch.compiler.assume_constant_result
+def in_transform() -> bool:
+    """Whether one of torch.func's transforms (vmap, grad, jvp ...) is under way."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+@torch.compiler.assume_constant_result
+def _exporting() -> bool:
+    return torch.compiler.is_exporting()
 
 
 def _unheard(layer: nn.Module) -> bool:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convnext_dense import kernels
+from convnext_dense.kernels.availability import capturing
 from convnext_dense.models import lean
-from convnext_dense.models.as_built import drops_samples, is_plain_tensor, layers_as_built
+from convnext_dense.models.as_built import computes_now, drops_samples, layers_as_built
 from convnext_dense.models.layers import GRN
 
 DEVICES = ("cpu", "cuda")  # others, such as "meta", take the plain path
@@ -61,17 +62,19 @@ class Block(nn.Module):
         """Maps (N, C, H, W) to the same shape and memory format.
 
         The fast path leaves out what stochastic depth would multiply by 0. On an NVIDIA GPU it is
-        computed by :mod:`convnext_dense.kernels`, else by :mod:`convnext_dense.models.lean` unless
-        autocast, torch.compile or tracing is on. Neither is taken where a layer was replaced,
-        changed or has hooks, which want to see it called, nor inside of torch.func's transforms.
+        computed by :mod:`convnext_dense.kernels` where those are asked for, on a CPU by
+        :mod:`convnext_dense.models.lean` unless autocast or torch.compile is on. Neither is taken
+        where somebody looks at what is computed (see :mod:`convnext_dense.models.as_built`).
         """
-        fast = self.fast and is_plain_tensor(x)
+        fast = self.fast and computes_now(x)
         x = self._in_stream(x)
         add_branch = self._fastest(x) if fast else self._add_plain
         if isinstance(self.drop_path, nn.Identity) or not self.training:
             return add_branch(x, 1.0)
-        if not fast or torch.compiler.is_compiling() or not drops_samples(self.drop_path):
+        if not fast or not drops_samples(self.drop_path):
             return (x + self.drop_path(self._branch(x))).to(x.dtype)
+        if torch.compiler.is_compiling() or (x.is_cuda and capturing()):
+            return _chosen(x, add_branch, 1 - self.drop_path.drop_prob)
         return _with_some(x, add_branch, 1 - self.drop_path.drop_prob)
 
     def _in_stream(self, x: Tensor) -> Tensor:
@@ -82,16 +85,16 @@ class Block(nn.Module):
         return x.to(torch.get_autocast_dtype(kind) if self.half_stream else self.norm.weight.dtype)
 
     def _fastest(self, x: Tensor) -> Callable[[Tensor, float], Tensor]:
-        device, compiling = x.device, torch.compiler.is_compiling()
-        if device.type not in DEVICES:
+        device = x.device
+        if device.type not in DEVICES or not layers_as_built(self):
             return self._add_plain
         autocast = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if autocast else x.dtype
-        if not layers_as_built(self):
-            return self._add_plain
-        if kernels.usable(device.type, device.index, dtype):
+        if self.dwconv.kernel_size == (7, 7) and kernels.usable(device.type, device.index, dtype):
             return self._add_fused
-        if dtype not in lean.DTYPES or autocast or compiling or torch.jit.is_tracing():
+        if device.type != "cpu" or dtype not in lean.DTYPES:
+            return self._add_plain
+        if autocast or torch.compiler.is_compiling():
             return self._add_plain
         return self._add_lean if torch.is_grad_enabled() else self._add_in_place
 
@@ -157,3 +160,12 @@ def _with_some(x: Tensor, add_branch: Callable[[Tensor, float], Tensor], share: 
     taken = x.index_select(0, some).contiguous(memory_format=torch.channels_last)
     # index_copy would give the result another memory format.
     return x.clone().index_copy_(0, some, add_branch(taken, scale).to(x.dtype))
+
+
+def _chosen(x: Tensor, add_branch: Callable[[Tensor, float], Tensor], share: float) -> Tensor:
+    """As :func:`_with_some` where sizes must not depend on chance: a compiled or captured graph.
+
+    All branches are computed, and the device draws which of them count.
+    """
+    kept = x.new_empty((len(x), 1, 1, 1)).bernoulli_(share).bool()
+    return torch.where(kept, add_branch(x, 1 / share if share else 0.0), x)

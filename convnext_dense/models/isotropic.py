@@ -11,6 +11,7 @@ from torch import nn
 from convnext_dense.errors import UserError
 from convnext_dense.models.block import Block
 from convnext_dense.models.classifier import new_head
+from convnext_dense.models.layers import channels_last
 from convnext_dense.models.staged import drop_path_rates, init_layer, run_blocks
 
 # Blocks and channels (section 3.3): the widths of ViT-S, B and L.
@@ -76,7 +77,7 @@ class IsotropicConvNeXt(BaseModule):
                 f"The isotropic ConvNeXt needs pictures of at least {PATCH} x {PATCH} pixels, got "
                 f"{height} x {width}: resize them first."
             )
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        x = self.stem(channels_last(x))
         x = run_blocks(self.blocks, x, self.with_cp)
         return self.head(self.norm(x.mean(dim=(-2, -1))))
 

@@ -1,7 +1,17 @@
 """Layers that ConvNeXt needs and timm does not name the way the official release does."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from convnext_dense.models.as_built import in_transform
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Pictures (N, C, H, W) in channels-last memory.
+
+    Inside of torch.func's transforms they stay as they are: vmap knows no memory formats.
+    """
+    return x if in_transform() else x.contiguous(memory_format=torch.channels_last)
 
 
 class GRN(nn.Module):

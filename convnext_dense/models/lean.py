@@ -32,7 +32,7 @@ def depthwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
     Returns:
         (N, C, H, W) in channels-last memory.
     """
-    if x.device.type != "cpu" or not (torch.is_grad_enabled() and conv.weight.requires_grad):
+    if not (torch.is_grad_enabled() and conv.weight.requires_grad):
         return conv(x)
     return _Depthwise.apply(x, conv.weight, conv.bias)
 
@@ -236,7 +236,5 @@ class _Sums(dict):
 
 
 def _parts(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of several matrices; on the CPU few, so that what is between them is small."""
-    count = len(rows[0])
-    step = ROWS if rows[0].device.type == "cpu" else max(1, count)
-    return zip(*(matrix.split(step) for matrix in rows), strict=True)
+    """The same rows of several matrices, few at a time, so that what is between them is small."""
+    return zip(*(matrix.split(ROWS) for matrix in rows), strict=True)

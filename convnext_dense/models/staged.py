@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from convnext_dense.errors import UserError
+from convnext_dense.models.layers import channels_last
 
 STRIDES = (4, 8, 16, 32)
 
@@ -66,7 +67,7 @@ class StagedNetwork(BaseModule):
                 f"ConvNeXt needs pictures of at least 32 x 32 pixels, got {height} x {width}: "
                 "resize or pad them first."
             )
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = channels_last(x)
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = run_blocks(stage, downsample(x), self.with_cp)
             yield x

@@ -1,33 +1,11 @@
-"""A process in which Triton interprets; it must be told before it is imported, and only there."""
-
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
+"""The interpreter of Triton, in this process."""
 
 import pytest
-import torch
-
-pytest.importorskip("triton", reason="Triton comes with torch for Linux with CUDA only")
 
 
-def _start():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def interpreter():
-    """Calls a function of `checks` by its name in the interpreter's process."""
-    told = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in told.items():
-            patch.setenv(name, value)
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start)
-        pool.submit(os.getpid).result()
-    with pool:
-        yield lambda name, *arguments: pool.submit(_call, name, arguments).result()
-
-
-def _call(name, arguments):
+@pytest.fixture
+def interpreter(fused_path):
+    """Calls a function of `checks` by its name."""
     from tests.kernels import checks
 
-    getattr(checks, name)(*arguments)
+    return lambda name, *arguments: getattr(checks, name)(*arguments)

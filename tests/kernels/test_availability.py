@@ -1,30 +1,77 @@
 """Whether the kernels may be called, and that nothing needs Triton before they are."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from convnext_dense import kernels
+from convnext_dense.errors import UserError
 from convnext_dense.kernels import availability
+
+RESULTS = Path(__file__).parents[2] / "docs/results.md"
 
 
 @pytest.fixture
 def gpu(monkeypatch):
     """A machine that looks as if it had an A100."""
-    availability._reason.cache_clear()
+    monkeypatch.setattr(availability, "_reasons", {})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _=None: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _=None: "NVIDIA A100")
     monkeypatch.setattr(availability, "failure", lambda device, dtype: "")
-    yield monkeypatch
-    availability._reason.cache_clear()
+    for name in ("TRITON_INTERPRET", "CONVNEXT_DENSE_KERNELS"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
 
 
 def test_available(gpu):
     assert kernels.available() and kernels.available().reason == ""
+
+
+def test_blocks_take_the_kernels_when_they_are_asked_for(gpu):
+    assert not kernels.usable("cuda", None, torch.float16)
+    gpu.setenv("CONVNEXT_DENSE_KERNELS", "1")
     assert kernels.usable("cuda", None, torch.float16)
+    assert not kernels.usable("cpu", None, torch.float32)
+    gpu.setenv("CONVNEXT_DENSE_KERNELS", "yes")
+    with pytest.raises(UserError, match="must be 1 .*, 0 .* or unset, got 'yes'"):
+        kernels.usable("cuda", None, torch.float16)
+
+
+def test_a_measured_gpu_decides(gpu):
+    gpu.setattr(availability, "FASTER_ON", ("NVIDIA A100",))
+    assert kernels.usable("cuda", 0, torch.bfloat16)
+    gpu.setenv("CONVNEXT_DENSE_KERNELS", "0")
+    assert not kernels.usable("cuda", 0, torch.bfloat16)
+    gpu.delenv("CONVNEXT_DENSE_KERNELS")
+    gpu.setattr(torch.cuda, "get_device_name", lambda _=None: "NVIDIA L4")
+    assert not kernels.usable("cuda", 0, torch.bfloat16)
+
+
+def test_every_gpu_on_the_list_has_its_table():
+    tables = re.findall(r"^Machine GPU: (.+?)[,.]", RESULTS.read_text(encoding="utf-8"), re.M)
+    assert set(availability.FASTER_ON) <= set(tables)
+    assert tables or not availability.FASTER_ON
+
+
+def test_what_the_log_says(gpu):
+    device = torch.device("cuda", 0)
+    assert "CONVNEXT_DENSE_KERNELS=1 takes" in availability.describe(device, torch.bfloat16)
+    gpu.setenv("CONVNEXT_DENSE_KERNELS", "0")
+    assert "since CONVNEXT_DENSE_KERNELS is 0" in availability.describe(device, torch.bfloat16)
+    gpu.setenv("CONVNEXT_DENSE_KERNELS", "1")
+    assert (
+        availability.describe(device, torch.bfloat16) == "Blocks: the fused kernels, in bfloat16."
+    )
+    refused = availability.describe(device, torch.float64)
+    assert "though CONVNEXT_DENSE_KERNELS is 1. The kernels compute in" in refused
+    gpu.delenv("CONVNEXT_DENSE_KERNELS")
+    assert availability.describe(torch.device("cpu"), torch.float32) == ""
 
 
 @pytest.mark.parametrize(
@@ -53,8 +100,23 @@ def test_without_triton(gpu):
     assert "not installed" in kernels.available().reason
 
 
-def test_import_and_plain_mlp_without_triton():
-    """Windows, macOS, CPU builds: the operators are there, and plain products work."""
+def test_an_old_torch(gpu):
+    gpu.setattr(torch, "__version__", "2.8.0+cu128")
+    assert "need torch 2.9 or newer; this is 2.8.0" in kernels.available().reason
+
+
+def test_nothing_is_tried_while_a_graph_is_captured(gpu):
+    """The trial waits for the device, which a capture forbids; it is made at a later call."""
+    gpu.setattr(availability, "capturing", lambda: True)
+    assert "while a CUDA graph is captured" in kernels.available("cuda", torch.float16).reason
+    gpu.setattr(availability, "capturing", lambda: False)
+    assert kernels.available("cuda", torch.float16)
+    gpu.setattr(availability, "capturing", lambda: True)
+    assert kernels.available("cuda", torch.float16)
+
+
+def test_import_and_plain_operators_without_triton():
+    """Windows, macOS, CPU builds: the operators are there, and compute by torch's operations."""
     program = (
         "import sys; sys.modules['triton'] = None\n"
         "import torch\n"
@@ -64,5 +126,12 @@ def test_import_and_plain_mlp_without_triton():
         "p = [torch.randn(s) for s in ((16, 4), (16,), (4, 16), (4,), (4,))]\n"
         "kernels.mlp(y, y.detach(), *p).sum().backward()\n"
         "assert y.grad.abs().sum() > 0\n"
+        "c = [torch.randn(s) for s in ((4, 1, 7, 7), (4,), (4,), (4,))]\n"
+        "x = torch.randn(1, 4, 3, 2, requires_grad=True)\n"
+        "kernels.block(x, *c, 1e-6, *p).sum().backward()\n"
+        "assert x.grad.abs().sum() > 0\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    environment = {"TRITON_INTERPRET": "", "PYTHONPATH": str(RESULTS.parents[1])}
+    subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program], check=True, env=environment
+    )

@@ -41,11 +41,23 @@ def test_what_does_not_compile_is_told_once_and_left(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
     monkeypatch.setattr(availability, "failure", lambda device, dtype: trial.failure(CPU, dtype))
-    availability._reason.cache_clear()
+    monkeypatch.setattr(availability, "_reasons", {})
+    monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
     with pytest.warns(UserWarning, match="do not run on this GPU .*out of resource: shared mem"):
         assert not kernels.usable("cuda", 0, torch.bfloat16)
     assert not kernels.usable("cuda", 0, torch.bfloat16)
-    availability._reason.cache_clear()
+
+
+def test_a_batch_of_nothing_is_tried(monkeypatch):
+    """Stochastic depth that keeps no sample runs the branch on an empty batch."""
+
+    def broken(x, *others):
+        if len(x) == 0:
+            raise IndexError("index 0 is out of bounds")
+        return trial._plain(x, *others)
+
+    monkeypatch.setattr(kernels, "block", broken)
+    assert "IndexError: index 0 is out of bounds" in trial.failure(CPU, torch.float32)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.6])

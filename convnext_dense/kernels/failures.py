@@ -1,0 +1,90 @@
+"""Where an operator's kernels run, and what happens when one fails in the middle of a run."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Result = TypeVar("Result")
+
+_failed: set[torch.device] = set()
+_raised = False  # of the process: backward passes run in threads of their own
+
+
+def interpreting() -> bool:
+    """Whether Triton interprets its kernels in this process, which then run on a CPU.
+
+    Asked of the environment: asking Triton would import it.
+    """
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
+
+
+def run(
+    kernel: str, like: Tensor, fused: Callable[[], Result], plain: Callable[[], Result]
+) -> Result:
+    """Computes by the kernels where they run, else by torch's operations.
+
+    Kernels are launched on the tensors' device, whichever is the current one. An exception of
+    Triton or of the driver is no reason to lose a training: the operator's result comes from
+    torch's operations then, and so do all later ones on this device, with one warning.
+
+    Args:
+        kernel: The operator, for the warning.
+        like: One of the tensors.
+        fused: Launches the kernels.
+        plain: Computes the same, without Triton.
+
+    Raises:
+        OutOfMemoryError: As it comes: torch's operations would need more.
+        Exception: Any other inside of :func:`raised`.
+    """
+    triton_runs = like.is_cuda or interpreting()
+    if not triton_runs or like.device in _failed:
+        return plain()
+    try:
+        with torch.cuda.device_of(like):  # nothing happens for a CPU's
+            return fused()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # compilers and drivers throw what they like
+        if _raised:
+            raise
+        _failed.add(like.device)
+        warnings.warn(_message(kernel, like.device, error), stacklevel=2)
+    return plain()
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Has failures raised instead: for trials, tests and measurements, which want to know."""
+    global _raised
+    before, _raised = _raised, True
+    try:
+        yield
+    finally:
+        _raised = before
+
+
+def failed(device: torch.device) -> bool:
+    """Whether a kernel has failed on a device in this process; without a number, on any of them."""
+    return any(one.type == device.type and device.index in (None, one.index) for one in _failed)
+
+
+def forget() -> None:
+    """Gives the kernels another chance in this process."""
+    _failed.clear()
+
+
+def _message(kernel: str, device: torch.device, error: Exception) -> str:
+    name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return (
+        f"The fused kernel {kernel} failed on {name}: {reason}. This step and the rest of the run "
+        "are computed by torch's own operations: slower, the same results; nothing is lost. Please "
+        "report it to the project with this line and the output of tools/doctor.py; "
+        "CONVNEXT_DENSE_KERNELS=0 leaves the kernels out from the start."
+    )

@@ -1,0 +1,118 @@
+"""A kernel that fails in the middle of a training: torch's operations go on, nothing is lost."""
+
+import warnings
+
+import pytest
+import torch
+
+from convnext_dense import kernels
+from convnext_dense.kernels import failures
+from convnext_dense.models import Block
+from tests.kernels import plain
+from tests.models.test_fast import new_block
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """The fused path as a user has it, with failures that do not raise."""
+    pytest.importorskip("triton")
+    if not failures.interpreting():
+        pytest.skip("Triton compiles for the GPU here")
+    monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
+    yield monkeypatch
+    failures.forget()
+
+
+def train(fast: bool, with_cp: bool = False, iterations: int = 4) -> list[float]:
+    """Losses of a few steps of two blocks, with stochastic depth."""
+    from convnext_dense.models.staged import run_blocks
+
+    blocks = torch.nn.Sequential(new_block(4, fast=fast), new_block(4, fast=fast, drop_path=0.3))
+    optimizer = torch.optim.SGD(blocks.train().parameters(), 0.01)
+    torch.manual_seed(2)
+    losses = []
+    for _ in range(iterations):
+        x = torch.randn(2, 4, 2, 1)
+        loss = run_blocks(blocks, x, with_cp).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+FAULTS = {
+    "dwconv_norm": ("depthwise", "convolve_and_normalise"),
+    "mlp_backward": ("products", "gelu_gradient"),
+    "dwconv_norm_backward": ("norm", "norm_gradients"),
+}
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("with_cp", [False, True])
+@pytest.mark.parametrize("kernel", FAULTS)
+def test_a_failure_at_the_second_iteration(interpreted, kernel, with_cp):
+
+    module, name = FAULTS[kernel]
+    module = getattr(kernels, module)
+    whole, calls = getattr(module, name), []
+    a_step = 2 * (1 + (with_cp and kernel == "dwconv_norm"))
+
+    def failing(*arguments):
+        calls.append(name)
+        if len(calls) > a_step:
+            raise RuntimeError("Triton Error [CUDA]: misaligned address")
+        return whole(*arguments)
+
+    interpreted.setattr(module, name, failing)
+    with pytest.warns(UserWarning) as caught:
+        found = train(True, with_cp)
+    assert len(calls) == a_step + 1  # never tried again
+    (warning,) = [str(w.message) for w in caught if "fused kernel" in str(w.message)]
+    assert f"kernel {kernel} failed on cpu: RuntimeError: Triton Error [CUDA]: misal" in warning
+    assert "Please report it" in warning and "tools/doctor.py" in warning
+    assert found == pytest.approx(train(False), rel=1e-4)
+    assert "earlier in this process" in kernels.available("cpu", torch.float32).reason
+
+
+def test_too_little_memory_is_the_users(interpreted):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    from convnext_dense.kernels import depthwise
+
+    interpreted.setattr(depthwise, "convolve_and_normalise", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        Block(4)(torch.zeros(1, 4, 2, 2))
+    assert not failures.failed(CPU)
+
+
+def test_plain_operators_are_the_kernels(interpreted):
+    """Forward and backward by torch's operations, what is saved included, also of no pictures."""
+    from convnext_dense.kernels import depthwise, norm, operators
+    from convnext_dense.kernels import plain as by_torch
+
+    torch.manual_seed(0)
+    w, b, g, s = (v.detach() for v in plain.parameters(8)[:4])
+    for count in (2, 0):
+        x, grad = torch.randn(2, count, 3, 2, 8)
+        ours = by_torch.convolve_and_normalise(x, w, b, g, s, 1e-6, True)
+        theirs = depthwise.convolve_and_normalise(x, w, b, g, s, 1e-6, True)
+        _, *saved = ours
+        gradients = by_torch.dwconv_norm_gradients(grad, x, *saved, w, g, True, True)
+        inner, vectors = norm.norm_gradients(grad, *saved, g)
+        expected = depthwise.input_gradient(inner, w), depthwise.filter_gradient(x, inner), vectors
+        for one, other in zip((*ours, *gradients), (*theirs, *expected), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert operators.dwconv_norm(x, w, b, g, s, 1e-6, False)[1].shape == (0, 3, 2, 8)
+
+
+def test_a_picture_beyond_32_bit_offsets_is_left_to_torch(interpreted):
+    from convnext_dense.kernels import operators
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x = torch.empty(1, 2**16, 2**16, 1, device="meta")
+        assert not operators._addressable(x) and operators._addressable(x[:, :1])

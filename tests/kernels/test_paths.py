@@ -1,0 +1,408 @@
+"""What the fused path does in each situation of a block: the table of docs/kernels.md."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils.flop_counter import FlopCounterMode
+
+from convnext_dense import kernels
+from convnext_dense.models import Block
+from convnext_dense.models.staged import run_blocks
+from tests.kernels import plain
+from tests.models.test_fast import assert_close, both, kept_bytes, new_block
+
+pytestmark = pytest.mark.interpreted
+
+X = (2, 8, 3, 2)
+
+
+def channels_last(*shape: int) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(shape).contiguous(memory_format=torch.channels_last)
+
+
+def operators(graph: torch.fx.GraphModule) -> set[str]:
+    """Names of our operators in a graph."""
+    return {str(node.target) for node in graph.graph.nodes if "convnext_dense" in str(node.target)}
+
+
+def test_training(fused_path):
+    assert_close(*both(new_block(), channels_last(*X)))
+    assert fused_path == [2]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_evaluation_keeps_nothing(fused_path, mode):
+    block, x = new_block().eval(), channels_last(*X)
+    exact, _ = both(block, x)
+    with mode():
+        assert kept_bytes(block, x) == 0
+        assert_close(exact[:1], [block(x)])
+    assert len(fused_path) == 3
+
+
+@pytest.mark.parametrize("frozen", ["dwconv", "norm", "pwconv1", "pwconv2", "gamma", "all"])
+def test_frozen_parts(fused_path, frozen):
+    block = new_block()
+    for name, parameter in block.named_parameters():
+        parameter.requires_grad_(frozen != "all" and not name.startswith(frozen))
+    assert_close(*both(block, channels_last(*X)))
+    assert fused_path == [2]
+
+
+def test_only_the_residual_needs_a_gradient(fused_path):
+    """The first trained block behind frozen ones, whose input needs none, and the opposite."""
+    block, x = new_block(), channels_last(*X)
+    block(x).sum().backward()
+    assert all(p.grad is not None for p in block.parameters())
+    for parameter in block.parameters():
+        parameter.requires_grad_(False)
+    assert not block(x).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("rate", "seed", "kept"), [(1.0, 0, 0), (0.5, 0, 0), (0.5, 1, 1), (0.5, 2, 2)]
+)
+def test_stochastic_depth(fused_path, rate, seed, kept):
+    """None, some and all of the samples are kept; seed 5 of `both` is replaced by the case's."""
+    block, found = new_block(drop_path=rate).train(), []
+    x = channels_last(*X)
+    for fast, kind in ((False, torch.float64), (True, torch.float32)):
+        block.to(kind).fast = fast
+        leaf = x.to(kind).requires_grad_()
+        torch.manual_seed(SEEDS[rate, kept] if rate < 1 else seed)
+        y = block(leaf)
+        found.append([y, *torch.autograd.grad(y.square().sum(), [leaf, *block.parameters()])])
+    assert fused_path == [kept]
+    assert_close(*found)
+    assert kept or all(not gradient.any() for gradient in found[1][2:])
+
+
+def _seeds() -> dict[tuple[float, int], int]:
+    """A seed for each number of samples, of two, that a rate of 0.5 keeps."""
+    found = {}
+    for seed in range(100):
+        torch.manual_seed(seed)
+        found.setdefault((0.5, int(torch.empty(2, 1, 1, 1).bernoulli_(0.5).sum())), seed)
+    return found
+
+
+SEEDS = _seeds()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_batches_of_none_and_one(fused_path, count):
+    block, x = new_block(), channels_last(*X)[:count].requires_grad_()
+    y = block(x)
+    gradients = torch.autograd.grad(y.sum(), [x, *block.parameters()])
+    assert y.shape == x.shape == gradients[0].shape and fused_path == [count]
+    if count == 0:
+        assert [g.shape for g in gradients[1:]] == [p.shape for p in block.parameters()]
+        assert all(not g.any() for g in gradients)
+    else:
+        assert_close(*both(block, x))
+
+
+def test_an_empty_batch_launches_nothing(fused_path, monkeypatch):
+    """Not even for the timing that chooses a tile, which it would decide by noise."""
+    from convnext_dense.kernels import depthwise, norm, partial_sums, products
+
+    for module in (depthwise, norm, partial_sums, products):
+        for name in [name for name in vars(module) if name.endswith("_kernel")]:
+            monkeypatch.setattr(module, name, None)  # cannot be launched
+    p = plain.parameters(4)
+    for fused in (True, False):
+        x = torch.zeros(0, 4, 3, 3, requires_grad=True)
+        y = kernels.block(x, *p[:4], plain.EPS, *p[4:], fused, fused)
+        assert not any(g.any() for g in torch.autograd.grad(y.sum(), [x, *p]))
+
+
+@pytest.mark.parametrize("way", ["block", "gelu"])
+def test_checkpointing(fused_path, way):
+    """The forward pass is repeated with the same samples kept, and saves the same."""
+    block, x = new_block(drop_path=0.5, recompute_gelu=way == "gelu").train(), channels_last(*X)
+    assert_close(*both(block if way == "gelu" else Checkpointed(block), x))
+    assert len(fused_path) == (1 if way == "gelu" else 2)
+
+
+class Checkpointed(nn.Sequential):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return run_blocks(self, x, with_cp=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("autocast", [True, False])
+def test_16_bits(fused_path, dtype, autocast):
+    """No further from float64 than the plain path is, but for chance."""
+    errors = []
+    for fast in (False, True):
+        block, x = new_block(fast=fast), channels_last(*X)
+        exact, _ = both(copy.deepcopy(block), x)
+        block.fast = fast
+        if not autocast:
+            block, x = block.to(dtype), x.to(dtype)
+        x.requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=autocast):
+            y = block(x)
+        assert y.dtype == (torch.float32 if autocast else dtype)
+        draw = torch.Generator().manual_seed(1)
+        grad = torch.randn(y.shape, generator=draw).to(y)
+        found = [y, *torch.autograd.grad(y, [x, *block.parameters()], grad)]
+        assert [g.dtype for g in found[1:]] == [v.dtype for v in (x, *block.parameters())]
+        far = [(a.double() - b).norm() / b.norm() for a, b in zip(found, exact, strict=True)]
+        errors.append(torch.stack(far))
+    assert (errors[1] < 2 * errors[0] + 1e-3).all(), errors
+    assert errors[1].max() < 0.05
+
+
+def test_float16_gradients_overflow_no_earlier(fused_path):
+    """gamma is small: before it, a gradient of a loss times 65536 is beyond float16."""
+    found = []
+    for fast in (False, True):
+        block = new_block(fast=fast)
+        with torch.no_grad():
+            block.gamma.fill_(1e-6)
+        x = channels_last(*X).requires_grad_()
+        with torch.autocast("cpu", torch.float16):
+            y = block(x)
+        draw = torch.Generator().manual_seed(1)
+        grad = 1e3 * 65536 * torch.randn(y.shape, generator=draw)
+        found.append(torch.autograd.grad(y, list(block.parameters()), grad))
+    assert all(g.isfinite().all() for g in found[0])
+    assert all(g.isfinite().all() for g in found[1])
+    for plain_one, fused_one in zip(*found, strict=True):
+        gap = (plain_one - fused_one).norm() / plain_one.norm()
+        assert gap < 0.02
+
+
+def test_torchs_new_setting_of_tf32(fused_path):
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32"
+    try:
+        assert_close(*both(new_block(), channels_last(*X)))
+        with torch.autocast("cpu", torch.bfloat16):
+            new_block()(channels_last(*X))
+    finally:
+        matmul.fp32_precision = before
+    assert len(fused_path) == 2
+
+
+def test_memory_formats(fused_path):
+    block, x = new_block().eval(), channels_last(2, 8, 5, 3)
+    for one in (x, x.contiguous(), torch.cat([x, x], 3)[..., ::2], x.flip(0).flip(0)):
+        y = block(one)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        assert_close(both(block, one)[0][:1], [y])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2)], ids=str)
+def test_odd_sizes(fused_path, size):
+    assert_close(*both(new_block(), channels_last(1, 8, *size)))
+    assert fused_path == [1]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("train", [True, False])
+def test_compiled(fused_path, rate, train):
+    """One graph that holds the operators, also with stochastic depth; eager results."""
+    torch._dynamo.reset()
+    seen = []
+
+    def backend(graph, _inputs):
+        seen.append(operators(graph))
+        return graph
+
+    block, x = new_block(drop_path=rate).train(train), channels_last(4, 8, 2, 2)
+    found = []
+    compiled = torch.compile(block, fullgraph=True, backend=backend)
+    for fast, run in ((False, block), (True, compiled)):
+        block.fast = fast
+        torch.manual_seed(4)
+        y = run(x)
+        found.append([y, *torch.autograd.grad(y.square().sum(), list(block.parameters()))])
+    assert_close([g.double() for g in found[0]], found[1], band=1e-4)
+    assert seen == [{"convnext_dense.dwconv_norm.default", "convnext_dense.mlp.default"}]
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_a_compiled_training_step(fused_path, backend):
+    """The backward operators too: inductor asserts the strides that the fakes promise."""
+    torch._dynamo.reset()
+    block, x = new_block(drop_path=0.5).train(), channels_last(4, 8, 2, 2).requires_grad_()
+    compiled = torch.compile(block, fullgraph=True, backend=backend)
+    torch.manual_seed(4)
+    gradients = torch.autograd.grad(compiled(x).square().sum(), [x, *block.parameters()])
+    if backend == "aot_eager":  # inductor draws other numbers
+        block.fast = False
+        torch.manual_seed(4)
+        wanted = torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
+        assert_close([g.double() for g in wanted], gradients, band=1e-4)
+    block.drop_path, block.fast = nn.Identity(), True
+    torch._dynamo.reset()
+    compiled = torch.compile(block, fullgraph=True, backend=backend)
+    gradients = torch.autograd.grad(compiled(x).square().sum(), [x, *block.parameters()])
+    block.fast = False
+    wanted = torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
+    assert_close([g.double() for g in wanted], gradients, band=1e-4)
+
+
+def _by_export(block, x, strict):
+    graph = torch.export.export(block, (x,), strict=strict).module()
+    assert not operators(graph)
+    return graph(x)
+
+
+def _by_trace(block, x):
+    traced, file = torch.jit.trace(block, x), io.BytesIO()
+    assert "convnext_dense::" not in str(traced.inlined_graph)
+    torch.jit.save(traced, file)
+    file.seek(0)
+    return torch.jit.load(file)(x)
+
+
+def _by_make_fx(block, x):
+    graph = make_fx(block)(x)
+    assert not operators(graph)
+    return graph(x)
+
+
+def _by_symbolic_trace(block, x):
+    return torch.fx.symbolic_trace(block)(x)
+
+
+def _under_a_counter(block, x):
+    with FlopCounterMode(display=False) as counter:
+        y = block(x)
+    pixels = x.numel() // 8
+    assert counter.get_total_flops() == 2 * pixels * (49 * 8 + 2 * 4 * 8 * 8)
+    return y
+
+
+LOOKED_INTO = {
+    "export": lambda *a: _by_export(*a, strict=False),
+    "strict export": lambda *a: _by_export(*a, strict=True),
+    "trace": _by_trace,
+    "make_fx": _by_make_fx,
+    "symbolic_trace": _by_symbolic_trace,
+    "counter": _under_a_counter,
+}
+
+
+@pytest.mark.parametrize("how", LOOKED_INTO)
+def test_what_is_looked_into_takes_the_plain_path(fused_path, how):
+    """Files and counters know torch's operators, not ours; on every device."""
+    block, x = new_block(drop_path=0.5).eval(), channels_last(*X)
+    exact, _ = both(block, x)
+    with torch.no_grad():
+        assert_close(exact[:1], [LOOKED_INTO[how](block, x)])
+    assert len(fused_path) == 1  # by `both`
+
+
+def test_a_first_call_with_fakes(monkeypatch):
+    """The kernels are not even asked for: a trial reads numbers, and fakes have none."""
+    monkeypatch.setattr(kernels, "usable", lambda *_: pytest.fail("asked"))
+    with FakeTensorMode():
+        assert Block(8)(torch.empty(X)).shape == X
+
+
+@pytest.mark.parametrize("way", ["DDP", "FSDP"])
+def test_distributed(fused_path, way):
+    """One process of gloo: wrappers, hooks and views of parameters are those of many."""
+    import torch.distributed as dist
+    from torch.distributed.fsdp import fully_shard
+    from torch.nn.parallel import DistributedDataParallel
+
+    block, x = new_block(), channels_last(*X)
+    exact, _ = both(copy.deepcopy(block), x)
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = DistributedDataParallel(block) if way == "DDP" else fully_shard(block)
+        y = model(x)
+        draw = torch.Generator().manual_seed(1)
+        y.backward(torch.randn(y.shape, generator=draw))
+        grads = [p.grad for p in model.parameters()]
+        grads = [g.full_tensor() if way == "FSDP" else g for g in grads]
+    finally:
+        dist.destroy_process_group()
+    assert_close([exact[0], *exact[2:]], [y, *grads])
+    assert fused_path == [2, 2]
+
+
+def test_copies(fused_path):
+    """A copy computes the same, with its own parameters, also after the first has been used."""
+    block, x = new_block(), channels_last(*X)
+    y = block(x)
+    for other in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert torch.equal(other(x), y)
+        with torch.no_grad():
+            other.gamma.zero_()
+        assert torch.equal(other(x), x) and torch.equal(block(x), y)
+    assert len(fused_path) == 7
+
+
+def test_hooks_and_changed_layers(fused_path):
+    """A layer that somebody listens to, or changed, is called; hooks of the block may stay."""
+    block, seen = new_block(), []
+    handle = block.pwconv1.register_forward_hook(lambda *_: seen.append("layer"))
+    block(channels_last(*X))
+    handle.remove()
+    assert (seen, fused_path) == (["layer"], [])
+    block.register_forward_hook(lambda *_: seen.append("block"))
+    block(channels_last(*X))
+    assert (seen, fused_path) == (["layer", "block"], [2])
+    block.dwconv = nn.Conv2d(8, 8, 5, padding=2, groups=8)  # the kernels have 7 x 7 filters
+    block(channels_last(*X))
+    assert fused_path == [2]
+
+
+def test_weights_with_operations_of_their_own(fused_path):
+    """Quantised and distributed weights are subclasses of a tensor."""
+
+    class Quantised(torch.Tensor):
+        pass
+
+    block = new_block()
+    block.pwconv1.weight = nn.Parameter(block.pwconv1.weight.detach().as_subclass(Quantised))
+    block(channels_last(*X))
+    assert fused_path == []
+
+
+def test_second_derivatives(fused_path):
+    """By autograd, from torch's own operations."""
+    block, x = new_block(), channels_last(1, 8, 2, 2)
+    found = []
+    for block.fast, kind in ((False, torch.float64), (True, torch.float32)):
+        block.to(kind)
+        leaf = x.to(kind).requires_grad_()
+        y = block(leaf).square().sum()
+        slopes = torch.autograd.grad(y, [leaf, *block.parameters()], create_graph=True)
+        penalty = y + sum(slope.square().sum() for slope in slopes)
+        found.append(torch.autograd.grad(penalty, [leaf, *block.parameters()]))
+    assert_close(*found, band=1e-4)
+    assert fused_path == [1]
+
+
+def test_transforms_of_functions(fused_path):
+    block, x = new_block().eval(), channels_last(*X)
+    per_sample = torch.vmap(torch.func.grad(lambda one: block(one[None]).square().sum()))
+    found = []
+    for block.fast in (False, True):
+        found.append([per_sample(x), torch.func.jvp(block, (x,), (x,))[1]])
+    assert_close(*found)
+    assert fused_path == []
+
+
+def test_launches_enter_the_tensors_device(fused_path, monkeypatch):
+    """What a second GPU would show is in test_gpu.py."""
+    entered, device_of = [], torch.cuda.device_of
+    monkeypatch.setattr(torch.cuda, "device_of", lambda x: entered.append(x.shape) or device_of(x))
+    x = channels_last(*X).requires_grad_()
+    new_block()(x).sum().backward()
+    assert len(entered) == 4 and (2, 3, 2, 8) in entered
