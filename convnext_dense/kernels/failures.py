@@ -11,6 +11,11 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
+
+class KernelWarning(UserWarning):
+    """A kernel failed; torch's operations compute the same from here on."""
+
+
 _failed: set[torch.device] = set()
 _raised = False  # of the process: backward passes run in threads of their own
 
@@ -54,7 +59,7 @@ def run(
         if _raised:
             raise
         _failed.add(like.device)
-        warnings.warn(_message(kernel, like.device, error), stacklevel=2)
+        warnings.warn(_message(kernel, like.device, error), KernelWarning, stacklevel=2)
     return plain()
 
 

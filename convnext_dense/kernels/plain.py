@@ -23,7 +23,8 @@ def convolve_and_normalise(
     y, conv = (value.contiguous() for value in dwconv_norm(x, w, b, ln_w, ln_b, eps))
     conv = conv if save else conv.new_empty((0, *conv.shape[1:]))
     wide = conv.to(torch.promote_types(x.dtype, torch.float32))
-    variance, mean = torch.var_mean(wide, -1, correction=0)
+    mean = wide.mean(-1)
+    variance = (wide - mean[..., None]).square().mean(-1)
     return y, conv, mean, (variance + eps).rsqrt()
 
 

@@ -210,6 +210,7 @@ def test_gradients_are_clipped_in_float32_and_with_accumulation(accumulate):
     assert (after - before).norm().item() == pytest.approx(1e-3, rel=1e-3)
 
 
+@pytest.mark.both_paths(slow=True, taken=False)
 @pytest.mark.parametrize("kind", ["ConvNeXtClassifier", "TimmModel"])
 def test_modes_of_the_classifier(kind):
     tiny = dict(arch=dict(depths=(1, 1, 1, 1), dims=(8, 8, 8, 8)))

@@ -226,6 +226,7 @@ def run(tmp_path_factory, config) -> Path:
     return path
 
 
+@pytest.mark.both_paths(slow=True)
 def test_a_run_brings_its_config_classes_and_both_weights(run, config):
     for ema, favourite in ((False, 1), (True, 0)):
         model = open_classifier(run, ema=ema)
@@ -236,6 +237,7 @@ def test_a_run_brings_its_config_classes_and_both_weights(run, config):
     assert open_classifier(run, Config.fromfile(config), size=64).transform["size"] == 64
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("naming", ["official", "timm", "torchvision", "transformers"])
 def test_the_variant_of_a_bare_file_is_read_from_its_shapes(tmp_path, naming):
     torch.manual_seed(0)
@@ -247,6 +249,7 @@ def test_the_variant_of_a_bare_file_is_read_from_its_shapes(tmp_path, naming):
     assert model.classes == WNIDS and model.transform == dict(size=224)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_the_isotropic_file_and_other_heads(tmp_path):
     iso = IsotropicConvNeXt(1000, dict(depth=2, dim=8)).eval()
     torch.save(dict(model=iso.state_dict()), tmp_path / "iso.pth")

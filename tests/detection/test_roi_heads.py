@@ -146,6 +146,7 @@ def test_other_classes_are_left_out(detector, name, stages):
     assert seen == dict(ours=7 * 28 * 28 * stages, stock=7 * 28 * 28 * stages * CLASSES)
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("name", OWN)
 def test_configs_that_name_mmdets_heads_still_work(detector, name):
     model = detector(name)

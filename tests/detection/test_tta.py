@@ -55,6 +55,7 @@ def assert_identical(one, other):
         assert one[key].dtype == values.dtype and torch.equal(one[key], values), key
 
 
+@pytest.mark.both_paths
 @pytest.mark.parametrize(("name", "masks"), MODELS)
 def test_one_view_is_the_plain_test(detector, name, masks):
     model = detector(name, masks)
@@ -67,6 +68,7 @@ def test_one_view_is_the_plain_test(detector, name, masks):
         assert found.masks.shape[1:] == (90, 131) and 0.001 < found.masks.float().mean() < 0.9
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("name", ["mask_rcnn", "cascade"])
 def test_mixed_precision(detector, name):
     model = detector(name)
@@ -84,6 +86,7 @@ def test_mixed_precision(detector, name):
     assert_identical(spilled, kept)
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(("name", "masks"), MODELS)
 def test_a_flipped_picture_gives_the_flipped_result(detector, name, masks):
     model, views = detector(name, masks), make_views()
@@ -101,6 +104,7 @@ def test_a_flipped_picture_gives_the_flipped_result(detector, name, masks):
         assert (turned.masks != found.masks).float().mean() > 1e-2
 
 
+@pytest.mark.both_paths(slow=True)
 def test_the_order_of_views_does_not_matter(detector):
     model = detector("cascade")
     expected = predict(make_views([(64, 86), (80, 107), (96, 128)]), model, picture(2))
@@ -155,6 +159,7 @@ def averaged(monkeypatch) -> list[np.ndarray]:
     return recorded
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("name", ["mask_rcnn", "cascade"])
 def test_mask_probabilities_are_averaged_over_views(detector, averaged, name):
     model = detector(name)
@@ -171,6 +176,7 @@ def test_mask_probabilities_are_averaged_over_views(detector, averaged, name):
             assert mask[y, x] == (middle.min() > 0.6)
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(("name", "masks"), MODELS)
 def test_a_picture_without_detections(detector, name, masks):
     model = detector(name, masks, score_thr=0.99999)
@@ -179,6 +185,7 @@ def test_a_picture_without_detections(detector, name, masks):
     assert_identical(found, expected)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_a_batch_is_its_pictures_one_by_one(detector):
     model, views = detector("mask_rcnn"), make_views()
     pictures = [picture(4), picture(5, height=140, width=100)]
@@ -189,6 +196,7 @@ def test_a_batch_is_its_pictures_one_by_one(detector):
         assert sample.pred_instances.masks.shape[1:] == image.shape[:2]
 
 
+@pytest.mark.both_paths(slow=True)
 def test_features_are_computed_once_and_do_not_pile_up(detector, averaged):
     model = detector("cascade")
     maps, alive = [], []
@@ -220,6 +228,7 @@ def test_views_are_sorted_and_single():
     assert len(make_views(flip=False)) == 2
 
 
+@pytest.mark.both_paths(slow=True)
 def test_soft_suppression_keeps_more(detector):
     model = detector("mask_rcnn", masks=False)
     soft = dict(MERGE, nms=dict(type="soft_nms", min_score=0.05), max_per_img=99)

@@ -225,6 +225,7 @@ def results(config: Path, root: Path, file: Path, work_dir: Path, options: dict)
     return json.loads(Path(flags.out).read_text())
 
 
+@pytest.mark.both_paths(slow=True)
 def test_the_tool_tests_an_old_detector_as_our_own(
     small, detector_flags, data_root, options, tmp_path
 ):
@@ -237,6 +238,7 @@ def test_the_tool_tests_an_old_detector_as_our_own(
     assert old == results(SHAPES, data_root, small["ours detector"], tmp_path, options)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_an_old_segmentor_is_tested_as_our_own(small, data_root, tmp_path):
     config = tmp_path / "with_batch_norm.py"  # as in the release; the miniature has group norm
     norm = "norm_cfg=dict(_delete_=True, type='SyncBN', requires_grad=True)"
@@ -281,6 +283,7 @@ def test_another_order_of_the_categories_is_refused(small, data_root, options, t
         testing.test_config(arguments(SHAPES, data_root, **options), str(small["old detector"]))
 
 
+@pytest.mark.both_paths(slow=True)
 def test_an_old_file_predicts(small):
     picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     found = {}

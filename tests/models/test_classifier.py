@@ -21,6 +21,7 @@ PARAMETERS = {
 ISOTROPIC_PARAMETERS = {"small": 22_308_712, "base": 87_083_752, "large": 305_942_504}
 
 
+@pytest.mark.both_paths
 @pytest.mark.parametrize(
     ("part", "build"),
     [
@@ -67,6 +68,7 @@ def test_isotropic_parameter_count_is_the_papers(arch):
     assert sum(p.numel() for p in model.parameters()) == ISOTROPIC_PARAMETERS[arch]
 
 
+@pytest.mark.both_paths(slow=True)
 def test_a_backbone_takes_the_whole_trunk():
     torch.manual_seed(0)
     classifier = ConvNeXtClassifier(5, TINY)
@@ -104,6 +106,7 @@ def test_head_init_scale_multiplies_the_head_alone():
     assert plain.head.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(
     "build",
     [

@@ -79,6 +79,7 @@ def test_hand_written_backward_passes_are_derivatives():
         assert gradcheck(lambda *xy: lean.add_norm_mlp(*xy[:2], *layers, gamma), inputs)  # noqa: B023
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("size", [(2, 3, 32, 32), (1, 3, 75, 142), (3, 3, 64, 48)], ids=str)
 def test_a_model_computes_the_same(size):
     torch.manual_seed(0)
@@ -87,6 +88,7 @@ def test_a_model_computes_the_same(size):
     assert_close(*both(model, torch.randn(size), torch.float64), band=1e-12)
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("frozen", ["dwconv", "norm", "pwconv1", "pwconv2", "gamma", "all"])
 def test_frozen_layers(frozen):
     block = new_block()
@@ -95,6 +97,7 @@ def test_frozen_layers(frozen):
     assert_close(*both(block, torch.randn(2, 8, 6, 5)))
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("rate", [0.5, 1.0])
 def test_stochastic_depth_keeps_the_same_samples(rate):
     block = new_block(drop_path=rate).train()
@@ -105,7 +108,7 @@ def test_stochastic_depth_keeps_the_same_samples(rate):
         assert found[0].is_contiguous(memory_format=torch.channels_last)
     assert rate < 1 or all(not g.any() for g in found[2:])  # zeros where nobody was kept, not None
     torch.manual_seed(0)
-    kept = block(torch.randn(4000, 8, 1, 1)) if rate < 1 else None
+    kept = block(torch.randn(100, 8, 1, 1)) if rate < 1 else None
     assert kept is None or kept.isfinite().all()
 
 
@@ -134,6 +137,7 @@ def kept_bytes(block: Block, x: torch.Tensor) -> int:
     return sum(kept.values())
 
 
+@pytest.mark.both_paths(slow=True)
 def test_seven_maps_of_autograds_twelve_are_kept():
     x = torch.randn(1, 32, 24, 24).contiguous(memory_format=torch.channels_last).requires_grad_()
     plain, fast = (kept_bytes(new_block(32, fast=fast), x) / x.nbytes for fast in (False, True))
@@ -199,6 +203,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.both_paths(slow=True, taken=False)
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_layers_are_called(change):
     block = new_block(drop_path=0.5).train()
@@ -212,6 +217,7 @@ def test_changed_layers_are_called(change):
         assert_close(exact[:1], [block(x)])
 
 
+@pytest.mark.both_paths(slow=True, taken=False)
 def test_global_hooks_are_called():
     block, seen = new_block(), []
     handle = nn.modules.module.register_module_forward_hook(lambda layer, *_: seen.append(layer))
@@ -222,6 +228,7 @@ def test_global_hooks_are_called():
     assert block.pwconv1 in seen
 
 
+@pytest.mark.both_paths(slow=True, taken=False)
 def test_transforms_of_functions():
     block = new_block().eval()
     x, tangent = torch.randn(2, 3, 8, 5, 5)
@@ -270,6 +277,7 @@ def test_where_the_lean_path_is_not_taken(how, gradients, monkeypatch):
         run(x)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_a_compiled_model_is_one_graph():
     model = ConvNeXt(SMALL, drop_path_rate=0.5, out_indices=(0,)).train()
     torch._dynamo.reset()

@@ -84,6 +84,7 @@ def test_the_first_step_is_torchvisions_resnet(regime, new_peer, size):
         assert relative(ours(x), peer(x)) < 1e-5
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(
     ("regime", "size"),
     [("resnet50", (64, 75)), pytest.param("resnet200", (32, 32), marks=pytest.mark.slow)],
@@ -107,6 +108,7 @@ def test_the_large_regime_ends_with_base():
     }
 
 
+@pytest.mark.both_paths
 def test_the_last_backbone_is_our_backbone():
     peer = randomise(ConvNeXt(dict(depths=(1, 1, 2, 1), dims=(8, 16, 32, 64))))
     ours = small("separate_downsampling")

@@ -48,6 +48,7 @@ def is_channels_last(maps) -> list[bool]:
     return [one.is_contiguous(memory_format=last) and not one.is_contiguous() for one in maps]
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("path", [DETECTOR, SEGMENTOR])
 def test_maps_are_channels_last_from_the_backbone_to_the_heads(path, dtype):

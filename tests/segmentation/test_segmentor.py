@@ -78,6 +78,7 @@ CASES = [
 ]
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(("count", "size", "crop", "stride"), CASES)
 def test_windows_give_mmsegmentations_scores_to_the_bit(count, size, crop, stride):
     model = build(**slide(crop, stride))
@@ -86,6 +87,7 @@ def test_windows_give_mmsegmentations_scores_to_the_bit(count, size, crop, strid
     assert torch.equal(ours, theirs)
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("at_once", [2, 3, 100])
 @pytest.mark.parametrize(("count", "size", "crop", "stride"), CASES)
 def test_several_windows_at_once_give_the_same(count, size, crop, stride, at_once, monkeypatch):
@@ -113,6 +115,7 @@ def watched(model, monkeypatch):
     return seen
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(
     ("count", "at_once", "expected"),
     [
@@ -139,6 +142,7 @@ def test_no_more_windows_are_in_the_network_than_said(count, at_once, expected, 
     assert metas == metas_of(inputs)  # the caller's are left alone
 
 
+@pytest.mark.both_paths(slow=True)
 def test_the_host_never_waits_for_the_device():
     """On the meta device there are no values to wait for."""
     model = build(**slide((64, 64), (43, 43))).to("meta")
@@ -250,6 +254,7 @@ def test_maps_of_the_pictures_size_keep_to_the_bound(monkeypatch):
     assert all(shape[1:] == (200, 300) for shape in seen)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_the_whole_test_is_mmsegmentations():
     """From the picture to labels and scores, by either class with the same weights."""
     batch = dict(inputs=[torch.randint(0, 256, (3, 90, 110)).byte()])
@@ -302,6 +307,7 @@ def with_auxiliary(model, several=False):
     return model
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("more", HEADS.values(), ids=HEADS)
 def test_losses_and_gradients_are_mmsegmentations(more, several):
@@ -344,6 +350,7 @@ def test_the_share_of_right_pixels_is_mmsegmentations(ignore_index, ignored):
     )
 
 
+@pytest.mark.both_paths
 def test_training_never_waits_for_the_device():
     model = with_auxiliary(build()).to("meta")
     inputs, data_samples = (
@@ -357,6 +364,7 @@ def test_training_never_waits_for_the_device():
         EncoderDecoder._decode_head_forward_train(model, model.extract_feat(inputs), data_samples)
 
 
+@pytest.mark.both_paths
 def test_a_head_with_losses_of_its_own_is_asked_for_them():
     class Own(FCNHead):
         def loss_by_feat(self, seg_logits, batch_data_samples):
@@ -382,6 +390,7 @@ def upernet():
     )
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("training", [False, True])
 def test_maps_behind_the_pooled_ones_are_channels_last_on_a_gpu(training, monkeypatch):
     model, inputs = upernet().train(training), torch.randn(2, 3, 128, 160)

@@ -96,6 +96,7 @@ def mean_of(these, model, image):
     return torch.cat(list(these.mean_probabilities(model, image)), dim=1)
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("out_channels", [None, 1])
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("ratios", "flip"), [(RATIOS, True), ((0.75,), False), ((1.5,), True)])
@@ -107,6 +108,7 @@ def test_the_mean_equals_the_plain_average(ratios, flip, align_corners, out_chan
     torch.testing.assert_close(mean, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_mmsegmentations_own_class_has_the_same_views():
     (ours, theirs), image = (segmentor(kind=k) for k in ("Segmentor", "EncoderDecoder")), picture()
     assert type(ours) is not type(theirs)
@@ -114,12 +116,14 @@ def test_mmsegmentations_own_class_has_the_same_views():
     check_supported(theirs)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_the_views_change_the_labels():
     model, image = segmentor(), picture()
     labels = [views(r, f).predict_picture(model, image) for r, f in ((RATIOS, True), ((1,), False))]
     assert (labels[0] != labels[1]).float().mean() > 0.01
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("size", [(131, 77), (64, 93), (97, 128)])
 @pytest.mark.parametrize(("classes", "out_channels"), [(7, None), (2, None), (2, 1)])
 def test_the_bound_does_not_change_one_bit(classes, out_channels, size):
@@ -131,6 +135,7 @@ def test_the_bound_does_not_change_one_bit(classes, out_channels, size):
     assert torch.equal(whole, strips) and torch.equal(whole, rows)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_strips_keep_to_the_bound(monkeypatch):
     tall = SegmentationViews(ratios=(1.0,), flip=True, resize=RESIZE, strip_memory=0.1)
     model, image = segmentor(), picture(300, 110)
@@ -145,6 +150,7 @@ def test_strips_keep_to_the_bound(monkeypatch):
     assert len(seen) > 6 and max(seen) < 0.1 * 2**20 / 4  # four such maps and the view's
 
 
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("out_channels", [None, 1])
 def test_a_flipped_picture_has_the_flipped_labels(out_channels):
     model, image = segmentor(2, out_channels), picture()
@@ -154,6 +160,7 @@ def test_a_flipped_picture_has_the_flipped_labels(out_channels):
     assert torch.equal(mirrored.flip(-1), labels)
 
 
+@pytest.mark.both_paths(slow=True)
 def test_the_order_of_the_views_does_not_matter():
     model, image = segmentor(), picture()
     one, other = views((1.5, 0.75, 1)), views((1, 1.5, 0.75, 1.0))
@@ -161,6 +168,7 @@ def test_the_order_of_the_views_does_not_matter():
     assert torch.equal(one.predict_picture(model, image), other.predict_picture(model, image))
 
 
+@pytest.mark.both_paths(slow=True)
 def test_labels_are_the_best_class_or_above_the_threshold():
     image = picture()
     model = segmentor()
@@ -172,6 +180,7 @@ def test_labels_are_the_best_class_or_above_the_threshold():
     assert torch.equal(views().predict_picture(model, image)[0], above.long())
 
 
+@pytest.mark.both_paths
 def test_one_view_at_the_test_scale_is_the_plain_whole_test():
     model, image = segmentor(), picture()
     model.test_cfg = ConfigDict(mode="whole")

@@ -118,6 +118,7 @@ def stage_outputs(model: nn.Module, stages: list[nn.Module], x: torch.Tensor) ->
     return kept
 
 
+@pytest.mark.both_paths(slow=True, taken=False)
 @pytest.mark.parametrize(
     ("naming", "build", "v2"), CASES, ids=[f"{b.__name__}{'-v2' * v}" for _, b, v in CASES]
 )
