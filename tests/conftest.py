@@ -51,10 +51,10 @@ def fused_path(monkeypatch):
         yield batches
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def block_path(request):
-    """Of tests marked `both_paths`: nothing, or the fused path, which has to be taken."""
-    if request.param == "own":
+    """For tests marked `both_paths`: nothing, or the fused path, which has to be taken."""
+    if getattr(request, "param", "own") == "own":
         yield
         return
     batches = request.getfixturevalue("fused_path")
@@ -72,7 +72,6 @@ def pytest_generate_tests(metafunc):
         pytest.param("own", id=pytest.HIDDEN_PARAM),
         pytest.param("fused", id="fused", marks=marks),
     ]
-    metafunc.fixturenames.insert(0, "block_path")
     metafunc.parametrize("block_path", ways, indirect=True)
 
 
