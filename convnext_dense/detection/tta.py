@@ -24,6 +24,7 @@ from convnext_dense.ahead import ahead
 from convnext_dense.detection.feature_store import FeatureStore
 from convnext_dense.detection.masks import mask_levels, mask_probabilities, paste
 from convnext_dense.detection.merging import Detections, Merger, to_picture, to_view
+from convnext_dense.detection.roi_extractor import converted_once
 from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.errors import UserError
 
@@ -150,7 +151,10 @@ class DetectionViews:
                     break
                 rois = bbox2roi([to_view(boxes, factor, width, view.flip).to(device)])
                 masks = mask_probabilities(
-                    model.roi_head, store.get(number), rois, results.labels
+                    model.roi_head,
+                    converted_once(model.roi_head, store.get(number)),
+                    rois,
+                    results.labels,
                 ).double()
                 masks = masks.flip(-1) if view.flip else masks
                 total = masks if total is None else total + masks
@@ -180,7 +184,11 @@ class DetectionViews:
         head = model.roi_head
         # Without masks mmdet suppresses in the picture's pixels, with masks in the view's.
         (found,) = head.predict_bbox(
-            features, metas, proposals, rcnn_test_cfg=head.test_cfg, rescale=not head.with_mask
+            converted_once(head, features),  # not what waits: that would be twice the bytes
+            metas,
+            proposals,
+            rcnn_test_cfg=head.test_cfg,
+            rescale=not head.with_mask,
         )
         factor = metas[0]["scale_factor"]
         if head.with_mask:
