@@ -221,7 +221,7 @@ def check_supported(model: nn.Module) -> None:
 
 
 def resized(image: Tensor, resize: Resize, flip: bool) -> tuple[Tensor, DetDataSample]:
-    """A view of a picture (3, height, width), and what a detector needs to know of it."""
+    """A view of a picture (channels, height, width), and what a detector needs to know of it."""
     pixels = image.permute(1, 2, 0).numpy()
     done = resize.transform(dict(img=np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)))
     sample = DetDataSample(
@@ -231,4 +231,5 @@ def resized(image: Tensor, resize: Resize, flip: bool) -> tuple[Tensor, DetDataS
             scale_factor=done["scale_factor"],
         )
     )
-    return torch.from_numpy(done["img"]).permute(2, 0, 1).contiguous(), sample
+    view = np.atleast_3d(done["img"])  # OpenCV drops a single channel
+    return torch.from_numpy(view).permute(2, 0, 1).contiguous(), sample

@@ -297,6 +297,13 @@ def test_wrong_views_are_named(changed, message):
         make_views(**changed)
 
 
+def test_views_of_grey_pictures():
+    grey = torch.from_numpy(picture()[..., 1].copy())
+    view, sample = tta.resized(grey[None], make_views().single, True)
+    assert sample.img_shape == (88, 128)
+    assert np.array_equal(view[0], cv2.resize(grey.numpy()[:, ::-1], (128, 88)))
+
+
 def test_other_detectors_are_refused():
     with pytest.raises(UserError, match="not RetinaNet"):
         make_views().predict(RetinaNet.__new__(RetinaNet), batch_of(picture()))
