@@ -49,7 +49,7 @@ class FeatureStore:
         Raises:
             UserError: When the temporary folder is full.
         """
-        size = sum(tensor.numel() * tensor.element_size() for tensor in maps)
+        size = _held_bytes(maps)
         fits = self.used + size <= self.memory
         if fits:
             self.used += size
@@ -81,6 +81,12 @@ class FeatureStore:
         self._file.seek(spilled.start)
         self._file.readinto(_as_bytes(tensor))
         return tensor.to(spilled.device)
+
+
+def _held_bytes(maps: tuple[Tensor, ...]) -> int:
+    """Bytes that stay allocated with the maps: of a part of a larger tensor all of that one."""
+    storages = [tensor.untyped_storage() for tensor in maps]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _as_bytes(tensor: Tensor) -> memoryview:

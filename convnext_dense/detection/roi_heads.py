@@ -1,15 +1,41 @@
-"""mmdet's RoI heads with a leaner mask branch in the test."""
+"""mmdet's RoI heads with maps converted once, and a leaner mask branch in the test."""
 
 from typing import Any
 
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from convnext_dense.detection.masks import mask_probabilities, paste
+from convnext_dense.detection.roi_extractor import converted_once
+
+
+class MapsConvertedOnce:
+    """Mixin: all extractors read one copy of the maps, made for this one call."""
+
+    def loss(
+        self,
+        x: tuple[Tensor, ...],
+        rpn_results_list: list[InstanceData],
+        batch_data_samples: list[DetDataSample],
+    ) -> dict[str, Tensor]:
+        """mmdet's losses of a batch."""
+        return super().loss(converted_once(self, x), rpn_results_list, batch_data_samples)
+
+    def predict(
+        self,
+        x: tuple[Tensor, ...],
+        rpn_results_list: list[InstanceData],
+        batch_data_samples: list[DetDataSample],
+        rescale: bool = False,
+    ) -> list[InstanceData]:
+        """mmdet's results of a batch."""
+        maps = converted_once(self, x)
+        return super().predict(maps, rpn_results_list, batch_data_samples, rescale=rescale)
 
 
 class OwnClassMasks:
@@ -51,10 +77,10 @@ class OwnClassMasks:
 
 
 @MODELS.register_module()
-class OwnClassRoIHead(OwnClassMasks, StandardRoIHead):
-    """mmdet's ``StandardRoIHead`` with :class:`OwnClassMasks`."""
+class OwnClassRoIHead(MapsConvertedOnce, OwnClassMasks, StandardRoIHead):
+    """mmdet's ``StandardRoIHead`` with :class:`MapsConvertedOnce` and :class:`OwnClassMasks`."""
 
 
 @MODELS.register_module()
-class OwnClassCascadeRoIHead(OwnClassMasks, CascadeRoIHead):
-    """mmdet's ``CascadeRoIHead`` with :class:`OwnClassMasks`."""
+class OwnClassCascadeRoIHead(MapsConvertedOnce, OwnClassMasks, CascadeRoIHead):
+    """mmdet's ``CascadeRoIHead`` with :class:`MapsConvertedOnce` and :class:`OwnClassMasks`."""

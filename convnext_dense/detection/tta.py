@@ -24,6 +24,7 @@ from convnext_dense.ahead import ahead
 from convnext_dense.detection.feature_store import FeatureStore
 from convnext_dense.detection.masks import mask_levels, mask_probabilities, paste
 from convnext_dense.detection.merging import Detections, Merger, to_picture, to_view
+from convnext_dense.detection.roi_extractor import converted_once
 from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.errors import UserError
 
@@ -150,7 +151,10 @@ class DetectionViews:
                     break
                 rois = bbox2roi([to_view(boxes, factor, width, view.flip).to(device)])
                 masks = mask_probabilities(
-                    model.roi_head, store.get(number), rois, results.labels
+                    model.roi_head,
+                    converted_once(model.roi_head, store.get(number)),
+                    rois,
+                    results.labels,
                 ).double()
                 masks = masks.flip(-1) if view.flip else masks
                 total = masks if total is None else total + masks
@@ -180,7 +184,11 @@ class DetectionViews:
         head = model.roi_head
         # Without masks mmdet suppresses in the picture's pixels, with masks in the view's.
         (found,) = head.predict_bbox(
-            features, metas, proposals, rcnn_test_cfg=head.test_cfg, rescale=not head.with_mask
+            converted_once(head, features),  # not what waits: that would be twice the bytes
+            metas,
+            proposals,
+            rcnn_test_cfg=head.test_cfg,
+            rescale=not head.with_mask,
         )
         factor = metas[0]["scale_factor"]
         if head.with_mask:
@@ -213,7 +221,7 @@ def check_supported(model: nn.Module) -> None:
 
 
 def resized(image: Tensor, resize: Resize, flip: bool) -> tuple[Tensor, DetDataSample]:
-    """A view of a picture (3, height, width), and what a detector needs to know of it."""
+    """A view of a picture (channels, height, width), and what a detector needs to know of it."""
     pixels = image.permute(1, 2, 0).numpy()
     done = resize.transform(dict(img=np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)))
     sample = DetDataSample(
@@ -223,4 +231,5 @@ def resized(image: Tensor, resize: Resize, flip: bool) -> tuple[Tensor, DetDataS
             scale_factor=done["scale_factor"],
         )
     )
-    return torch.from_numpy(done["img"]).permute(2, 0, 1).contiguous(), sample
+    view = np.atleast_3d(done["img"])  # OpenCV drops a single channel
+    return torch.from_numpy(view).permute(2, 0, 1).contiguous(), sample

@@ -3,9 +3,16 @@
 torchvision has one operator for both, with mmcv's order of offsets and mmcv's rule at the border.
 Offsets are (N, groups * kh * kw * 2, H, W), y before x. Unused here: the buffers `columns` and
 `ones`, the kernel size (the weight has it) and `im2col_step`; only mmcv's own kernels need them.
+
+Offsets and masks of a modulated convolution may be larger than its output, as those that mmdet's
+DyHead takes from the level below. mmcv's kernel then does not crop: it walks each picture's memory
+by the output's size. Networks are trained so, and here it is the same (:func:`first_values`). A
+plain convolution refuses them, in mmcv too; smaller ones, which mmcv reads beyond the end of, are
+refused here.
 """
 
 import torch
+import torch.nn.functional as F
 import torchvision  # noqa: F401 (registers torch.ops.torchvision)
 from torch import Tensor
 
@@ -121,6 +128,7 @@ def modulated_deform_conv_forward(
     """Fill `output`; `mask` (N, groups * kh * kw, H, W) scales every sample."""
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     bias = bias if with_bias else None
+    offset, mask = (first_values(maps, output.shape[2:]) for maps in (offset, mask))
     output.copy_(_forward(input, weight, offset, mask, bias, geometry))
 
 
@@ -151,13 +159,33 @@ def modulated_deform_conv_backward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Fill the gradients of all five inputs, that of the bias only where there is one."""
+    """Fill the gradients of all five inputs, that of the bias only where there is one.
+
+    Offsets and mask values that were not read have a gradient of 0.
+    """
     geometry = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     bias = bias if with_bias else None
+    offset, mask = (first_values(maps, grad_output.shape[2:]) for maps in (offset, mask))
     gradients = _backward(grad_output, input, weight, offset, mask, bias, geometry)
     filled = [grad_input, grad_weight, grad_offset, grad_mask] + [grad_bias] * with_bias
     for target, gradient in zip(filled, gradients, strict=False):
-        target.copy_(gradient)
+        unread = target.numel() - gradient.numel()
+        if unread:
+            gradient = F.pad(gradient.flatten(1), (0, unread // len(target)))
+        target.copy_(gradient.view(target.shape))
+
+
+def first_values(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """The first values of each picture's maps (N, C, H, W), counted off as (N, C, *size).
+
+    Maps that are smaller than ``size`` in a side stay as they are, for torchvision to refuse.
+    """
+    height, width = maps.shape[2:]
+    if (height, width) == tuple(size) or height < size[0] or width < size[1]:
+        return maps
+    channels = maps.shape[1]
+    read = maps.flatten(1)[:, : channels * size[0] * size[1]]
+    return read.reshape(len(maps), channels, *size)
 
 
 def _operands(input, weight, offset, mask, bias) -> list[Tensor]:

@@ -31,10 +31,13 @@ class Scores:
     Attributes:
         maps: (channels, h, w), at the head's own stride.
         size: Height and width of the view in pixels.
+        padded: Height and width of what the network saw: the view, padded at the right and below
+            where ``data_preprocessor.test_cfg`` says so. The maps are of all of that.
     """
 
     maps: Tensor
     size: tuple[int, int]
+    padded: tuple[int, int]
 
 
 @TASK_UTILS.register_module()
@@ -110,7 +113,13 @@ class SegmentationViews:
 
     @torch.no_grad()
     def predict_single_scale(self, model: nn.Module, batch: dict[str, list]) -> list:
-        """Tests the same batch as the plain test does, at the pipeline's own scale."""
+        """Tests the same batch as the plain test does, at the pipeline's own scale.
+
+        The plain test takes pictures of several sizes one by one alone, and so does this.
+        """
+        if len({image.shape for image in batch["inputs"]}) > 1:
+            one_by_one = (dict(inputs=[image]) for image in batch["inputs"])
+            return [self.predict_single_scale(model, one)[0] for one in one_by_one]
         inputs = [resized(image, self.single, flip=False) for image in batch["inputs"]]
         samples = [
             SegDataSample(
@@ -156,7 +165,7 @@ class SegmentationViews:
         height, width = size
         # The largest view's strip, the same resized, two probabilities and the sum.
         row = 4 * width + max(
-            2 * -(-scores.size[0] // height) * scores.size[1] for turn in turns for scores in turn
+            2 * -(-scores.size[0] // height) * scores.padded[1] for turn in turns for scores in turn
         )
         maps = turns[0][0].maps
         step = max(1, self.strip_bytes // (len(maps) * maps.element_size() * row))
@@ -166,12 +175,14 @@ class SegmentationViews:
 def probabilities(scores: Scores, rows: Rows, size: tuple[int, int], align_corners: bool) -> Tensor:
     """Probabilities (channels, rows, width) of some rows of a picture of ``size`` from one view.
 
-    As in mmsegmentation, the scores are resized to the view's pixels, then to the picture's.
+    As in mmsegmentation, the scores are resized to the network's pixels, their padding is cut off,
+    and the rest is resized to the picture's.
     """
     view_rows = needed_rows(rows, scores.size[0], size[0], align_corners)
     map_height = scores.maps.shape[1]
     every_row = Rows(0, map_height)
-    maps = resize_rows(scores.maps, every_row, map_height, view_rows, scores.size, align_corners)
+    maps = resize_rows(scores.maps, every_row, map_height, view_rows, scores.padded, align_corners)
+    maps = maps[..., : scores.size[1]]
     maps = resize_rows(maps, view_rows, scores.size[0], rows, size, align_corners)
     return activated(maps)
 
@@ -193,16 +204,18 @@ def activated(maps: Tensor) -> Tensor:
 
 def look(model: EncoderDecoder, view: Tensor) -> Scores:
     """The head's scores of one view (3, height, width)."""
-    data = model.data_preprocessor(dict(inputs=[view]), False)
-    (maps,) = model.decode_head(model.extract_feat(data["inputs"]))
-    return Scores(maps.float(), tuple(view.shape[1:]))
+    data = dict(inputs=[view], data_samples=[SegDataSample()])  # which it notes the padding in
+    inputs = model.data_preprocessor(data, False)["inputs"]
+    (maps,) = model.decode_head(model.extract_feat(inputs))
+    return Scores(maps.float(), tuple(view.shape[1:]), tuple(inputs.shape[2:]))
 
 
 def resized(image: Tensor, resize: Resize, flip: bool) -> Tensor:
-    """A view of a picture, both (3, height, width), uint8."""
+    """A view of a picture, both (channels, height, width), uint8."""
     pixels = image.permute(1, 2, 0).numpy()
     done = resize.transform(dict(img=np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)))
-    return torch.from_numpy(done["img"]).permute(2, 0, 1).contiguous()
+    view = np.atleast_3d(done["img"])  # OpenCV drops a single channel
+    return torch.from_numpy(view).permute(2, 0, 1).contiguous()
 
 
 def check_supported(model: nn.Module) -> None:

@@ -29,6 +29,16 @@ def test_maps_come_back(dtype, views_in_memory):
                 assert torch.equal(found, put) and found.dtype == dtype
 
 
+def test_parts_of_a_larger_tensor_count_with_all_that_they_keep():
+    whole = torch.randn(3, 4, 8, 9)
+    with FeatureStore(whole.nbytes) as store:
+        store.put((whole[:1], whole[1:2]))
+        assert store.used == whole.nbytes
+        store.put((torch.zeros(1),))
+        assert store.used == whole.nbytes  # the bound is reached: this went to the file
+        assert store.get(1)[0] == 0
+
+
 def test_a_full_disk_is_one_sentence(monkeypatch):
     class Full:
         def seek(self, *_):

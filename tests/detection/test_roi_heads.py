@@ -7,10 +7,13 @@ import pytest
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convnext_dense.detection.roi_extractor import Float32RoIExtractor
 from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.detection.tta import check_supported
 from convnext_dense.engine.config import load_config
@@ -163,6 +166,80 @@ def test_configs_that_name_mmdets_heads_still_work(detector, name):
     check_supported(old)
     views = [predict(make_views(), one, picture(3)) for one in (model, old)]
     assert_identical(*views)
+
+
+def read_maps(head, monkeypatch) -> list[torch.Tensor]:
+    """The finest maps that RoIAlign reads, one a call, from now on."""
+    seen = []
+    for extractor in head.modules():
+        if isinstance(extractor, Float32RoIExtractor):
+            layer, original = extractor.roi_layers[0], extractor.roi_layers[0].forward
+
+            def reading(one, *others, original=original):
+                seen.append(one)
+                return original(one, *others)
+
+            monkeypatch.setattr(layer, "forward", reading)
+    return seen
+
+
+def samples_with_truth() -> list[DetDataSample]:
+    samples = []
+    for meta, truth in zip(METAS, boxes((5, 3)), strict=False):
+        sample = DetDataSample(metainfo=dict(meta, img_shape=(96, 128)))
+        count = len(truth.labels)
+        shapes = np.random.default_rng(count).random((count, 96, 128)) > 0.5
+        truth.masks = BitmapMasks(shapes.astype(np.uint8), 96, 128)
+        sample.gt_instances = truth
+        samples.append(sample)
+    return samples
+
+
+def channels_last(dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    maps = (one.to(dtype, memory_format=torch.channels_last) for one in features(2))
+    return tuple(one.requires_grad_() for one in maps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("name", "reads"), [("mask_rcnn", 2), ("cascade", 6)])
+def test_maps_are_converted_once_for_all_extractors(detector, monkeypatch, name, reads, dtype):
+    head, maps = detector(name).roi_head, channels_last(dtype)
+    seen = read_maps(head, monkeypatch)
+
+    def train(kind, x) -> torch.Tensor:
+        torch.manual_seed(0)  # of the sampler
+        losses = kind.loss(head, x, boxes((20, 30)), samples_with_truth())
+        return sum(value for key, value in losses.items() if "loss" in key)
+
+    def test(kind, x) -> list[InstanceData]:
+        with torch.no_grad():
+            return kind.predict(head, x, boxes((20, 30)), samples_with_truth(), rescale=True)
+
+    loss, found = train(OWN[name], maps), test(OWN[name], maps)
+    assert len(seen) == 2 * reads
+    for one_pass in (seen[:reads], seen[reads:]):
+        assert all(one is one_pass[0] for one in one_pass)
+        assert one_pass[0].dtype == torch.float32 and one_pass[0].is_contiguous()
+    assert seen[0] is not seen[-1]
+
+    wide = [one.detach().float().contiguous().requires_grad_() for one in maps]
+    expected = train(STOCK[name], wide)
+    assert torch.equal(loss, expected)
+    for one, other in zip(found, test(STOCK[name], wide), strict=True):
+        assert_identical(one, other)
+    assert_identical(found[0], test(STOCK[name], maps)[0])  # an earlier run's config: six copies
+    loss.backward()
+    expected.backward()
+    for one, other in zip(maps, wide, strict=True):
+        assert torch.equal(one.grad, other.grad.to(dtype))
+    assert maps[0].grad.abs().sum() > 0
+
+
+def test_a_view_converts_its_maps_once_for_the_boxes_and_once_for_the_masks(detector, monkeypatch):
+    model = detector("cascade")
+    seen = read_maps(model.roi_head, monkeypatch)
+    predict(make_views(), model, picture(3))
+    assert len(seen) == 4 * 6 and len({id(one) for one in seen}) == 4 * 2
 
 
 @pytest.mark.gpu

@@ -10,8 +10,12 @@ from mmdet.models.detectors import RetinaNet
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import TRANSFORMS
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from convnext_dense.detection import tta
+from convnext_dense.detection.feature_store import FeatureStore
 from convnext_dense.detection.tta import DetectionViews, View
 from convnext_dense.errors import UserError
 from tests.detection.conftest import picture
@@ -220,6 +224,53 @@ def test_features_are_computed_once_and_do_not_pile_up(detector, averaged):
     assert np.array_equal(*averaged)
 
 
+class MapBytes(TorchDispatchMode):
+    """Bytes of one picture's maps of so many channels, also converted ones, still alive."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.shape, self.storages = (1, channels), {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        outputs = function(*args, **(kwargs or {}))
+        for one in tree_leaves(outputs):
+            if isinstance(one, torch.Tensor) and one.dim() == 4 and one.shape[:2] == self.shape:
+                storage = one.untyped_storage()
+                self.storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        return outputs
+
+    def alive(self) -> int:
+        return sum(size for storage, size in self.storages.values() if not storage.expired())
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_waits_is_what_the_bound_counts(detector, monkeypatch, dtype, share):
+    model, views, stores, waiting = detector("cascade"), make_views(), [], []
+    counted = MapBytes(model.neck.out_channels)
+    inputs = (96, 128), (64, 96)  # of the network, each also mirrored; maps have strides 4 to 32
+    pixels = sum(2 * h * w // stride**2 for h, w in inputs for stride in (4, 8, 16, 32))
+    whole = pixels * model.neck.out_channels * torch.finfo(dtype).bits // 8
+    views.feature_memory = whole * share / 2**20
+    merge = views.merge
+
+    def merging(turns):
+        waiting.append(counted.alive())
+        return merge(turns)
+
+    def storing(memory):
+        stores.append(FeatureStore(memory))
+        return stores[-1]
+
+    monkeypatch.setattr(views, "merge", merging)
+    monkeypatch.setattr(tta, "FeatureStore", storing)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16), counted:
+        found = predict(views, model, picture(6))
+    assert len(found) == 12
+    assert waiting == [stores[0].used] and 0 < stores[0].used <= whole * share
+    assert (stores[0].used == whole) == (share == 1)
+
+
 def test_views_are_sorted_and_single():
     scales = [(side, 2 * side) for side in range(200, 20, -7)]
     views = make_views([*scales, (400, 200)])  # the last is there already
@@ -253,6 +304,13 @@ def test_soft_suppression_keeps_more(detector):
 def test_wrong_views_are_named(changed, message):
     with pytest.raises(UserError, match=message):
         make_views(**changed)
+
+
+def test_views_of_grey_pictures():
+    grey = torch.from_numpy(picture()[..., 1].copy())
+    view, sample = tta.resized(grey[None], make_views().single, True)
+    assert sample.img_shape == (88, 128)
+    assert np.array_equal(view[0], cv2.resize(grey.numpy()[:, ::-1], (128, 88)))
 
 
 def test_other_detectors_are_refused():

@@ -150,3 +150,83 @@ def test_layers_train_under_autocast(random, device):
         output.float().square().mean().backward()
         assert output.dtype == torch.bfloat16
         assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+def as_mmcv_reads(maps, size):
+    """The values mmcv's kernel finds: its index has the output's sides, not those of the maps."""
+    channel, row, column = torch.meshgrid(*map(torch.arange, (maps.shape[1], *size)), indexing="ij")
+    place = (channel * size[0] + row) * size[1] + column
+    return torch.stack([picture.reshape(-1)[place] for picture in maps])
+
+
+# "both" has several deformable groups; their offsets lie one after the other.
+@pytest.mark.parametrize("name", ["oblong", "both"])
+@pytest.mark.parametrize("larger", [(0, 3), (2, 0), (5, 9)])
+def test_larger_offsets_are_read_as_mmcv_reads_them(random, name, larger):
+    layer, (x, offset, mask) = build(name, True, random)
+    size, offsets = offset.shape[2:], offset.shape[1]
+    sides = [side + more for side, more in zip(size, larger, strict=True)]
+    wide = torch.randn(2, 3 * mask.shape[1], *sides, generator=random, dtype=torch.float64) * 2
+    wide.requires_grad_()
+
+    def parts():  # of one tensor, as in DyHead
+        return wide[:, :offsets], wide[:, offsets:].sigmoid()
+
+    found = layer(x, *parts())
+    read = [as_mmcv_reads(maps, size) for maps in parts()]
+    expected = convolve_by_sampling(x, *read, layer) + layer.bias[:, None, None]
+    weight = torch.randn(expected.shape, generator=random, dtype=torch.float64)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        gradients(found, weight, layer, [wide]), gradients(expected, weight, layer, [wide])
+    )
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_offsets_that_do_not_fit_are_refused(random, modulated):
+    layer, (x, *maps) = build("plain", modulated, random)
+    wrong = {
+        "a column short": [one[..., 1:] for one in maps],
+        "a column short, though values enough": [F.pad(one[..., 1:], (0, 0, 0, 9)) for one in maps],
+        "a channel short": [one[:, 1:] for one in maps],
+        "a channel short, though larger": [F.pad(one[:, 1:], (0, 5, 0, 5)) for one in maps],
+    }
+    if not modulated:  # as in mmcv
+        wrong["larger"] = [F.pad(one, (0, 5, 0, 5)) for one in maps]
+    for those in wrong.values():
+        with pytest.raises(RuntimeError, match="offset"):
+            layer(x, *those)
+
+
+def test_dyhead_of_pyramids_with_odd_sides(random, monkeypatch):
+    """Its offsets of a level are also those of the smaller level above."""
+    necks = pytest.importorskip("mmdet.models.necks")
+    torch.manual_seed(0)
+    neck = necks.DyHead(16, 16, num_blocks=1).double()
+    with torch.no_grad():  # away from its zeros: offsets, and means at the kink of a ReLU
+        for parameter in neck.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.2)
+    sides = [(21, 27), (11, 14), (6, 7)]
+    pyramid = [
+        torch.randn(2, 16, *side, generator=random, dtype=torch.float64).requires_grad_()
+        for side in sides
+    ]
+    weights = [torch.randn(one.shape, generator=random, dtype=torch.float64) for one in pyramid]
+
+    def run():
+        outputs = neck(pyramid)
+        assert [one.shape[2:] for one in outputs] == [torch.Size(side) for side in sides]
+        total = sum((one * weight).sum() for one, weight in zip(outputs, weights, strict=True))
+        return [*outputs, *torch.autograd.grad(total, [*pyramid, *neck.parameters()])]
+
+    found, sizes = run(), []
+
+    def by_sampling(self, x, offset, mask):
+        size = [(side - 1) // self.stride[0] + 1 for side in x.shape[2:]]
+        sizes.append((*offset.shape[2:], *size))
+        read = [as_mmcv_reads(maps, size) for maps in (offset, mask)]
+        return convolve_by_sampling(x, *read, self).contiguous()
+
+    monkeypatch.setattr(ops.ModulatedDeformConv2d, "forward", by_sampling)
+    torch.testing.assert_close(found, run())
+    assert (21, 27, 11, 14) in sizes and (11, 14, 6, 7) in sizes

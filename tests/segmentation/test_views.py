@@ -7,17 +7,18 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
+from mmseg.structures import SegDataSample
 
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
-from convnext_dense.segmentation.views import SegmentationViews, check_supported
+from convnext_dense.segmentation.views import SegmentationViews, check_supported, resized
 
 RESIZE = dict(type="Resize", scale=(128, 64), keep_ratio=True)
 RATIOS = (0.75, 1.0, 1.5)
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
-def segmentor(classes=5, out_channels=None, align_corners=False, kind="Segmentor"):
+def segmentor(classes=5, out_channels=None, align_corners=False, kind="Segmentor", padding=None):
     init_default_scope("mmseg")
     torch.manual_seed(0)
     parts = dict(
@@ -33,7 +34,12 @@ def segmentor(classes=5, out_channels=None, align_corners=False, kind="Segmentor
         dict(
             type=kind,
             data_preprocessor=dict(
-                type="SegDataPreProcessor", mean=MEAN, std=STD, bgr_to_rgb=True, size=(32, 32)
+                type="SegDataPreProcessor",
+                mean=MEAN,
+                std=STD,
+                bgr_to_rgb=True,
+                size=(32, 32),
+                test_cfg=padding,
             ),
             backbone=dict(type="ConvNeXt", arch="atto", layer_scale_init_value=1.0),
             decode_head=dict(
@@ -68,8 +74,11 @@ def views(ratios=RATIOS, flip=True, **more):
 
 
 @torch.no_grad()
-def plain_mean(model, image, ratios, flip):
-    """The average of full-size probabilities, written down without strips or stride-4 maps."""
+def plain_mean(model, image, ratios, flip, padded=lambda *size: size):
+    """The average of full-size probabilities, written down without strips or stride-4 maps.
+
+    The network sees a view in ``padded(height, width)`` pixels.
+    """
     height, width = image.shape[1:]
     total, count = 0, 0
     for ratio in ratios:
@@ -80,12 +89,13 @@ def plain_mean(model, image, ratios, flip):
             pixels = image.permute(1, 2, 0).numpy()
             pixels = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
             view = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)[..., ::-1]
-            inputs = torch.from_numpy((view - np.array(MEAN)) / np.array(STD)).float()
-            maps = model.decode_head(model.backbone(inputs.permute(2, 0, 1)[None]))
-            for target in (size[::-1], (height, width)):
-                maps = F.interpolate(
-                    maps, target, mode="bilinear", align_corners=model.align_corners
-                )
+            inputs = torch.zeros(1, 3, *padded(*size[::-1]))
+            view = torch.from_numpy((view - np.array(MEAN)) / np.array(STD)).float()
+            inputs[:, :, : size[1], : size[0]] = view.permute(2, 0, 1)
+            maps = model.decode_head(model.backbone(inputs))
+            how = dict(mode="bilinear", align_corners=model.align_corners)
+            maps = F.interpolate(maps, inputs.shape[2:], **how)[:, :, : size[1], : size[0]]
+            maps = F.interpolate(maps, (height, width), **how)
             scores = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(dim=1)
             total = total + (scores.flip(-1) if mirrored else scores)
             count += 1
@@ -187,6 +197,54 @@ def test_one_view_at_the_test_scale_is_the_plain_whole_test():
     (plain,) = views().predict_single_scale(model, dict(inputs=[image]))
     mean = mean_of(views((1.0,), False), model, image)
     torch.testing.assert_close(mean, plain.seg_logits.data.softmax(dim=0), rtol=0, atol=1e-5)
+
+
+def to_multiple_of_64(height, width):
+    return -(-height // 64) * 64, -(-width // 64) * 64
+
+
+# Views of 48 x 64, 64 x 85 and 96 x 128 pixels: some fill the size in both sides, in one, or none.
+PADDINGS = [
+    (dict(size_divisor=64), to_multiple_of_64, True),
+    (dict(size=(90, 100)), lambda height, width: (max(height, 90), max(width, 100)), False),
+    (dict(size=(32, 32)), lambda *size: size, False),
+]
+
+
+@pytest.mark.parametrize(("padding", "padded", "align_corners"), PADDINGS)
+def test_padding_is_cut_off_before_the_view_is_resized(padding, padded, align_corners):
+    model, image = segmentor(align_corners=align_corners, padding=padding), picture()
+    expected = plain_mean(model, image, RATIOS, True, padded)
+    mean = mean_of(views(), model, image)
+    torch.testing.assert_close(mean, expected, rtol=0, atol=1e-4)
+    assert torch.equal(mean, mean_of(views(strip_memory=0.05), model, image))
+    model.test_cfg = ConfigDict(mode="whole")
+    (plain,) = views().predict_single_scale(model, dict(inputs=[image]))
+    one = mean_of(views((1.0,), False), model, image)
+    torch.testing.assert_close(one, plain.seg_logits.data.softmax(dim=0), rtol=0, atol=1e-5)
+
+
+def test_pictures_of_several_sizes_in_a_batch():
+    model, pictures = segmentor(), [picture(), picture(93, 70), picture()]
+    model.test_cfg = ConfigDict(mode="whole")
+    samples = [SegDataSample() for _ in pictures]
+    batch = dict(inputs=pictures, data_samples=samples)
+    found = views().predict(model, batch), views().predict_single_scale(model, batch)
+    for results in found:
+        assert [one.pred_sem_seg.data.shape for one in results] == [
+            (1, *one.shape[1:]) for one in pictures
+        ]
+    (alone,) = views().predict_single_scale(model, dict(inputs=pictures[1:2]))
+    assert torch.equal(found[1][1].pred_sem_seg.data, alone.pred_sem_seg.data)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_views_of_pictures_with_other_channels(channels):
+    image = torch.cat([picture(seed=seed) for seed in range(channels)])[::3].contiguous()
+    assert len(image) == channels
+    view = resized(image, views().single, True)
+    expected = [cv2.resize(one, (85, 64)) for one in image.flip(-1).numpy()]
+    assert torch.equal(view, torch.from_numpy(np.stack(expected)))
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
