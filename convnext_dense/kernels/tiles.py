@@ -10,16 +10,20 @@ import triton
 import triton.language as tl
 
 # The interpreter has nothing to time, and its cost is the number of operations, not their size:
-# it takes tiles of its own, few columns (small pictures still have several tiles) and many rows.
+# it takes tiles of its own, one block of channels, few columns (small pictures still have several
+# tiles) and many rows.
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 
 # Programs of a kernel that walks over all pixels and leaves partial sums: about four per
 # multiprocessor. A constant, not the device's count, so that sums are the same on every GPU.
 PROGRAMS = 512
 
+# Blocks of channels that a program handles in turn.
+MOST_BLOCKS = 1 if INTERPRETED else 3
+
 
 def split_channels(channels: int, largest: int) -> tuple[int, int]:
-    """Cuts C channels into at most three equal blocks of a power of two.
+    """Cuts C channels into at most ``MOST_BLOCKS`` equal blocks of a power of two.
 
     ConvNeXt's widths are often 3 * 2^k: one padded block would idle a quarter of the threads.
 
@@ -33,7 +37,9 @@ def split_channels(channels: int, largest: int) -> tuple[int, int]:
     """
     whole = min(triton.next_power_of_2(channels), largest)
     sizes = [
-        size for size in (whole, whole // 2, whole // 4) if size >= 16 and 3 * size >= channels
+        size
+        for size in (whole, whole // 2, whole // 4)
+        if size >= 16 and MOST_BLOCKS * size >= channels
     ]
     block = min(
         sizes or [max(16, whole)], key=lambda size: (triton.cdiv(channels, size) * size, -size)
@@ -89,7 +95,7 @@ SUM_COLUMNS, SUM_ROWS = 64, 32
 if INTERPRETED:
     PROGRAMS = 2
     SUM_COLUMNS, SUM_ROWS = 8192, 1
-    CONVOLUTION = [triton.Config(dict(TW=2, ELEMENTS=4096))]
+    CONVOLUTION = [triton.Config(dict(TW=4, ELEMENTS=4096))]
     GRADIENT_TW, GRADIENT_ELEMENTS, GRADIENT_CHANNELS = 2, 4096, 1024
 
 # Matrix products. BM is the same in all: the partial sums of the bias are one row per BM rows.
