@@ -29,6 +29,7 @@ from convnext_dense.engine.files import (
     write_atomically,
 )
 from convnext_dense.engine.gathering import GatheringHook
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.engine.random_state import draw_apart, use_repeatable_kernels
 from convnext_dense.engine.sharding import (
     divide_optimizer_state,
@@ -47,7 +48,16 @@ from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_t
 
 @RUNNERS.register_module()
 class DenseRunner(Runner):
-    """mmengine's Runner, mended where a run loses work or says less than it should."""
+    """mmengine's Runner, mended where a run loses work or says less than it should.
+
+    While it builds, trains or tests, nothing unpickles a file beside it.
+    """
+
+    __init__ = refusing_pickles()(Runner.__init__)
+    train = refusing_pickles()(Runner.train)
+    val = refusing_pickles()(Runner.val)
+    test = refusing_pickles()(Runner.test)
+    build_evaluator = refusing_pickles()(Runner.build_evaluator)
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Logs our own environment report: mmengine's needs distutils, gone in Python 3.12."""
@@ -99,6 +109,7 @@ class DenseRunner(Runner):
         super().setup_env(env_cfg)
 
     @staticmethod
+    @refusing_pickles()
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Builds a loader whose errors name the picture; its processes live until this one ends."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
