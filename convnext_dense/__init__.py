@@ -2,8 +2,8 @@
 
 The import has three side effects: mmcv's operators become available through torchvision where
 mmcv was installed without its compiled extension; mmengine reads checkpoints through this project's
-safe loader, YAML as plain data, and pickles not at all; and mmengine's CheckpointHook and
-LocalVisBackend are this project's, under the same names.
+safe loader, and in a run YAML as plain data and other pickles not at all; and mmengine's
+CheckpointHook and LocalVisBackend are this project's, under the same names.
 """
 
 from convnext_dense import ops, weights

@@ -15,6 +15,7 @@ from convnext_dense.engine.class_names import class_names
 from convnext_dense.engine.config import load_config
 from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
 from convnext_dense.engine.fit_labels import keep_scores, set_label_classes
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.errors import UserError
 from convnext_dense.pictures import naming, read_image, write_image
 from convnext_dense.weights import read_checkpoint
@@ -34,6 +35,7 @@ class Predictor:
         UserError: For a checkpoint whose classes nothing names, or that is another model's.
     """
 
+    @refusing_pickles()
     def __init__(
         self,
         config: str | os.PathLike,
@@ -67,6 +69,7 @@ class Predictor:
         self.visualizer.dataset_meta = dict(classes=classes, palette=_palette(content, classes))
 
     @torch.no_grad()
+    @refusing_pickles()
     def __call__(self, image: str | os.PathLike | np.ndarray) -> Any:
         """Predicts one picture.
 

@@ -8,8 +8,10 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import runpy
+import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +64,36 @@ def run_apart(tool: str, *arguments, code: int = 0, cwd: Path | None = None) -> 
     if code == 2:
         assert "Traceback" not in out + err
     return out, err
+
+
+def run_together(target: Callable, *arguments, processes: int = 2) -> None:
+    """Calls ``target(rank, *arguments)`` in processes that find each other as torchrun's do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    _start_server()
+    ranks = [
+        _context.Process(target=_rank, args=(rank, processes, port, target, arguments))
+        for rank in range(processes)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(SECONDS)
+    alive = [process.kill() for process in ranks if process.is_alive()]
+    assert not alive and [process.exitcode for process in ranks] == [0] * processes
+
+
+def _rank(rank: int, processes: int, port: int, target: Callable, arguments: tuple) -> None:
+    """A forked process: takes the place of one that torchrun starts."""
+    number = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_PORT=port)
+    os.environ.update({name: str(value) for name, value in number.items()})
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    torch = sys.modules["torch"]  # imported by the server alone
+    torch.set_num_threads(1)
+    target(rank, *arguments)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _main(words: list[str], streams: list[Path], folder: str) -> None:

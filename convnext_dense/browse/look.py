@@ -15,6 +15,7 @@ from PIL import Image
 from convnext_dense.browse import charts, drawing, instances, labels, samples
 from convnext_dense.engine.files import make_folder, write_atomically
 from convnext_dense.engine.nodes import datasets
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.errors import UserError
 
 
@@ -37,6 +38,7 @@ TASKS = {
 }
 
 
+@refusing_pickles()
 def browse(cfg: Config, split: str, out: Path, number: int, seed: int) -> str:
     """Draws samples of a split and writes its statistics.
 

@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 
 from convnext_dense.engine.files import naming_full_disks
 from convnext_dense.engine.interrupt import Interrupted, heeding_signals, ignore_signals
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.errors import RunEndedError, UserError
 
 AUTO = "auto"  # --resume without a checkpoint
@@ -59,8 +60,9 @@ def run_tool(main: Callable[[], None]) -> None:
     for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
         warnings.filterwarnings("ignore", module=package)
     Parser.debugging = False
+    room = "Make room and start again."
     try:
-        with heeding_signals(), naming_full_disks("A file", "Make room and start again."):
+        with heeding_signals(), naming_full_disks("A file", room), refusing_pickles():
             main()
     except UserError as error:
         if Parser.debugging:

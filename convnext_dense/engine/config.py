@@ -24,7 +24,7 @@ from convnext_dense.engine.fit_data import fit_to_data
 from convnext_dense.engine.fit_labels import fit_to_labels
 from convnext_dense.engine.launch import world_size
 from convnext_dense.engine.nodes import SPLITS, datasets, walk
-from convnext_dense.engine.pickles import refuse_pickles
+from convnext_dense.engine.pickles import refuse_pickles, refusing_pickles
 from convnext_dense.errors import MissingDataError, UserError
 from convnext_dense.optim.schedulers import check_schedule
 from convnext_dense.plain_config import SUFFIXES, read_plain_file
@@ -36,6 +36,7 @@ AMP_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
 TOOLBOXES = {"mmdet": ("mmdet", "detection"), "mmseg": ("mmseg", "segmentation")}
 
 
+@refusing_pickles()
 def load_config(
     path: str | os.PathLike,
     *,
@@ -94,6 +95,7 @@ def load_config(
     return cfg
 
 
+@refusing_pickles()
 def read_config(path: str | os.PathLike) -> Config:
     """Reads a config file as it is: a .py is executed, .yaml and .json are read as data.
 

@@ -1,10 +1,14 @@
-"""No pickle beside checkpoints is read: annotations, proposals, weights of losses, caches.
+"""A run reads no pickle beside checkpoints: annotations, proposals, weights of losses, caches.
 
 mmengine's ``load`` unpickles every .pkl it is given, and its YAML may name Python objects. Both are
-replaced here. What unpickles without asking mmengine is refused by its config entry. Python objects
-that the processes of one run send to each other are not files from outside.
+refused while a run or a tool reads (:func:`refusing_pickles`), in its data processes to their end.
+At other times ``load`` is mmengine's: a user who imports this package loads what he likes. What
+unpickles without asking mmengine is refused by its config entry. Python objects that the processes
+of one run send to each other are not files from outside.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -18,27 +22,54 @@ SUFFIXES = (".pkl", ".pickle", ".joblib")
 # Entries by which mmdet and mmsegmentation unpickle by themselves (OpenImages, medical pictures).
 UNPICKLING = {"hierarchy_file": None, "decode_backend": "pickle"}
 REASON = "could run code, and is not read: write its content as JSON, or arrays as .npy"
+_readers: list[None] = []  # one for each run that reads now; threads append and pop at once
+
+
+@contextmanager
+def refusing_pickles() -> Iterator[None]:
+    """Has mmengine refuse pickles, and Python objects in YAML; also a decorator.
+
+    In all threads: a run's own may read as well.
+    """
+    _readers.append(None)
+    try:
+        yield
+    finally:
+        _readers.pop()
+
+
+def refuse_pickles_from_now_on() -> None:
+    """The same to the end of this process, which belongs to a run."""
+    _readers.append(None)
 
 
 @register_handler(["pkl", "pickle"])
 class RefusingHandler(PickleHandler):
-    """Writes pickles as mmengine does, and reads none."""
+    """mmengine's, but for a run it reads none."""
 
     def load_from_fileobj(self, file, **kwargs) -> Any:
-        """Raises UserError."""
-        raise UserError(f"A pickle (.pkl) {REASON}.")
+        """Reads what a user loads.
+
+        Raises:
+            UserError: When a run reads.
+        """
+        if _readers:
+            raise UserError(f"A pickle (.pkl) {REASON}.")
+        return super().load_from_fileobj(file, **kwargs)
 
 
 @register_handler(["yaml", "yml"])
 class SafeYamlHandler(YamlHandler):
-    """YAML without Python objects."""
+    """mmengine's, but for a run without Python objects."""
 
     def load_from_fileobj(self, file, **kwargs) -> Any:
-        """Reads plain data.
+        """Reads plain data; for a user whatever mmengine reads.
 
         Raises:
-            UserError: When the file names anything else.
+            UserError: When a run reads, and the file names anything else.
         """
+        if not _readers:
+            return super().load_from_fileobj(file, **kwargs)
         try:
             return yaml.safe_load(file)
         except yaml.YAMLError as error:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.registry import HOOKS
+from mmengine.runner import set_random_seed
 
 from convnext_dense.engine.gathering import GatheringHook
 
@@ -50,7 +51,7 @@ class RandomStateHook(GatheringHook):
         else:
             runner.logger.warning(
                 f"The checkpoint is of {len(self._resumed)} processes, this run has "
-                f"{runner.world_size}: random numbers start anew."
+                f"{runner.world_size}: random numbers start anew, from seed + rank."
             )
         self._resumed = None
 
@@ -93,6 +94,20 @@ def restore(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def draw_apart(seed: int, rank: int) -> None:
+    """Has each process draw random numbers of its own, from seed + rank as the official release.
+
+    Else all of them would drop the same samples and mix in the same shares. The first process goes
+    on with the numbers that it has begun, so that it draws what a run in one process draws.
+
+    Args:
+        seed: The run's seed, equal in all processes.
+        rank: The number of this process.
+    """
+    if rank:
+        set_random_seed((seed + rank) % 2**32)  # numpy takes no more
 
 
 def undisturbed(draw: Callable[[], Any]) -> Any:

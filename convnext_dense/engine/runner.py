@@ -29,7 +29,8 @@ from convnext_dense.engine.files import (
     write_atomically,
 )
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.random_state import use_repeatable_kernels
+from convnext_dense.engine.pickles import refusing_pickles
+from convnext_dense.engine.random_state import draw_apart, use_repeatable_kernels
 from convnext_dense.engine.sharding import (
     divide_optimizer_state,
     is_sharded,
@@ -47,7 +48,16 @@ from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_t
 
 @RUNNERS.register_module()
 class DenseRunner(Runner):
-    """mmengine's Runner, mended where a run loses work or says less than it should."""
+    """mmengine's Runner, mended where a run loses work or says less than it should.
+
+    While it builds, trains or tests, nothing unpickles a file beside it.
+    """
+
+    __init__ = refusing_pickles()(Runner.__init__)
+    train = refusing_pickles()(Runner.train)
+    val = refusing_pickles()(Runner.val)
+    test = refusing_pickles()(Runner.test)
+    build_evaluator = refusing_pickles()(Runner.build_evaluator)
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Logs our own environment report: mmengine's needs distutils, gone in Python 3.12."""
@@ -64,8 +74,13 @@ class DenseRunner(Runner):
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
     ) -> None:
-        """Seeds the random numbers, and chooses kernels that repeat themselves."""
-        super().set_randomness(seed, diff_rank_seed, deterministic)
+        """Seeds the random numbers, and chooses kernels that repeat themselves.
+
+        All processes alike, whatever ``diff_rank_seed`` says: they begin with the same weights, and
+        share one order of the pictures. :meth:`load_or_resume` parts them.
+        """
+        self._randomness_cfg = dict(seed=seed, deterministic=deterministic)
+        super().set_randomness(**self._randomness_cfg)
         use_repeatable_kernels(deterministic)
 
     @master_only
@@ -94,6 +109,7 @@ class DenseRunner(Runner):
         super().setup_env(env_cfg)
 
     @staticmethod
+    @refusing_pickles()
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Builds a loader whose errors name the picture; its processes live until this one ends."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
@@ -137,6 +153,16 @@ class DenseRunner(Runner):
         if self._divides_model:
             shard_for_training(self.model, self.optim_wrapper)
             self.logger.info(f"FSDP: {shares(self.model)}")
+        log_choice(self.model, self.cfg, self.logger)
+
+    def load_or_resume(self) -> None:
+        """Loads what the run starts from; from here on each process draws numbers of its own.
+
+        The model is there by now, equal in all processes, and so is the seed of a resumed run. Its
+        random state is restored later (``RandomStateHook``).
+        """
+        super().load_or_resume()
+        draw_apart(self.seed, self.rank)
 
     def load_checkpoint(self, filename: str, map_location="cpu", strict: bool = False) -> dict:
         """Loads a checkpoint after comparing it with the model, name by name.

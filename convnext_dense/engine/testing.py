@@ -14,6 +14,7 @@ from convnext_dense.engine.fit_data import drop_mask_branch
 from convnext_dense.engine.fit_labels import keep_scores
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.nodes import datasets, evaluators
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.tta import use_views
@@ -27,6 +28,7 @@ from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_c
 HEADLINE = ("bbox_mAP", "segm_mAP", "mIoU", "top1", "top5", "top1_ema", "top5_ema")
 
 
+@refusing_pickles()
 def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
     launch.announce(args.launcher)

@@ -22,6 +22,7 @@ from convnext_dense.engine.fit_labels import keep_scores
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.engine.interrupt import request
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.engine.preflight import check_data
 from convnext_dense.engine.replay import replay
 from convnext_dense.engine.runner import build_runner
@@ -35,6 +36,7 @@ from convnext_dense.weights.loading import find_state_dict
 FUSED = ("Adam", "AdamW", "SGD")  # optimizers that torch has so on CPUs and NVIDIA GPUs
 
 
+@refusing_pickles()
 def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     """Trains what a tool was asked for (see ``tools/train.py --help`` for the flags).
 

@@ -1,4 +1,4 @@
-"""The processes that load data: they outlive signals to the group, and their death is explained."""
+"""The processes that load data: they outlive signals to the group and read no pickles."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from torch.utils.data._utils.signal_handling import _error_if_any_worker_fails
 
+from convnext_dense.engine.pickles import refuse_pickles_from_now_on
 from convnext_dense.errors import RunEndedError
 
 DIED = 1  # exit code: a process of the run is gone
@@ -26,7 +27,7 @@ _ANY_CAUSE = "most likely for lack of memory or by a crash: the system's log (dm
 
 
 class CalmWorker:
-    """Prepares a process that loads data: it lives until its parent ends it.
+    """Prepares a process that loads data: it lives until its parent ends it, and reads no pickles.
 
     Signals to the whole group would kill it in the middle of the step that is to be finished.
     torch's own handler of SIGTERM does so for every sender but the parent.
@@ -40,6 +41,7 @@ class CalmWorker:
 
     def __call__(self, number: int) -> None:
         """Runs in the process, before it reads anything."""
+        refuse_pickles_from_now_on()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=self._watch, daemon=True).start()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.paper import peers as networks
 from convnext_dense.paper.steps import Options, make_step
 from convnext_dense.paper.timing import Step
@@ -53,6 +54,7 @@ def _named_step(name: str, options: Options) -> Step:
     return make_step(networks.build(name, options.image_size, options.num_classes), options)
 
 
+@refusing_pickles()  # a spawned process knows nothing of its parent's refusal
 def _peak_here(make: Callable[[], Step], device: str, threads: int | None) -> float | None:
     if threads:
         torch.set_num_threads(threads)

@@ -22,6 +22,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader, Dataset
 
 from convnext_dense.engine import load_config
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.errors import UserError
 from convnext_dense.paper.timing import Summary, summarise
 
@@ -65,6 +66,7 @@ class _Calls(Dataset):
         return index
 
 
+@refusing_pickles()
 def measure(
     config: str,
     data_root: str | None = None,

@@ -12,17 +12,29 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
-from mmengine.fileio import load
-from mmengine.registry import FUNCTIONS, registry
+from mmengine.config import ConfigDict
+from mmengine.evaluator import BaseMetric
+from mmengine.fileio import dump, load
+from mmengine.registry import DATASETS, FUNCTIONS, METRICS, registry
+from torch.utils.data import Dataset
 
+from convnext_dense.browse.look import browse
+from convnext_dense.engine import DenseRunner, config, testing, training
+from convnext_dense.engine.cli import run_tool
+from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.errors import UserError
+from convnext_dense.paper import memory, reading
+from convnext_dense.predictor import Predictor
 from tests.engine.conftest import SHAPES
+from tests.engine.test_loops import Numbers
+from tests.engine.test_loops import run as run_line
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -50,6 +62,7 @@ def evil(tmp_path_factory) -> Path:
     np.save(folder / "array.npy", np.array([Payload(command)], dtype=object), allow_pickle=True)
     text = f"model: !!python/object/apply:os.system ['{command}']\n"
     (folder / "objects.yaml").write_text(text)
+    (folder / "based.py").write_text('_base_ = ["objects.yaml"]\n')
     (folder / "picture").mkdir()
     cv2.imwrite(str(folder / "picture/a.jpg"), np.zeros((64, 64, 3), np.uint8))
     run = folder / "run"
@@ -137,6 +150,7 @@ benchmark detect EVIL/objects.yaml
 print_lr SHAPES --cfg-options train_dataloader.dataset.ann_file=EVIL/data.pkl
 print_lr EVIL/objects.yaml
 print_config EVIL/objects.yaml
+print_config EVIL/based.py
 convert_weights EVIL/zip.pth OUT.pth --to timm
 convert_weights EVIL/old.pth OUT.pth --to timm
 """.strip().splitlines()  # noqa: E501
@@ -168,13 +182,155 @@ def test_work_folders_of_others_are_read_as_data(run, evil, line):
     assert code in (0, 2) and "Traceback" not in said
 
 
-def test_mmengine_reads_no_pickles(evil):
-    """The second fence, for whatever no config entry shows."""
+def assert_refused(evil: Path) -> None:
+    """mmengine refuses both: the second fence, for whatever no config entry shows."""
     with pytest.raises(UserError, match="could run code, and is not read"):
         load(str(evil / "data.pkl"))
     with pytest.raises(UserError, match="could not determine a constructor"):
         load(str(evil / "objects.yaml"))
     assert not (evil / "marker").exists()
+
+
+def assert_a_user_loads(folder: Path) -> None:
+    """His results, and what else mmengine reads."""
+    for name in ("results.pkl", "results.pickle", "results.yaml", "results.yml"):
+        dump({"boxes": (1, 2)}, str(folder / name))
+        assert load(str(folder / name)) == {"boxes": (1, 2)}
+
+
+def test_a_run_reads_no_pickles(evil, tmp_path):
+    with refusing_pickles():
+        assert_refused(evil)
+        with refusing_pickles():  # a tool, and in it a runner
+            pass
+        assert_refused(evil)
+    assert_a_user_loads(tmp_path)
+
+
+def test_a_refusal_ends_with_the_run(evil, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        run_tool(lambda: load(str(evil / "data.pkl")))
+    assert end.value.code == 2 and "could run code" in capsys.readouterr().err
+    assert_a_user_loads(tmp_path)
+
+
+ARGUMENTS = SimpleNamespace(replay=None, launcher="none", checkpoint="")
+RUNNER = DenseRunner.__new__(DenseRunner)
+RUNNER.model = RUNNER._val_loop = RUNNER._test_loop = object()
+ENTRIES = [  # what a user may call -> something that it calls
+    (config.load_config, (SHAPES,), "convnext_dense.engine.config.require_toolbox"),
+    (config.read_config, (SHAPES,), "mmengine.config.Config.fromfile"),
+    (training.train, (ARGUMENTS,), "convnext_dense.engine.training.training_config"),
+    (testing.test, (ARGUMENTS,), "convnext_dense.engine.testing.resolve_checkpoint"),
+    (
+        browse,
+        (ConfigDict(default_scope="mmdet"), "train", None, 1, 0),
+        "convnext_dense.browse.look._browse",
+    ),
+    (reading.measure, (SHAPES,), "convnext_dense.paper.reading.load_config"),
+    (memory._peak_here, (None, "cpu", None), "convnext_dense.paper.memory._give_freed_memory_back"),
+    (Predictor, (SHAPES, "a.pth"), "convnext_dense.predictor.read_checkpoint"),
+    (Predictor.__call__, (None, "a.jpg"), "convnext_dense.predictor.read_image"),
+    (DenseRunner, (None, "a"), "mmengine.mkdir_or_exist"),
+    (DenseRunner.build_dataloader, ({},), "mmengine.runner.Runner.build_dataloader"),
+    (RUNNER.build_evaluator, ({"type": "A"},), "mmengine.registry.METRICS.build"),
+    (RUNNER.train, (), "mmengine.runner.runner.is_model_wrapper"),
+    (RUNNER.val, (), "convnext_dense.engine.DenseRunner.build_val_loop"),
+    (RUNNER.test, (), "convnext_dense.engine.DenseRunner.build_test_loop"),
+]
+
+
+@pytest.mark.parametrize(("entry", "arguments", "inner"), ENTRIES)
+def test_what_a_user_calls_refuses_by_itself(evil, tmp_path, monkeypatch, entry, arguments, inner):
+    """Without a tool around it."""
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="could run code"):
+        patch.setattr(inner, lambda *args, **kwargs: load(str(evil / "data.pkl")))
+        entry(*arguments)
+    assert not (evil / "marker").exists()
+    assert_a_user_loads(tmp_path)
+
+
+class Reading(Numbers):
+    """Twelve numbers; each of them reads a file first, and so does the set."""
+
+    def __init__(self, path: Path, at: str) -> None:
+        super().__init__()
+        self.path, self.at = str(path), at
+        self.read_file("set")
+
+    def read_file(self, place: str) -> None:
+        if place == self.at:
+            load(self.path)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.read_file("item")
+        return super().__getitem__(index)
+
+
+def loader_of(dataset: Dataset, **options) -> dict:
+    sampler = dict(type="DefaultSampler", shuffle=False)
+    return dict(dataset=dataset, batch_size=2, num_workers=0, sampler=sampler, **options)
+
+
+class ReadingMetric(BaseMetric):
+    """Reads a file where it is told to."""
+
+    def __init__(self, path: Path, at: str) -> None:
+        super().__init__()
+        self.path, self.at = str(path), at
+        self.compute_metrics([], "metric")
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results, place: str = "figures") -> dict:
+        if place == self.at:
+            load(self.path)
+        return {"score": 1.0}
+
+
+@pytest.fixture
+def _registered():
+    for registry_, kind in ((DATASETS, Reading), (METRICS, ReadingMetric)):
+        registry_.register_module(module=kind, force=True)
+
+
+@pytest.mark.usefixtures("_registered")
+@pytest.mark.parametrize("at", ["set", "item", "metric", "figures", "nowhere"])
+def test_a_runner_refuses_until_it_is_done(evil, tmp_path, at):
+    """A notebook that trains, then loads results of its own."""
+
+    def train() -> None:
+        run_line(
+            tmp_path / at,
+            dict(type="ResumableEpochLoop", max_epochs=1),
+            train_dataloader=loader_of(
+                dict(type="Reading", path=evil / "data.pkl", at=at),
+                collate_fn=dict(type="default_collate"),
+            ),
+            val_dataloader=loader_of(Numbers()),
+            val_cfg=dict(type="ValLoop"),
+            val_evaluator=dict(type="ReadingMetric", path=evil / "data.pkl", at=at),
+        )
+
+    if at == "nowhere":
+        train()
+    else:
+        with pytest.raises(UserError, match="could run code, and is not read"):
+            train()
+    assert not (evil / "marker").exists()
+    assert_a_user_loads(tmp_path)
+
+
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_a_process_that_loads_data_refuses_to_its_end(evil, tmp_path, start):
+    """Also of a loader that a user goes through by himself, in a process that he loads in."""
+    options = loader_of(Reading(evil / "data.pkl", "item"), multiprocessing_context=start)
+    loader = DenseRunner.build_dataloader({**options, "num_workers": 1})
+    with pytest.raises(UserError, match="could run code, and is not read"):
+        next(iter(loader))
+    assert not (evil / "marker").exists()
+    assert_a_user_loads(tmp_path)
 
 
 PLAIN = {
