@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 300
+Env = dict[str, str] | None
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -32,7 +33,7 @@ def _start_server() -> None:
         os.environ["PYTHONPATH"] = path
 
 
-def run(tool: str, *arguments, code: int = 0, cwd: Path | None = None) -> str:
+def run(tool: str, *arguments, code: int = 0, cwd: Path | None = None, env: Env = None) -> str:
     """Runs ``tools/<tool>.py`` to its end.
 
     Args:
@@ -40,20 +41,24 @@ def run(tool: str, *arguments, code: int = 0, cwd: Path | None = None) -> str:
         arguments: Its arguments; what is no text is made one.
         code: The exit code that it must have.
         cwd: The folder to run in; by default the present one.
+        env: Environment variables for it beside those of the server.
 
     Returns:
         What it printed, its errors last.
     """
-    return "".join(run_apart(tool, *arguments, code=code, cwd=cwd))
+    return "".join(run_apart(tool, *arguments, code=code, cwd=cwd, env=env))
 
 
-def run_apart(tool: str, *arguments, code: int = 0, cwd: Path | None = None) -> tuple[str, str]:
+def run_apart(
+    tool: str, *arguments, code: int = 0, cwd: Path | None = None, env: Env = None
+) -> tuple[str, str]:
     """As :func:`run`; what it printed and its errors apart."""
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder, "out"), Path(folder, "err")]
         words = [str(ROOT / f"tools/{tool}.py"), *map(str, arguments)]
         _start_server()
-        process = _context.Process(target=_main, args=(words, streams, str(cwd or Path.cwd())))
+        folder = str(cwd or Path.cwd())
+        process = _context.Process(target=_main, args=(words, streams, folder, env or {}))
         process.start()
         process.join(SECONDS)
         if process.is_alive():
@@ -96,8 +101,9 @@ def _rank(rank: int, processes: int, port: int, target: Callable, arguments: tup
         torch.distributed.destroy_process_group()
 
 
-def _main(words: list[str], streams: list[Path], folder: str) -> None:
+def _main(words: list[str], streams: list[Path], folder: str, env: dict[str, str]) -> None:
     """The forked process: takes the place of ``python <words>`` in the folder."""
+    os.environ.update(env)
     for number, stream in enumerate(streams, start=1):
         os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1) for n in (1, 2))

@@ -28,6 +28,7 @@ from convnext_dense.engine.files import (
     replacing,
     write_atomically,
 )
+from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.engine.random_state import draw_apart, use_repeatable_kernels
@@ -153,7 +154,6 @@ class DenseRunner(Runner):
         if self._divides_model:
             shard_for_training(self.model, self.optim_wrapper)
             self.logger.info(f"FSDP: {shares(self.model)}")
-        log_choice(self.model, self.cfg, self.logger)
 
     def load_or_resume(self) -> None:
         """Loads what the run starts from; from here on each process draws numbers of its own.
@@ -162,6 +162,7 @@ class DenseRunner(Runner):
         random state is restored later (``RandomStateHook``).
         """
         super().load_or_resume()
+        log_choice(self.model, self.cfg, self.logger)
         draw_apart(self.seed, self.rank)
 
     def load_checkpoint(self, filename: str, map_location="cpu", strict: bool = False) -> dict:

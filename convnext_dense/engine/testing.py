@@ -12,6 +12,7 @@ from convnext_dense.engine.custom_data import CustomData
 from convnext_dense.engine.files import keep_previous
 from convnext_dense.engine.fit_data import drop_mask_branch
 from convnext_dense.engine.fit_labels import keep_scores
+from convnext_dense.engine.fused_kernels import failures_in_log_file
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.nodes import datasets, evaluators
 from convnext_dense.engine.pickles import refusing_pickles
@@ -44,7 +45,11 @@ def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
                 print_log(f"An earlier {path.name} is kept as {kept}.")
     runner = build_runner(cfg)
     again = "Start the same command again."
-    with ending_together(again), naming_dead_workers(again):
+    with (
+        ending_together(again),
+        naming_dead_workers(again),
+        failures_in_log_file(runner.logger),
+    ):
         metrics = runner.test()
     if is_first:
         if args.tta:

@@ -21,6 +21,7 @@ from convnext_dense.engine.files import naming_full_disks
 from convnext_dense.engine.fit_labels import keep_scores
 from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.engine.fit_schedule import LEARNING_RATE, fit_schedule
+from convnext_dense.engine.fused_kernels import failures_in_log_file
 from convnext_dense.engine.interrupt import request
 from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.engine.preflight import check_data
@@ -72,7 +73,11 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
         check_space(cfg, plain_model(runner), work_dir)
         if args.compile:
             compile_blocks(plain_model(runner), args.shape_buckets)
-        with ending_together(again), naming_dead_workers(again):
+        with (
+            ending_together(again),
+            naming_dead_workers(again),
+            failures_in_log_file(runner.logger),
+        ):
             runner.train()
     return cfg
 

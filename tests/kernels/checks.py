@@ -23,7 +23,7 @@ def _compare(ours, theirs, inputs, dtype=torch.float32):
 
 
 def depthwise(shape, dtype=torch.float32, contiguous=True, blocks=3):
-    """With several blocks of channels, as they are compiled; the interpreter takes one by itself."""
+    """With several blocks of channels, as compiled; the interpreter takes one by itself."""
     with mock.patch.object(tiles, "MOST_BLOCKS", blocks):
         _depthwise(shape, dtype, contiguous)
 

@@ -1,11 +1,14 @@
 """A kernel that fails in the middle of a training: torch's operations go on, nothing is lost."""
 
+import io
+import logging
 import warnings
 
 import pytest
 import torch
 
 from convnext_dense import kernels
+from convnext_dense.engine.fused_kernels import failures_in_log_file
 from convnext_dense.kernels import failures
 from convnext_dense.models import Block
 from tests.kernels import plain
@@ -75,6 +78,19 @@ def test_a_failure_at_the_second_iteration(interpreted, kernel, with_cp):
     assert "Please report it" in warning and "tools/doctor.py" in warning
     assert found == pytest.approx(train(False), rel=1e-4)
     assert "earlier in this process" in kernels.available("cpu", torch.float32).reason
+
+
+def test_the_log_file_has_it_too(tmp_path):
+    """Also of processes whose console shows errors alone."""
+    logger = logging.Logger("run", logging.ERROR)
+    logger.addHandler(logging.StreamHandler(console := io.StringIO()))
+    logger.addHandler(logging.FileHandler(tmp_path / "log"))
+    with pytest.warns(UserWarning) as caught, failures_in_log_file(logger):
+        warnings.warn("The fused kernel failed", failures.KernelWarning, stacklevel=1)
+        warnings.warn("Another matter", stacklevel=1)
+    assert [str(w.message) for w in caught] == ["The fused kernel failed", "Another matter"]
+    assert (tmp_path / "log").read_text() == "The fused kernel failed\n"
+    assert not console.getvalue()
 
 
 def test_too_little_memory_is_the_users(interpreted):
