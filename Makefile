@@ -8,7 +8,7 @@ CHAIN_DIR ?= work_dirs/chain-$(shell date +%Y%m%d-%H%M%S)
 # Added to the three trainings, such as `--max-iters 2` to try the chain.
 CHAIN_FLAGS ?=
 
-.PHONY: install demo chain test test-slow test-gpu test-mmpretrain test-pythons lint lock
+.PHONY: install demo chain test test-slow test-interpreted test-gpu test-mmpretrain test-pythons lint lock
 
 install: $(VENV)/installed
 
@@ -43,6 +43,11 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Every test of the fused kernels, and every twin of a test on the fused path, in Triton's interpreter.
+test-interpreted: install
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal \
+		-m "interpreted and not gpu"
 
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
