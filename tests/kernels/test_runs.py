@@ -45,8 +45,8 @@ tested[1] = dict(tested[1], scale=(64, 48))
 model = dict(
     {BACKBONE},
     data_preprocessor=dict(size=(32, 32)),
-    decode_head=dict(in_channels=[8, 8, 8, 8], channels=8),
-    auxiliary_head=dict(in_channels=8, channels=8),
+    decode_head=dict(in_channels=[8, 8, 8, 8], channels=16),
+    auxiliary_head=dict(in_channels=8, channels=16),
 )
 """,
         "mIoU",
@@ -112,6 +112,6 @@ def test_a_run_is_the_plain_ones(folder, task):
     metrics = json.loads((fused / "metrics.json").read_text())
     assert any(key.endswith(RUNS[task][2]) for key in metrics)
 
-    resumed = train(folder, task, f"resumed {task}", "--max-iters", 2, env=FUSED)
-    train(folder, task, f"resumed {task}", "--max-iters", 3, "--resume", env=FUSED)
+    start = ("--max-iters", 3, "--resume", fused / "iter_2.pth")
+    resumed = train(folder, task, f"resumed {task}", *start, env=FUSED)
     assert_same_checkpoints(fused / "iter_3.pth", resumed / "iter_3.pth")
