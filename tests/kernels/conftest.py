@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
+from processes import FOR_CHECKS
 
 pytest.importorskip("triton", reason="Triton comes with torch for Linux with CUDA only")
 
@@ -17,9 +18,8 @@ def _start():
 @pytest.fixture(scope="session")
 def interpreter():
     """Calls a function of `checks` by its name in the interpreter's process."""
-    told = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in told.items():
+        for name, value in FOR_CHECKS["cpu"].items():
             patch.setenv(name, value)
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start)
         pool.submit(os.getpid).result()
