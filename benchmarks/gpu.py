@@ -28,7 +28,7 @@ from convnext_dense.errors import UserError
 
 # Seconds for all checks, for all of it, and for what runs when a time is over.
 CHECKS_S, WHOLE_S, GRACE_S = 120, 480, 20
-CHECK_S, LINE_S = 60, 240  # limits of one; the networks of a line may have to be compiled
+CHECK_S, LINE_S = 90, 240  # limits of one; the networks of a line may have to be compiled
 
 
 def run_checks(names: list[str], args: Namespace, start: float) -> list[Row]:

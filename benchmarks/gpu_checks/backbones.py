@@ -42,9 +42,9 @@ def check_backbone(device: str, mode: str, **options) -> None:
 
 
 CHECKS = (
-    Check("fused/backbone-eval", partial(check_backbone, mode="eval")),
-    Check("fused/backbone-train", partial(check_backbone, mode="train")),
-    Check("fused/checkpointed-blocks", partial(check_backbone, mode="train", with_cp=True)),
-    Check("fused/checkpointed-gelu", partial(check_backbone, mode="train", with_cp="gelu")),
-    Check("fused/frozen-stages", partial(check_backbone, mode="train", frozen_stages=2)),
+    Check("ways/backbone-eval", partial(check_backbone, mode="eval")),
+    Check("ways/backbone-train", partial(check_backbone, mode="train")),
+    Check("ways/checkpointed-blocks", partial(check_backbone, mode="train", with_cp=True)),
+    Check("ways/checkpointed-gelu", partial(check_backbone, mode="train", with_cp="gelu")),
+    Check("ways/frozen-stages", partial(check_backbone, mode="train", frozen_stages=2)),
 )

@@ -30,4 +30,4 @@ def interpreter():
 def _call(name, arguments):
     from tests.kernels import checks
 
-    getattr(checks, name)(*arguments)
+    return getattr(checks, name)(*arguments)
