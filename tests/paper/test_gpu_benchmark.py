@@ -48,7 +48,9 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "WORKER", tmp_path / "worker.py")
 
     def make(*names, seconds=30.0, grace=30.0):
-        rows = make_groups(names, Setting("cpu", time.time(), seconds, grace, limit=0.4))
+        begin = time.time()
+        rows = make_groups(names, Setting("cpu", begin, seconds, grace, limit=0.4))
+        assert time.time() - begin < 5  # one that hangs would take a minute
         assert [row.name for row in rows] == list(names)
         return {row.name.partition("/")[2]: (row.state, row.said) for row in rows}
 
