@@ -49,8 +49,9 @@ test-interpreted: install
 	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal \
 		-m "interpreted and not gpu"
 
+# Everything marked gpu, slow or not; the end says what was skipped and why, and how many there are.
 test-gpu: install
-	$(BIN)/python -m pytest -m gpu
+	CONVNEXT_DENSE_KERNELS=1 $(BIN)/python -m pytest -m gpu -rs
 
 # mmpretrain apart from the environment, since mmdet imports it and it breaks with transformers 5.
 test-mmpretrain: install

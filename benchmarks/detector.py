@@ -46,10 +46,8 @@ def config(path: str, small: bool) -> Config:
     return cfg
 
 
-def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -> Step:
-    """One training iteration, without the optimizer, of a detector on random pictures."""
-    whole = WholeModel(cfg).to(device)
-    whole.model.train()
+def training_data(size: tuple[int, int], count: int, classes: int = 80) -> dict[str, list]:
+    """Random pictures of (height, width) with ``OBJECTS`` boxes and masks each, as a loader's."""
     rng, (height, width) = np.random.default_rng(0), size
     with DefaultScope.overwrite_default_scope("mmdet"):
         from mmdet.structures.bbox import HorizontalBoxes
@@ -59,7 +57,8 @@ def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -
     samples = []
     for index in range(count):
         start = rng.uniform(0, [width / 2, height / 2], (OBJECTS, 2))
-        boxes = np.hstack([start, start + rng.uniform(32, height / 2, (OBJECTS, 2))])
+        sides = rng.uniform(min(32, height / 4), height / 2, (OBJECTS, 2))
+        boxes = np.hstack([start, start + sides])
         masks = np.zeros((OBJECTS, height, width), np.uint8)
         for mask, (left, top, right, bottom) in zip(masks, boxes.astype(int), strict=True):
             mask[top:bottom, left:right] = 1
@@ -73,13 +72,20 @@ def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -
                     ori_shape=size,
                     scale_factor=(1.0, 1.0),
                     gt_bboxes=HorizontalBoxes(torch.tensor(boxes, dtype=torch.float32)),
-                    gt_bboxes_labels=rng.integers(0, 80, OBJECTS),
+                    gt_bboxes_labels=rng.integers(0, classes, OBJECTS),
                     gt_ignore_flags=np.zeros(OBJECTS, bool),
                     gt_masks=BitmapMasks(masks, height, width),
                 )
             )
         )
-    data = {key: [sample[key] for sample in samples] for key in ("inputs", "data_samples")}
+    return {key: [sample[key] for sample in samples] for key in ("inputs", "data_samples")}
+
+
+def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -> Step:
+    """One training iteration, without the optimizer, of a detector on random pictures."""
+    whole = WholeModel(cfg).to(device)
+    whole.model.train()
+    data = training_data(size, count)
 
     def step() -> None:
         whole.model.zero_grad(set_to_none=True)
@@ -97,16 +103,13 @@ def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -
 def views_step(cfg: Config, device: str, size: tuple[int, int], stock: bool) -> Step:
     """The test of one picture in all views of the config: ours, or mmdet's.
 
-
     mmdet's ``DetTTAModel`` refuses masks, so they are dropped before it merges. Its views are
     resized before the time is taken, as its loader does; ours are resized within.
     """
     whole = WholeModel(cfg).to(device).eval()
     data = whole.batch(1, size)
     whole.let_candidates_pass(data)
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    resize = next(one for one in pipeline if one["type"] == "Resize")
-    views = TASK_UTILS.build(dict(cfg.tta_views, resize=resize))
+    views = views_of(cfg)
     if stock:
         data = _all_views(views, data["inputs"][0])
         model = _boxes_only(whole.model, [view.flip for view in views.views])
@@ -125,6 +128,13 @@ def views_step(cfg: Config, device: str, size: tuple[int, int], stock: bool) -> 
             predict(data)
 
     return step
+
+
+def views_of(cfg: Config) -> object:
+    """The config's ``tta_views``, as ``tools/test.py --tta`` builds them."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    resize = next(one for one in pipeline if one["type"] == "Resize")
+    return TASK_UTILS.build(dict(cfg.tta_views, resize=resize))
 
 
 def _bfloat16(device: str) -> torch.autocast:

@@ -1,192 +1,111 @@
 #!/usr/bin/env python
-"""Checks and measures what needs an NVIDIA GPU, in under 8 minutes: python benchmarks/gpu.py.
+"""Checks and measures what needs an NVIDIA GPU: python benchmarks/gpu.py --check.
 
-First the tests marked gpu, then the speed lines below, beside their peers in interleaved rounds,
-then one training iteration of the detector and its test in several views. A table comes last; a
-line that fails says why, and the others go on. Needed beside the project's packages: for the lines
-of mmdet, mmpretrain 1.2.0 (requirements/mmpretrain.txt). Pictures are random: no data and no
-weights are read.
+The checks compare every path of the fused kernels, the operators and miniatures of whole models
+with plain torch, and take two minutes: benchmarks/gpu_checks. The speed lines put ours with the
+kernels beside our plain path and a peer, in interleaved rounds: benchmarks/speed.py. All of it
+takes 8 minutes; what comes later is not started, and the tables, which come last, say so. Without
+--check there are the speed lines alone. Pictures are random: no data and no weights are read.
 """
 
 import json
-import subprocess
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from detector import config, import_mmpretrain, training_step, views_step
-from mmengine.config import Config
+from gpu_checks import CHECKS
+from processes import ASKED_FOR, FOR_CHECKS, Row, Setting, make_groups
+from report import check_table, choose, speed_table, verdict
+from speed import LINES
 
+from convnext_dense import kernels
 from convnext_dense.engine.cli import Parser, run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.paper import throughput
-from convnext_dense.paper.steps import Options
-from convnext_dense.paper.timing import Step, run_rounds, summarise, warm_up
 
-ROOT = Path(__file__).parents[1]
-DETECTOR = str(ROOT / "configs/detection/cascade_convnext_t_3x.py")
-STOCK = str(ROOT / "benchmarks/stock_cascade_convnext_t.py")
-WHOLE = 1.3  # wanted ratio of whole detectors
-TESTS = ("tests/kernels", "tests/ops", "tests/models", "tests/engine/test_tools.py")
+# Seconds for all checks, for all of it, and for what runs when a time is over.
+CHECKS_S, WHOLE_S, GRACE_S = 120, 480, 20
+CHECK_S, LINE_S = 90, 240  # limits of one; the networks of a line may have to be compiled
 
 
-@dataclass(frozen=True)
-class Line:
-    """What is measured, and the ratio to the peer that is wanted.
-
-    Attributes:
-        model: As ``tools/benchmark.py`` takes it.
-        peer: As its ``--against`` does.
-        wanted: Ratio of images/s.
-        ideal: Images/s that memory (4.3 TB/s) and arithmetic (790 TFLOP/s bf16) of an H200 allow,
-            by count: docs/kernels.md. None where it was not counted.
-        memory: Ratio of peak memory that is not to be exceeded; None where none is set.
-        batch_size, image_size, compile: See :class:`Options`.
-    """
-
-    model: str
-    peer: str
-    mode: str
-    wanted: float
-    ideal: float | None = None
-    memory: float | None = None
-    batch_size: int = 256
-    image_size: tuple[int, int] = (224, 224)
-    compile: bool = False
-
-
-LINES = (
-    Line("cls:tiny", "timm:convnext_tiny", "train", 1.5, 16_200, 0.75),
-    Line("cls:tiny", "timm:convnext_tiny", "train", 1.15, 16_200, compile=True),
-    Line("cls:tiny", "timm:convnext_tiny", "infer", 1.8, 56_000),
-    Line("cls:tiny", "timm:convnext_tiny", "infer", 1.15, 56_000, compile=True),
-    Line("cls:base", "timm:convnext_base", "train", 1.5, 6_200, 0.75),
-    Line("cls:base", "timm:convnext_base", "train", 1.15, 6_200, compile=True),
-    Line("tiny", "timm:convnext_tiny", "train", 1.5, 663, None, 2, (800, 1280)),
-    Line(DETECTOR, STOCK, "detect", 1.3, batch_size=1, image_size=(800, 1333)),
-)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: images/s of ours and of the peer, ratios, our share of the ideal."""
-
-    name: str
-    ours: float | None = None
-    peer: float | None = None
-    ratio: float | None = None
-    wanted: float | None = None
-    memory: float | None = None
-    of_ideal: float | None = None
-    said: str = ""
-
-
-def measure(line: Line, device: str, rounds: int) -> Row:
-    """Measures a line; what goes wrong is said in its row."""
-    name = f"{line.mode} {Path(line.model).stem}{' compiled' if line.compile else ''}"
-    options = Options(
-        mode=line.mode,
-        device=device,
-        amp="bf16",
-        channels_last=True,
-        compile=line.compile,
-        batch_size=line.batch_size,
-        image_size=line.image_size,
-        rounds=rounds,
+def run_checks(names: list[str], args: Namespace, start: float) -> list[Row]:
+    """The checks; where no GPU is asked for, in the interpreter."""
+    setting = Setting(
+        device=args.device,
+        begin=start,
+        seconds=args.check_seconds,
+        grace=GRACE_S,
+        limit=CHECK_S if args.device == "cuda" else 10 * CHECK_S,
+        variables=FOR_CHECKS[args.device],
     )
-    try:
-        ours, peer = throughput.compare([line.model], [line.peer], options)
-    except (UserError, RuntimeError, ImportError) as error:
-        return Row(name, wanted=line.wanted, said=" ".join(str(error).split())[:160])
-    memory = None
-    if ours.peak_memory_mb and peer.peak_memory_mb:
-        memory = ours.peak_memory_mb / peer.peak_memory_mb
-    said = f"memory wanted <= {line.memory}" if line.memory else ""
-    share = ours.images_per_s / line.ideal if line.ideal else None
-    speeds = ours.images_per_s, peer.images_per_s, ours.ratio
-    return Row(name, *speeds, line.wanted, memory, share, said)
+    return make_groups(names, setting, tell)
 
 
-def measure_detector(name: str, make: Callable[[Config, bool], Step], count: int, args) -> Row:
-    """A step of our detector, of ``count`` pictures, beside that of the stock one."""
-    try:
-        steps = [make(config(path, args.small), path == STOCK) for path in (DETECTOR, STOCK)]
-        counts = [warm_up(step, args.device).count for step in steps]
-        ours, stock = summarise(count / run_rounds(steps, counts, args.rounds, args.device))
-    except (UserError, RuntimeError, ImportError, KeyError) as error:
-        return Row(name, wanted=WHOLE, said=" ".join(str(error).split())[:160])
-    return Row(name, ours.images_per_s, stock.images_per_s, ours.ratio, WHOLE)
+def run_lines(names: list[str], args: Namespace, start: float) -> list[Row]:
+    """The speed lines, in one process: nothing else may run beside them."""
+    setting = Setting(
+        device=args.device,
+        begin=start,
+        seconds=args.seconds - GRACE_S,
+        grace=GRACE_S,
+        limit=LINE_S,
+        small=args.small,
+        rounds=args.rounds,
+        variables=ASKED_FOR,
+    )
+    return make_groups(names, setting, tell)
 
 
-def measure_detectors(args) -> Iterator[Row]:
-    """Training, and the test in several views."""
-    size = (128, 160) if args.small else (800, 1333)
-
-    def training(cfg: Config, stock: bool) -> Step:
-        return training_step(cfg, args.device, size, count=2)
-
-    def views(cfg: Config, stock: bool) -> Step:
-        return views_step(cfg, args.device, (480, 640), stock)
-
-    for name, make, count in (("train", training, 2), ("views", views, 1)):
-        if not args.lines or any(text in f"{name} detector" for text in args.lines):
-            yield measure_detector(f"{name} {Path(DETECTOR).stem}", make, count, args)
+def tell(row: Row) -> None:
+    """Progress, on the side: the table comes last."""
+    print(f"{row.name}: {row.state} {row.said}".rstrip(), file=sys.stderr, flush=True)
 
 
-def run_tests() -> Row:
-    """The tests marked gpu; their last line."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *TESTS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    failed = [line for line in lines if line.startswith("FAILED")]
-    print("\n".join(lines[-60:] if done.returncode else failed), file=sys.stderr)
-    return Row("tests marked gpu", said=lines[-1] if lines else "no output")
-
-
-def table(rows: list[Row]) -> str:
-    """Plain text, a row a line."""
-    text = [f"{'':42}{'ours':>10}{'peer':>10}{'ratio':>8}{'wanted':>8}{'memory':>8}{'ideal':>8}"]
-    for row in rows:
-        numbers = zip(
-            (row.ours, row.peer, row.ratio, row.wanted, row.memory, row.of_ideal),
-            ("10.1f", "10.1f", "8.2f", "8.2f", "8.2f", "8.2f"),
-            strict=True,
-        )
-        cells = (
-            f"{'-':>{form.split('.')[0]}}" if n is None else f"{n:{form}}" for n, form in numbers
-        )
-        text.append(f"{row.name:42}{''.join(cells)}  {row.said}")
-    return "\n".join(text)
+def parse() -> Namespace:
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="the checks, then the speed lines")
+    parser.add_argument("--only-checks", action="store_true", help="the checks alone")
+    parser.add_argument("--parts", nargs="+", metavar="TEXT", help="parts with this in their name")
+    parser.add_argument("--list", action="store_true", help="print the names of all parts")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--rounds", type=int, default=5, help="of a speed line")
+    parser.add_argument("--small", action="store_true", help="tiny batches and pictures, to try it")
+    parser.add_argument("--check-seconds", type=float, default=CHECKS_S, metavar="S")
+    parser.add_argument("--seconds", type=float, default=WHOLE_S, metavar="S", help="for all of it")
+    parser.add_argument("--json", metavar="FILE", help="the rows")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--lines", nargs="+", metavar="TEXT", help="lines with this in their name")
-    parser.add_argument("--no-tests", action="store_true")
-    parser.add_argument("--small", action="store_true", help="tiny batches and pictures, to try it")
-    parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
+    args, start = parse(), time.time()
+    os.environ |= ASKED_FOR  # a user's 0 is for other programs
+    known = [*CHECKS, *LINES]
+    if args.list:
+        print("\n".join(known))
+        return
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "This measures an NVIDIA GPU, and there is none; --device cpu --small tries it."
+            "This is for an NVIDIA GPU, and there is none; --device cpu --small tries it."
         )
-    import_mmpretrain()
-    start, rows = time.time(), [] if args.no_tests else [run_tests()]
-    for line in LINES:
-        if args.small:
-            line = replace(line, batch_size=1, image_size=(64, 96))
-        if not args.lines or any(text in f"{line.mode} {line.model}" for text in args.lines):
-            rows.append(measure(line, args.device, args.rounds))
-    rows += measure_detectors(args)
+    wanted = known if args.check else list(CHECKS) if args.only_checks else list(LINES)
+    names = choose(args.parts, known) if args.parts else wanted
+    checks = run_checks([name for name in names if name in CHECKS], args, start)
+    lines = run_lines([name for name in names if name in LINES], args, start)
     if args.json:
-        Path(args.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        rows = [asdict(row) for row in (*checks, *lines)]
+        Path(args.json).write_text(json.dumps(rows, indent=2) + "\n")
     device = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
-    print(f"{table(rows)}\n{device}, torch {torch.__version__}, {time.time() - start:.0f} s in all")
+    parts = [f"{device}, torch {torch.__version__}, {time.time() - start:.0f} s in all"]
+    parts += [check_table(checks)] if checks else []
+    if lines:
+        reason = kernels.available(args.device, torch.bfloat16).reason
+        parts += [speed_table(lines), verdict(lines, reason)]
+    print("\n".join(parts))
+    if any(row.state == "FAILED" for row in checks):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

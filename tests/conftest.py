@@ -8,6 +8,7 @@ import pytest
 import torch
 
 DATA = Path(__file__).parent / "data"
+NO_GPU = "needs a CUDA device"
 
 # Without a GPU Triton interprets its kernels, so that the fused path can be tested. Triton has to
 # be told before it is imported; blocks take that path only where CONVNEXT_DENSE_KERNELS=1 is set.
@@ -79,7 +80,26 @@ def pytest_collection_modifyitems(items):
     """Tests marked `gpu` are skipped, with the reason, where there is no CUDA device."""
     if torch.cuda.is_available():
         return
-    skip = pytest.mark.skip(reason="needs a CUDA device")
+    skip = pytest.mark.skip(reason=NO_GPU)
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter):
+    """How many tests marked `gpu` there were: without a GPU nothing of them is shown to work."""
+    yield  # the reasons of skips come before
+    outcomes = {
+        name: sum("gpu" in one.keywords for one in terminalreporter.getreports(name))
+        for name in ("passed", "failed", "error", "skipped")
+    }
+    total = sum(outcomes.values())
+    if not total:
+        return
+    if torch.cuda.is_available():
+        counts = ", ".join(f"{count} {name}" for name, count in outcomes.items())
+        terminalreporter.write_line(f"{total} tests on {torch.cuda.get_device_name()}: {counts}")
+    else:
+        word = "test needs" if total == 1 else "tests need"
+        terminalreporter.write_line(f"{total} {word} a CUDA device: skipped")

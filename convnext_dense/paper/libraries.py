@@ -1,6 +1,7 @@
 """Other libraries' networks: one entry a library, how it builds maps or a whole classifier.
 
-All have random weights; nothing is downloaded.
+``plain`` is our own network on its plain path, beside which its kernels are measured. All have
+random weights; nothing is downloaded.
 """
 
 import importlib
@@ -14,7 +15,7 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from convnext_dense.errors import UserError
-from convnext_dense.models import VARIANTS
+from convnext_dense.models import VARIANTS, ConvNeXt, ConvNeXtClassifier
 
 # Families of torchvision whose four stages have names -> those names.
 STAGES = {
@@ -113,6 +114,13 @@ def _mmpretrain(model: str, image_size: tuple[int, int], num_classes: int | None
     return models.ImageClassifier(models.ConvNeXt(sizes), head=head)
 
 
+def _plain(model: str, image_size: tuple[int, int], num_classes: int | None) -> nn.Module:
+    options = dict(arch=_variant(model), layer_scale_init_value=1.0, fast=False)
+    return (
+        ConvNeXt(**options) if num_classes is None else ConvNeXtClassifier(num_classes, **options)
+    )
+
+
 def _giving(network: nn.Module, pick: Callable) -> nn.Module:
     """The network itself, with tensors in the place of its own kind of output."""
     network.register_forward_hook(lambda _module, _inputs, output: pick(output))
@@ -137,4 +145,5 @@ LIBRARIES = {
     ),
     "mmpretrain": Library("mmpretrain", "mmpretrain", _ours_there, _mmpretrain, True),
     "transformers": Library("transformers", "transformers", _ours_there, _transformers, True),
+    "plain": Library("convnext_dense", "ours", _ours_there, _plain, True),
 }

@@ -212,6 +212,17 @@ def half_precision_gamma():
     assert max(far.values()) < 0.02, far
 
 
+def gpu_check(name):
+    """One of `benchmarks/gpu.py --check`, small; the reason where it cannot be made here."""
+    from gpu_checks import CHECKS, NotRun  # with mmengine and timm: seconds
+
+    try:
+        CHECKS[name].run("cpu")
+    except NotRun as reason:
+        return str(reason)
+    return ""
+
+
 def split():
     """Blocks cover the channels, pad no more than one power of two would, at most three."""
     with mock.patch.object(tiles, "MOST_BLOCKS", 3):

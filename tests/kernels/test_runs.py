@@ -85,6 +85,7 @@ def train(folder: Path, task: str, name: str, *flags, env: dict[str, str] | None
     options = [
         "--cfg-options",
         "default_hooks.checkpoint.interval=1",
+        "default_hooks.checkpoint.max_keep_ckpts=-1",
         "default_hooks.logger.interval=1",
     ]
     run(tool, f"{task}.py", *settings, *flags, *options, cwd=folder, env=env)

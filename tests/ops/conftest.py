@@ -10,7 +10,6 @@ import torch
 from convnext_dense.ops import install, provider
 
 install()
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +18,7 @@ def our_operators():
         pytest.skip("a compiled mmcv is installed and its own operators are in use")
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])])
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request) -> str:
     return request.param
 

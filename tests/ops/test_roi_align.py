@@ -173,7 +173,6 @@ def test_deterministic_backward_equals_the_fast_one(random, monkeypatch, ratio, 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("mode", ["avg", "max"])
 def test_deterministic_training_on_cuda(random, monkeypatch, mode):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

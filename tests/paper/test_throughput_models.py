@@ -65,7 +65,9 @@ def hide_transformers(monkeypatch):
     monkeypatch.setattr(metadata, "distribution", without_transformers)
 
 
-LIBRARY_NAMES = ["timm:convnext_atto", "transformers:convnext_atto", "mmpretrain:convnext_atto"]
+LIBRARY_NAMES = [
+    f"{library}:convnext_atto" for library in ("timm", "transformers", "mmpretrain", "plain")
+]
 
 
 @pytest.mark.parametrize("name", [*LIBRARY_NAMES, "torchvision:convnext_tiny"])
