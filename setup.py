@@ -10,8 +10,8 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "convnext_dense/version.py"
 
 # What the bare backbone needs: register, build, load weights.
 CORE = [
-    "torch>=2.6",
-    "torchvision>=0.21",
+    "torch>=2.7",
+    "torchvision>=0.22",
     "timm>=1.0",
     "mmengine>=0.10.7,<1",
     "numpy>=1.26",
@@ -45,7 +45,7 @@ setup(
         "robustness": ["imagecorruptions-imaug>=1.1.5"],  # tools/eval_cls.py --corrupt
         "jpeg": ["torchcodec>=0.16"],  # another JPEG decoder for classification: dataset.decoder
         "test": [
-            "pytest>=8",
+            "pytest>=8.4",
             "hypothesis>=6.100",
             "ruff>=0.6",
             "transformers>=4.56",

@@ -29,16 +29,19 @@ def layers_as_built(block: nn.Module) -> bool:
     A dilated convolution, a GELU by tanh, a layer with hooks or with a ``forward`` of its own have
     to be called to take effect.
     """
-    layers = [(block.get_submodule(name), kind) for name, kind in LAYERS.items()]
+    layers = block._modules  # called for every block of every step: attributes of modules are slow
+    conv, norm, act = layers["dwconv"], layers["norm"], layers["act"]
     return (
-        all(type(layer) is kind and _unheard(layer) for layer, kind in layers)
+        all(type(layers[name]) is kind and _unheard(layers[name]) for name, kind in LAYERS.items())
         and not all_modules._has_any_global_hook()
-        and _keeps_size(block.dwconv)
-        and block.act.approximate == "none"
-        and block.norm.normalized_shape == (block.dwconv.in_channels,)
-        and all(type(weight) in TENSORS for weight in block.parameters())
-        and None not in (block.dwconv.bias, block.norm.weight, block.norm.bias)
-        and None not in (block.pwconv1.bias, block.pwconv2.bias)
+        and _keeps_size(conv)
+        and act.approximate == "none"
+        and norm.normalized_shape == (conv.in_channels,)
+        and all(
+            type(layers[name].weight) in TENSORS and type(layers[name].bias) in TENSORS
+            for name in ("dwconv", "norm", "pwconv1", "pwconv2")
+        )
+        and (block.gamma is None or type(block.gamma) in TENSORS)
     )
 
 
