@@ -29,7 +29,15 @@ def dwconv_norm(
 
     Returns:
         (N, H, W, C), contiguous, in the dtype of ``x``; under autocast in autocast's.
+
+    Raises:
+        ValueError: For shapes that do not fit: the kernels would read what lies beside them.
     """
+    if x.dim() != 4 or dw_w.shape != (x.shape[1], 1, 7, 7):
+        raise ValueError(
+            f"A map (N, C, H, W) with filters (C, 1, 7, 7) is needed, got {tuple(x.shape)} and "
+            f"{tuple(dw_w.shape)}."
+        )
     rows = x.permute(0, 2, 3, 1).contiguous()
     save = _differentiates(rows, dw_w, dw_b, ln_w, ln_b)
     return operators.dwconv_norm(rows, dw_w, dw_b, ln_w, ln_b, eps, save)[0]
@@ -53,7 +61,14 @@ def mlp(
 
     Returns:
         (N, H, W, C), contiguous.
+
+    Raises:
+        ValueError: For shapes that do not fit.
     """
+    c = y.shape[-1]
+    if residual.shape != y.shape or w1.shape[1] != c or w2.shape != (c, w1.shape[0]):
+        shapes = [tuple(value.shape) for value in (y, residual, w1, w2)]
+        raise ValueError(f"Maps (N, H, W, C), weights (D, C) and (C, D) are needed, got {shapes}.")
     # TF32 and float32 products of Triton do not reach cuBLAS's.
     half = torch.is_autocast_enabled(y.device.type) or y.dtype in (torch.bfloat16, torch.float16)
     rule = half and y.shape[-1] <= FUSED_CHANNELS

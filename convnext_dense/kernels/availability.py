@@ -104,11 +104,6 @@ def describe(device: torch.device, dtype: torch.dtype) -> str:
     return f"Blocks: torch's operations, though {SWITCH} is 1. {answer.reason}"
 
 
-def capturing() -> bool:
-    """Whether a CUDA graph is being captured: nothing may wait for the device, or read the host."""
-    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
-
-
 def _switch() -> str | None:
     value = os.environ.get(SWITCH) or None
     if value not in (None, "0", "1"):
@@ -126,7 +121,7 @@ def _why_unavailable(device_type: str, device_index: int | None, dtype: torch.dt
         return f"The kernels are switched off: {SWITCH} is 0."
     key = device_type, device_index, dtype
     if key not in _reasons:
-        if device_type == "cuda" and capturing():
+        if device_type == "cuda" and failures.capturing():
             return "The kernels cannot be tried while a CUDA graph is captured."  # ask again later
         _reasons[key] = _find_reason(*key)
     return _reasons[key]

@@ -28,6 +28,11 @@ def interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
 
 
+def capturing() -> bool:
+    """Whether a CUDA graph is being captured: nothing may wait for the device, or read the host."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+
+
 def run(
     kernel: str, like: Tensor, fused: Callable[[], Result], plain: Callable[[], Result]
 ) -> Result:
@@ -45,7 +50,8 @@ def run(
 
     Raises:
         OutOfMemoryError: As it comes: torch's operations would need more.
-        Exception: Any other inside of :func:`raised`.
+        Exception: Any other inside of :func:`raised`, and while a CUDA graph is captured: a size
+            that was not computed before is tuned first, which waits for the device.
     """
     triton_runs = like.is_cuda or interpreting()
     if not triton_runs or like.device in _failed:
@@ -56,7 +62,7 @@ def run(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # compilers and drivers throw what they like
-        if _raised:
+        if _raised or (like.is_cuda and capturing()):
             raise
         _failed.add(like.device)
         warnings.warn(_message(kernel, like.device, error), KernelWarning, stacklevel=2)

@@ -45,6 +45,20 @@ def layers_as_built(block: nn.Module) -> bool:
     )
 
 
+def fits_layers(block: nn.Module, x: torch.Tensor, autocast: bool) -> bool:
+    """Whether a map has the layers' channels, device and, without autocast, type.
+
+    The kernels read addresses: what does not fit would be garbage instead of an exception.
+    """
+    weight = block.dwconv.weight
+    return (
+        x.dim() == 4
+        and x.shape[1] == weight.shape[0]
+        and x.device == weight.device
+        and (autocast or x.dtype == weight.dtype)
+    )
+
+
 def drops_samples(drop_path: nn.Module) -> bool:
     """Whether stochastic depth is timm's, which leaves samples out and scales the others."""
     return type(drop_path) is DropPath and drop_path.scale_by_keep and _unheard(drop_path)

@@ -8,9 +8,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convnext_dense import kernels
-from convnext_dense.kernels.availability import capturing
+from convnext_dense.kernels.failures import capturing
 from convnext_dense.models import lean
-from convnext_dense.models.as_built import computes_now, drops_samples, layers_as_built
+from convnext_dense.models.as_built import (
+    computes_now,
+    drops_samples,
+    fits_layers,
+    layers_as_built,
+)
 from convnext_dense.models.layers import GRN
 
 DEVICES = ("cpu", "cuda")  # others, such as "meta", take the plain path
@@ -89,6 +94,8 @@ class Block(nn.Module):
         if device.type not in DEVICES or not layers_as_built(self):
             return self._add_plain
         autocast = torch.is_autocast_enabled(device.type)
+        if not fits_layers(self, x, autocast):
+            return self._add_plain  # whose exception says what is wrong
         dtype = torch.get_autocast_dtype(device.type) if autocast else x.dtype
         if self.dwconv.kernel_size == (7, 7) and kernels.usable(device.type, device.index, dtype):
             return self._add_fused

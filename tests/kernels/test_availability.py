@@ -10,7 +10,7 @@ import torch
 
 from convnext_dense import kernels
 from convnext_dense.errors import UserError
-from convnext_dense.kernels import availability
+from convnext_dense.kernels import availability, failures
 
 RESULTS = Path(__file__).parents[2] / "docs/results.md"
 
@@ -107,11 +107,11 @@ def test_an_old_torch(gpu):
 
 def test_nothing_is_tried_while_a_graph_is_captured(gpu):
     """The trial waits for the device, which a capture forbids; it is made at a later call."""
-    gpu.setattr(availability, "capturing", lambda: True)
+    gpu.setattr(failures, "capturing", lambda: True)
     assert "while a CUDA graph is captured" in kernels.available("cuda", torch.float16).reason
-    gpu.setattr(availability, "capturing", lambda: False)
+    gpu.setattr(failures, "capturing", lambda: False)
     assert kernels.available("cuda", torch.float16)
-    gpu.setattr(availability, "capturing", lambda: True)
+    gpu.setattr(failures, "capturing", lambda: True)
     assert kernels.available("cuda", torch.float16)
 
 

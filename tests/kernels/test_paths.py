@@ -362,6 +362,20 @@ def test_hooks_and_changed_layers(fused_path):
     assert fused_path == [2]
 
 
+def test_what_does_not_fit_raises_as_on_the_plain_path(fused_path):
+    """The kernels read addresses, and would read what lies beside a smaller map."""
+    block = new_block()
+    for x in (torch.zeros(1, 4, 3, 3), torch.zeros(8, 3, 3), torch.zeros(1, 8, 3, 3).double()):
+        with pytest.raises(RuntimeError):
+            block(x)
+    assert fused_path == []
+    p = plain.parameters(8)
+    with pytest.raises(ValueError, match=r"got \(1, 4, 3, 3\) and \(8, 1, 7, 7\)"):
+        kernels.dwconv_norm(torch.zeros(1, 4, 3, 3), *p[:4], plain.EPS)
+    with pytest.raises(ValueError, match="are needed, got"):
+        kernels.mlp(torch.zeros(1, 3, 3, 4), torch.zeros(1, 3, 3, 4), *p[4:])
+
+
 def test_weights_with_operations_of_their_own(fused_path):
     """Quantised and distributed weights are subclasses of a tensor."""
 

@@ -112,6 +112,20 @@ def test_stochastic_depth_keeps_the_same_samples(rate):
     assert kept is None or kept.isfinite().all()
 
 
+@pytest.mark.parametrize("rate", [0.5, 1.0])
+def test_torchs_operations_leave_samples_out_too(rate):
+    """As on a GPU without kernels, here under autocast: also where no sample is left."""
+    block, found = new_block(drop_path=rate).train(), []
+    x = torch.randn(4, 8, 6, 5)
+    for block.fast in (False, True):
+        torch.manual_seed(5)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = block(x)
+        found.append([y, *torch.autograd.grad(y.square().sum(), list(block.parameters()))])
+    assert_close([one.double() for one in found[0]], found[1], band=0.03)
+    assert rate < 1 or all(not g.any() for g in found[1][1:])
+
+
 def test_dropped_samples_cost_nothing():
     block, seen = new_block(drop_path=0.5).train(), []
     block._add_plain = block._add_lean = lambda x, scale: seen.append(len(x)) or x
