@@ -18,6 +18,7 @@ from convnext_dense.kernels.tiles import (
     GRADIENT_TW,
     PROGRAMS,
     accumulator,
+    convolution_fits,
     size_class,
     split_channels,
     timed,
@@ -32,12 +33,12 @@ def _columns(
 ):
     """COUNT columns from `left` on, each (rows, channels); zero outside of the picture."""
     inside = ((rows >= 0) & (rows < H))[:, None] & (channels < C)[None, :]
-    start = x + (rows * W)[:, None] * C + channels[None, :]
+    start = x + (rows * W + left)[:, None] * C + channels[None, :]
     columns = ()
+    # From one pointer by constants: with one for each column the registers do not suffice.
     for j in tl.static_range(COUNT):
-        column = left + j
-        mask = inside & (column >= 0) & (column < W)
-        columns = columns + (tl.load(start + column * C, mask=mask, other=0.0).to(ACC),)
+        mask = inside & (left + j >= 0) & (left + j < W)
+        columns = columns + (tl.load(start + j * C, mask=mask, other=0.0).to(ACC),)
     return columns
 
 
@@ -76,7 +77,7 @@ def _convolve(
     return sums
 
 
-@timed(CONVOLUTION, key=["C", "SIZE", "NORM", "SAVE"])
+@timed(CONVOLUTION, key=["C", "SIZE", "NORM", "SAVE"], fits=convolution_fits)
 @triton.heuristics({"TH": lambda a: max(1, a["ELEMENTS"] // a["PADDED"])})
 @triton.jit(do_not_specialize=["H", "W", "SIZE"])
 def _convolution_kernel(

@@ -24,37 +24,14 @@ def _gelu_gradient(h, cdf):
     return cdf + h * 0.3989422804014327 * tl.exp(-0.5 * h * h)
 
 
-@timed(PRODUCT, key=["N", "K", "SIZE", "EPILOGUE"])
-@triton.jit(do_not_specialize=["M", "SIZE"])
-def _product_kernel(
-    a, b, bias, gamma, extra, out, second, partial, M, SIZE,
-    N: tl.constexpr, K: tl.constexpr, STRIDE_K: tl.constexpr, STRIDE_N: tl.constexpr,
-    EPILOGUE: tl.constexpr, SAVE: tl.constexpr, GAMMA: tl.constexpr, ACC: tl.constexpr,
-    WIDE: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-    BK: tl.constexpr,
+@triton.jit
+def _finish(
+    sums, bias, gamma, extra, out, second, partial, rows, first, row_block, M,
+    N: tl.constexpr, EPILOGUE: tl.constexpr, SAVE: tl.constexpr, GAMMA: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
-    # All columns of a few rows in a row of programs: those rows of `a` stay in the L2 cache.
-    across = tl.cdiv(N, BN)
-    row_block = tl.program_id(0) // across
-    columns = tl.program_id(0) % across * BN + tl.arange(0, BN)
-    rows = (row_block * BM + tl.arange(0, BM)).to(tl.int64)
-    inner = tl.arange(0, BK)
-    sums = tl.zeros([BM, BN], ACC)
-    for start in range(0, K, BK):
-        k = start + inner
-        left = tl.load(
-            a + rows[:, None] * K + k[None, :],
-            mask=(rows < M)[:, None] & (k < K)[None, :],
-            other=0.0,
-        )
-        right = tl.load(
-            b + k[:, None] * STRIDE_K + columns[None, :] * STRIDE_N,
-            mask=(k < K)[:, None] & (columns < N)[None, :],
-            other=0.0,
-        )
-        if WIDE:  # The interpreter takes the bits of a bfloat16 for an integer's.
-            left, right = left.to(ACC), right.to(ACC)
-        sums = tl.dot(left, right, sums, input_precision=PRECISION, out_dtype=ACC)
+    """The epilogue of the columns from `first` on: as many as `sums` has."""
+    columns = first + tl.arange(0, sums.shape[1])
     mask = (rows < M)[:, None] & (columns < N)[None, :]
     there = rows[:, None] * N + columns[None, :]
     if EPILOGUE == "gradient":
@@ -75,6 +52,63 @@ def _product_kernel(
             sums *= tl.load(gamma + columns, mask=columns < N, other=0.0).to(ACC)[None, :]
         sums += tl.load(extra + there, mask=mask, other=0.0).to(ACC)
     tl.store(out + there, sums.to(out.dtype.element_ty), mask=mask)
+
+
+@timed(PRODUCT, key=["N", "K", "SIZE", "EPILOGUE"])
+@triton.jit(do_not_specialize=["M", "SIZE"])
+def _product_kernel(
+    a, b, bias, gamma, extra, out, second, partial, M, SIZE,
+    N: tl.constexpr, K: tl.constexpr, STRIDE_K: tl.constexpr, STRIDE_N: tl.constexpr,
+    EPILOGUE: tl.constexpr, SAVE: tl.constexpr, GAMMA: tl.constexpr, ACC: tl.constexpr,
+    WIDE: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    STEP: tl.constexpr,
+):  # fmt: skip
+    # All columns of a few rows in a row of programs: those rows of `a` stay in the L2 cache.
+    across = tl.cdiv(N, BN)
+    row_block = tl.program_id(0) // across
+    first = tl.program_id(0) % across * BN
+    columns = first + tl.arange(0, BN)
+    rows = (row_block * BM + tl.arange(0, BM)).to(tl.int64)
+    BK: tl.constexpr = STEP * 8 // a.dtype.element_ty.primitive_bitwidth
+    inner = tl.arange(0, BK)
+    sums = tl.zeros([BM, BN], ACC)
+    for start in range(0, K, BK):
+        k = start + inner
+        left = tl.load(
+            a + rows[:, None] * K + k[None, :],
+            mask=(rows < M)[:, None] & (k < K)[None, :],
+            other=0.0,
+        )
+        right = tl.load(
+            b + k[:, None] * STRIDE_K + columns[None, :] * STRIDE_N,
+            mask=(k < K)[:, None] & (columns < N)[None, :],
+            other=0.0,
+        )
+        if WIDE:  # The interpreter takes the bits of a bfloat16 for an integer's.
+            left, right = left.to(ACC), right.to(ACC)
+        sums = tl.dot(left, right, sums, input_precision=PRECISION, out_dtype=ACC)
+    # One half after the other: the gradient's epilogue of all columns at once takes more registers
+    # than a thread has.
+    halves = tl.split(tl.permute(tl.reshape(sums, [BM, 2, BN // 2]), [0, 2, 1]))
+    for half in tl.static_range(2):
+        _finish(
+            halves[half],
+            bias,
+            gamma,
+            extra,
+            out,
+            second,
+            partial,
+            rows,
+            first + half * (BN // 2),
+            row_block,
+            M,
+            N,
+            EPILOGUE,
+            SAVE,
+            GAMMA,
+            ACC,
+        )
 
 
 @triton.jit(do_not_specialize=["M"])

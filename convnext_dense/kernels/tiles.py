@@ -1,9 +1,11 @@
 """How the kernels cut their work: block sizes, configurations to choose from, and their keys.
 
-Planned for an H100 or H200 (132 multiprocessors, 65,536 registers each) by counting; the register
-counts come from compiling for that target, the choice between the configurations from timing them
-once on the machine at hand.
+Planned for an H100 or H200 (132 multiprocessors, 65,536 registers each) by counting; registers and
+shared memory come from compiling for each card (`python -m tests.kernels.resources`), the choice
+between the configurations from timing them once on the machine at hand.
 """
+
+from collections.abc import Callable
 
 import torch
 import triton
@@ -57,21 +59,27 @@ def size_class(pixels: int) -> int:
     return triton.next_power_of_2(pixels)
 
 
-def timed(configs: list[triton.Config], key: list[str]):
+def timed(
+    configs: list[triton.Config],
+    key: list[str],
+    fits: Callable[[triton.Config, dict], bool] = lambda config, options: True,
+):
     """Chooses among configurations by timing, once per key; the first where that must not be.
 
     Two processes may choose differently, and sum in another order. Where torch is told to use
     deterministic algorithms the first is taken, so that a repeated run repeats its last bits.
+
+    Args:
+        configs: The candidates; the last of them is taken where none fits.
+        key: Names of the arguments a choice is kept for.
+        fits: Whether a candidate is worth compiling for the launch's keyword arguments.
     """
 
-    def first_if_deterministic(candidates, _arguments, **_options):
-        return candidates[:1] if torch.are_deterministic_algorithms_enabled() else candidates
+    def candidates(configs, _arguments, **options):
+        fitting = [config for config in configs if fits(config, options)] or configs[-1:]
+        return fitting[:1] if torch.are_deterministic_algorithms_enabled() else fitting
 
-    return triton.autotune(
-        configs,
-        key=key,
-        prune_configs_by={"early_config_prune": first_if_deterministic},
-    )
+    return triton.autotune(configs, key=key, prune_configs_by={"early_config_prune": candidates})
 
 
 # The convolution. Each program makes TW columns of TH rows; one loaded column serves up to seven
@@ -83,6 +91,18 @@ CONVOLUTION = [
     triton.Config(dict(TW=7, ELEMENTS=1024), num_warps=8),
     triton.Config(dict(TW=4, ELEMENTS=2048), num_warps=8),
 ]
+
+
+def convolution_fits(config: triton.Config, options: dict) -> bool:
+    """Whether a thread can hold its sums and a row of columns: 200 values of its 255 registers.
+
+    One row of a wide picture is more than ELEMENTS; what does not fit would spill.
+    """
+    width, threads = config.kwargs["TW"], 32 * config.num_warps
+    rows = max(1, config.kwargs["ELEMENTS"] // options["PADDED"])
+    each = rows * options["BLOCK"] / threads
+    return each * (width * options["CHUNKS"] + width + 6) <= 200
+
 
 # The filter's gradient: columns, values and channels of a step. With 4 warps a thread holds two
 # sums of each of the 49 taps, 98 of its 255 registers. One tile, not timed: another one would sum
@@ -99,12 +119,14 @@ if INTERPRETED:
     GRADIENT_TW, GRADIENT_ELEMENTS, GRADIENT_CHANNELS = 2, 4096, 1024
 
 # Matrix products. BM is the same in all: the partial sums of the bias are one row per BM rows.
+# STEP is the length of a row of one step in bytes, not in values: shared memory is the same for
+# every dtype then, at most 96 KiB, which every card from compute capability 8.0 on has.
 BM = 128
 PRODUCT = [
-    triton.Config(dict(BN=128, BK=32), num_warps=8, num_stages=4),
-    triton.Config(dict(BN=128, BK=64), num_warps=8, num_stages=3),
-    triton.Config(dict(BN=64, BK=64), num_warps=4, num_stages=4),
-    triton.Config(dict(BN=64, BK=64), num_warps=8, num_stages=4),
+    triton.Config(dict(BN=128, STEP=64), num_warps=8, num_stages=4),
+    triton.Config(dict(BN=128, STEP=128), num_warps=8, num_stages=3),
+    triton.Config(dict(BN=64, STEP=128), num_warps=4, num_stages=4),
+    triton.Config(dict(BN=64, STEP=128), num_warps=8, num_stages=4),
 ]
 if INTERPRETED:
-    PRODUCT = [triton.Config(dict(BN=128, BK=64))]
+    PRODUCT = [triton.Config(dict(BN=128, STEP=256))]
