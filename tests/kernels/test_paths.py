@@ -260,7 +260,7 @@ def _by_export(block, x, strict):
 
 
 def _by_trace(block, x):
-    traced, file = torch.jit.trace(block, x), io.BytesIO()
+    traced, file = torch.jit.trace(block, x, check_trace=False), io.BytesIO()
     assert "convnext_dense::" not in str(traced.inlined_graph)
     torch.jit.save(traced, file)
     file.seek(0)
