@@ -202,7 +202,7 @@ def gpu() -> Iterator[Finding]:
             OK,
             f"gpu {index}",
             f"{card.name}, {card.total_memory / GIB:.0f} GiB, CUDA {torch.version.cuda}, "
-            f"{'bf16' if bf16 else 'no bf16: trains in float32'}",
+            f"Triton {installed('triton')}, {'bf16' if bf16 else 'no bf16: trains in float32'}",
         )
 
 
@@ -229,7 +229,11 @@ def machine() -> Iterator[Finding]:
 
 
 def variables() -> Iterator[Finding]:
-    """Variables that change how processes talk to each other."""
+    """Variables that change how processes talk to each other, and what computes the blocks."""
+    if kernels := os.environ.get("CONVNEXT_DENSE_KERNELS"):
+        known = kernels in ("0", "1")
+        fix = "" if known else "1 takes the fused kernels on a GPU, 0 never does; or unset it"
+        yield Finding(OK if known else BROKEN, "CONVNEXT_DENSE_KERNELS", kernels, fix)
     for name in sorted(name for name in os.environ if name.startswith("NCCL_")):
         slow = name in ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE", "NCCL_IB_DISABLE")
         slow = slow and os.environ[name] not in ("", "0")

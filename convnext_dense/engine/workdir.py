@@ -18,11 +18,13 @@ from convnext_dense import ops
 from convnext_dense.engine.checkpointing import newest_whole
 from convnext_dense.engine.files import keep_previous, write_atomically
 from convnext_dense.errors import UserError
+from convnext_dense.kernels.availability import SWITCH
 from convnext_dense.version import __version__
 
 PACKAGES = (
     "torch",
     "torchvision",
+    "triton",
     "timm",
     "mmengine",
     "mmcv",
@@ -118,6 +120,7 @@ def environment(processes: int = 1) -> dict[str, Any]:
         "mmcv_operators": ops.provider(),
         "cuda": torch.version.cuda,
         "device": _device(),
+        "fused_kernels": os.environ.get(SWITCH),
         "cpu_count": os.cpu_count(),
         "processes": processes,
         "git_revision": _git_revision(),

@@ -59,7 +59,7 @@ def faked(monkeypatch, **versions: str | None) -> None:
 @pytest.mark.parametrize(
     ("check", "versions", "state", "topic", "said"),
     [
-        ("packages", dict(torch="2.4.0"), BROKEN, "torch", "pip install 'torch>=2.6'"),
+        ("packages", dict(torch="2.4.0"), BROKEN, "torch", "pip install 'torch>=2.7'"),
         ("packages", dict(mmcv_lite="2.2.0"), BROKEN, "mmcv-lite", "mmcv-lite>=2.1,<2.2"),
         ("pairs", dict(torch="2.9.1+cu128"), BROKEN, "torch and torchvision", "torch 2.9.1"),
         (
@@ -117,6 +117,12 @@ def test_small_resources_and_slow_variables_are_warned_of(monkeypatch):
     bad = {topic for topic, finding in found.items() if finding.state == WARNING}
     assert bad == {"shared memory", "open files", "disk", "threads", "NCCL_P2P_DISABLE"}
     assert "--shm-size" in found["shared memory"].fix and found["NCCL_DEBUG"].state == OK
+
+
+@pytest.mark.parametrize(("value", "states"), [("1", [OK]), ("on", [BROKEN]), ("", [])])
+def test_the_switch_of_the_kernels_is_told(monkeypatch, value, states):
+    monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", value)
+    assert [finding.state for finding in doctor.variables()] == states
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch):
