@@ -113,17 +113,18 @@ def _switch() -> str | None:
     return value
 
 
-_reasons: dict[tuple[str, int | None, torch.dtype], str] = {}
+_reasons: dict[tuple, str] = {}
 
 
 def _why_unavailable(device_type: str, device_index: int | None, dtype: torch.dtype) -> str:
     if _switch() == "0":
         return f"The kernels are switched off: {SWITCH} is 0."
-    key = device_type, device_index, dtype
+    question = device_type, device_index, dtype
+    key = *question, failures.interpreting()
     if key not in _reasons:
         if device_type == "cuda" and failures.capturing():
             return "The kernels cannot be tried while a CUDA graph is captured."  # ask again later
-        _reasons[key] = _find_reason(*key)
+        _reasons[key] = _find_reason(*question)
     return _reasons[key]
 
 

@@ -59,7 +59,7 @@ def assert_identical(one, other):
         assert one[key].dtype == values.dtype and torch.equal(one[key], values), key
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(("name", "masks"), MODELS)
 def test_one_view_is_the_plain_test(detector, name, masks):
     model = detector(name, masks)

@@ -1,11 +1,16 @@
-"""Whole trainings by tools/train.py and tools/pretrain_cls.py on the fused path, interpreted."""
+"""Detector, segmentor and classifier on the fused path, interpreted: a step, and whole runs."""
 
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 
 from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.engine import load_config
+from convnext_dense.models import Block
 from tests.exact import assert_same_checkpoints
 from tests.running import ROOT, run
 
@@ -97,10 +102,37 @@ def losses(work_dir: Path) -> list[float]:
     return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
 
 
-SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("detector", "segmentor")]
+@pytest.mark.parametrize("task", RUNS)
+def test_a_step_is_the_plain_ones(folder, task, fused_path):
+    """Losses and all gradients of one batch, with stochastic depth."""
+    cfg = load_config(str(folder / f"{task}.py"), data_root=str(folder))
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
+        torch.manual_seed(1)
+        model = MODELS.build(cfg.model)
+        for parameter in model.parameters():  # blocks that count: gamma begins with 1e-6
+            torch.nn.init.normal_(parameter, std=0.1)
+        loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+        batch = next(iter(loader))
+        found = [step(model, batch, fast) for fast in (False, True)]
+    assert len(fused_path) == 4
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("task", [*SLOW, "classifier"])
+def step(model: torch.nn.Module, batch: dict, fast: bool) -> dict[str, torch.Tensor]:
+    """Losses and gradients by name."""
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.fast = fast
+    torch.manual_seed(3)
+    model.train().zero_grad()
+    loss, losses = model.parse_losses(model(**model.data_preprocessor(batch, True), mode="loss"))
+    loss.backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {name: value.detach() for name, value in (losses | grads).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", RUNS)
 def test_a_run_is_the_plain_ones(folder, task):
     """Three iterations with stochastic depth, evaluated; the same, resumed after the second."""
     plain = train(folder, task, f"plain {task}", "--max-iters", 3)

@@ -66,7 +66,7 @@ def test_parameter_count_is_the_papers(arch):
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[arch]
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("name", ["atto", "tiny"])
 def test_equals_timm_with_mapped_weights(name):
     torch.manual_seed(0)
@@ -103,7 +103,7 @@ def copy_from_timm(ours: ConvNeXt, peer: nn.Module) -> None:
         layer.bias.data.copy_(other.bias)
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 95), (127, 32)])
 def test_strides_channels_and_memory_format(size):
     outs = make()(torch.randn(2, 3, *size))
@@ -119,7 +119,7 @@ def test_too_small_a_picture_is_refused():
         make()(torch.randn(1, 3, 31, 64))
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1, 3), (0,), (0, 1)])
 def test_every_parameter_gets_a_gradient(out_indices):
     model = make(out_indices=out_indices)
@@ -131,7 +131,7 @@ def test_every_parameter_gets_a_gradient(out_indices):
     assert norms == {f"norm{i}" for i in out_indices}
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("frozen", [-1, 0, 2, 4])
 def test_frozen_stages_stay_frozen_and_in_eval_mode(frozen):
     model = make(frozen_stages=frozen, drop_path_rate=0.5)
@@ -185,7 +185,7 @@ def test_channels_last_input_gives_the_same():
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 def test_bfloat16_autocast_stays_within_its_precision():
     model = make()
     x = torch.randn(2, 3, 64, 64)

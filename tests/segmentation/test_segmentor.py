@@ -350,7 +350,7 @@ def test_the_share_of_right_pixels_is_mmsegmentations(ignore_index, ignored):
     )
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True, taken=False)
 def test_training_never_waits_for_the_device():
     model = with_auxiliary(build()).to("meta")
     inputs, data_samples = (

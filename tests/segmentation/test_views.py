@@ -190,7 +190,7 @@ def test_labels_are_the_best_class_or_above_the_threshold():
     assert torch.equal(views().predict_picture(model, image)[0], above.long())
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 def test_one_view_at_the_test_scale_is_the_plain_whole_test():
     model, image = segmentor(), picture()
     model.test_cfg = ConfigDict(mode="whole")
