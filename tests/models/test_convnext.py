@@ -10,7 +10,13 @@ from torch import nn
 
 from convnext_dense import kernels
 from convnext_dense.errors import UserError
-from convnext_dense.models import VARIANTS, Block, ConvNeXt
+from convnext_dense.models import (
+    VARIANTS,
+    Block,
+    ConvNeXt,
+    ConvNeXtClassifier,
+    IsotropicConvNeXt,
+)
 
 TINY = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
 # recipes of the paper: parameters of the dense backbone with norm0 to norm3
@@ -223,6 +229,28 @@ def test_the_stream_under_autocast(fused, scale, monkeypatch):
         assert half or all(y.dtype == torch.float32 for y in maps)
         errors.append(sum(relative(y, z) for y, z in zip(maps, exact, strict=True)))
     assert errors[0] < errors[1] < 3 * errors[0]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        make,
+        lambda: ConvNeXtClassifier(3, TINY, layer_scale_init_value=1.0),
+        lambda: IsotropicConvNeXt(3, dict(depth=2, dim=8), layer_scale_init_value=1.0),
+    ],
+    ids=["backbone", "classifier", "isotropic"],
+)
+def test_vmap_over_pictures(build):
+    """torch.func's transforms go through whole models, as through timm's."""
+    torch.manual_seed(0)
+    model, x = build().eval(), torch.randn(2, 3, 32, 32)
+    mapped, whole = torch.vmap(lambda picture: model(picture[None]))(x), model(x)
+    for one, other in zip(*map(as_list, (mapped, whole)), strict=True):
+        assert relative(one[:, 0], other) < 1e-5
+
+
+def as_list(found: torch.Tensor | tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    return [found] if torch.is_tensor(found) else list(found)
 
 
 def test_stochastic_depth_rates_grow_linearly():
