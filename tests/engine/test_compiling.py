@@ -12,6 +12,7 @@ from convnext_dense.engine.training import use_fused_optimizer
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXt
 
+OPERATORS = ("dwconv_norm", "mlp")
 SMALL = dict(depths=(1, 1, 1, 1), dims=(8, 12, 16, 20))
 
 
@@ -32,6 +33,24 @@ def test_blocks_are_compiled_in_place():
     assert list(model.state_dict()) == names
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.interpreted
+def test_compiled_blocks_hold_the_fused_kernels(fused_path):
+    """Also where stochastic depth is on, and for sizes that vary."""
+    torch._dynamo.reset()
+    model, found = ConvNeXt(SMALL, drop_path_rate=0.5, out_indices=(0, 1)).train(), []
+
+    def backend(graph, _inputs):
+        targets = {str(node.target) for node in graph.graph.nodes}
+        found.append({name for name in targets if name.startswith("convnext_dense.")})
+        return graph.forward
+
+    compile_blocks(model, backend=backend)
+    for size in ((32, 32), (32, 64)):
+        model(torch.randn(1, 3, *size))
+    assert len(found) >= 4
+    assert all(one == {f"convnext_dense.{op}.default" for op in OPERATORS} for one in found)
 
 
 class Padding(nn.Module):
