@@ -86,12 +86,12 @@ def main() -> None:
     if args.list:
         print("\n".join(known))
         return
+    wanted = known if args.check else list(CHECKS) if args.only_checks else list(LINES)
+    names = choose(args.parts, known) if args.parts else wanted
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "This is for an NVIDIA GPU, and there is none; --device cpu --small tries it."
         )
-    wanted = known if args.check else list(CHECKS) if args.only_checks else list(LINES)
-    names = choose(args.parts, known) if args.parts else wanted
     checks = run_checks([name for name in names if name in CHECKS], args, start)
     lines = run_lines([name for name in names if name in LINES], args, start)
     if args.json:

@@ -48,7 +48,7 @@ def fused_path(monkeypatch):
         return block(x, *others)
 
     monkeypatch.setattr(kernels, "block", counted)
-    with failures.raised():
+    with failures.raising():
         yield batches
 
 
@@ -76,8 +76,12 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("block_path", ways, indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items):
-    """Tests marked `gpu` are skipped, with the reason, where there is no CUDA device."""
+    """Marks what runs interpreted; skips `gpu`, with the reason, where there is no CUDA device."""
+    for item in items:
+        if "fused_path" in item.fixturenames:
+            item.add_marker("interpreted")
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason=NO_GPU)

@@ -22,6 +22,7 @@ from convnext_dense.engine.tta import use_views
 from convnext_dense.engine.workdir import lock, resolve_checkpoint
 from convnext_dense.engine.workers import naming_dead_workers
 from convnext_dense.errors import UserError
+from convnext_dense.kernels.availability import read_switch
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_classes
 
@@ -33,6 +34,7 @@ HEADLINE = ("bbox_mAP", "segm_mAP", "mIoU", "top1", "top5", "top1_ema", "top5_em
 def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
     """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
     launch.announce(args.launcher)
+    read_switch()  # a wrong value is named before anything is read
     checkpoint = resolve_checkpoint(args.checkpoint)
     work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
     cfg = test_config(args, checkpoint, custom)

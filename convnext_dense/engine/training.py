@@ -32,6 +32,7 @@ from convnext_dense.engine.together import ending_together
 from convnext_dense.engine.workdir import claim, resolve_checkpoint
 from convnext_dense.engine.workers import naming_dead_workers
 from convnext_dense.errors import UserError
+from convnext_dense.kernels.availability import read_switch
 from convnext_dense.weights.loading import find_state_dict
 
 FUSED = ("Adam", "AdamW", "SGD")  # optimizers that torch has so on CPUs and NVIDIA GPUs
@@ -48,6 +49,7 @@ def train(args: argparse.Namespace, custom: CustomData | None = None) -> Config:
     if args.replay:
         return repeat_step(args)
     launch.announce(args.launcher)
+    read_switch()  # a wrong value is named before anything is read
     cfg = training_config(args, custom)
     work_dir = Path(cfg.work_dir)
     for flag in ("dry_run", "scan"):

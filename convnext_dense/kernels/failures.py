@@ -17,7 +17,7 @@ class KernelWarning(UserWarning):
 
 
 _failed: set[torch.device] = set()
-_raised = False  # of the process: backward passes run in threads of their own
+_raising = False  # of the process: backward passes run in threads of their own
 
 
 def interpreting() -> bool:
@@ -33,7 +33,7 @@ def capturing() -> bool:
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
-def run(
+def with_fallback(
     kernel: str, like: Tensor, fused: Callable[[], Result], plain: Callable[[], Result]
 ) -> Result:
     """Computes by the kernels where they run, else by torch's operations.
@@ -49,9 +49,10 @@ def run(
         plain: Computes the same, without Triton.
 
     Raises:
-        OutOfMemoryError: As it comes: torch's operations would need more.
-        Exception: Any other inside of :func:`raised`, and while a CUDA graph is captured: a size
-            that was not computed before is tuned first, which waits for the device.
+        Exception: As it comes where it is no kernel's: too little memory, of which torch's
+            operations would need more, or what a signal's handler raises. Any inside of
+            :func:`raising`, and while a CUDA graph is captured: a size that was not computed before
+            is tuned first, which waits for the device.
     """
     triton_runs = like.is_cuda or interpreting()
     if not triton_runs or like.device in _failed:
@@ -59,10 +60,8 @@ def run(
     try:
         with torch.cuda.device_of(like):  # nothing happens for a CPU's
             return fused()
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # compilers and drivers throw what they like
-        if _raised or (like.is_cuda and capturing()):
+    except Exception as error:
+        if _raising or not _of_a_kernel(error) or (like.is_cuda and capturing()):
             raise
         _failed.add(like.device)
         warnings.warn(_message(kernel, like.device, error), KernelWarning, stacklevel=2)
@@ -70,14 +69,14 @@ def run(
 
 
 @contextmanager
-def raised() -> Iterator[None]:
+def raising() -> Iterator[None]:
     """Has failures raised instead: for trials, tests and measurements, which want to know."""
-    global _raised
-    before, _raised = _raised, True
+    global _raising
+    before, _raising = _raising, True
     try:
         yield
     finally:
-        _raised = before
+        _raising = before
 
 
 def failed(device: torch.device) -> bool:
@@ -85,13 +84,26 @@ def failed(device: torch.device) -> bool:
     return any(one.type == device.type and device.index in (None, one.index) for one in _failed)
 
 
-def forget() -> None:
+def reset() -> None:
     """Gives the kernels another chance in this process."""
     _failed.clear()
 
 
+def _of_a_kernel(error: Exception) -> bool:
+    """Whether Triton, its compilers or the driver threw it: they throw built-in exceptions too."""
+    text = str(error).lower()
+    if any(words in text for words in ("out of memory", "can't allocate memory")):
+        return False
+    if isinstance(error, MemoryError | TimeoutError):  # an alarm's
+        return False
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, RuntimeError) or library in ("builtins", "triton", "subprocess")
+
+
 def _message(kernel: str, device: torch.device, error: Exception) -> str:
     name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device
+    if "RANK" in os.environ:
+        name = f"{name} of rank {os.environ['RANK']}"
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     return (
         f"The fused kernel {kernel} failed on {name}: {reason}. This step and the rest of the run "

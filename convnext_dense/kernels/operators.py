@@ -9,13 +9,12 @@ does the residual: the stream keeps its precision.
 The fakes, by which torch.compile plans memory, have the shapes, types and strides of the results.
 """
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
-from convnext_dense.kernels import failures, plain
+from convnext_dense.kernels import failures, fallback
 from convnext_dense.kernels import mlp as mlp_rows
+from convnext_dense.kernels.backward import by_autograd, left_to_autograd
 
 _library = torch.library.Library("convnext_dense", "FRAGMENT")
 
@@ -33,9 +32,11 @@ def dwconv_norm(
         return depthwise.convolve_and_normalise(*arguments)
 
     def by_torch() -> tuple[Tensor, ...]:
-        return plain.convolve_and_normalise(*arguments)
+        return fallback.convolve_and_normalise(*arguments)
 
-    return failures.run("dwconv_norm", x, by_triton if _addressable(x) else by_torch, by_torch)
+    return failures.with_fallback(
+        "dwconv_norm", x, by_triton if _addressable(x) else by_torch, by_torch
+    )
 
 
 def _addressable(x: Tensor) -> bool:
@@ -68,10 +69,10 @@ def dwconv_norm_backward(
         return dx, depthwise.filter_gradient(x, inner) if need_w else None, vectors
 
     def by_torch() -> tuple[Tensor | None, Tensor | None, Tensor]:
-        return plain.dwconv_norm_gradients(grad, x, conv, mean, rstd, w, ln_w, need_x, need_w)
+        return fallback.dwconv_norm_gradients(grad, x, conv, mean, rstd, w, ln_w, need_x, need_w)
 
     fused = by_triton if _addressable(x) else by_torch
-    dx, dw, vectors = failures.run("dwconv_norm_backward", x, fused, by_torch)
+    dx, dw, vectors = failures.with_fallback("dwconv_norm_backward", x, fused, by_torch)
     if dx is None:
         dx = x.new_empty(0)
     # As the filters lie in memory, which is how an optimizer and DDP expect their gradient.
@@ -97,13 +98,13 @@ def _dwconv_norm_backward(ctx, grad, *_):
         raise RuntimeError("convnext_dense::dwconv_norm has no gradient when called without save.")
     x, w, b, ln_w, ln_b, *saved = ctx.saved_tensors
     need_x, need_w = ctx.needs_input_grad[:2]
-    if torch.is_grad_enabled():  # it is to be differentiated again
+    if left_to_autograd(grad):
 
         def function(*inputs: Tensor) -> Tensor:
-            return plain.dwconv_norm(*inputs, ctx.eps)[0]
+            return fallback.dwconv_norm(*inputs, ctx.eps)[0]
 
         inputs = x, w, b, ln_w, ln_b
-        return *_by_autograd(function, inputs, grad, ctx.needs_input_grad), None, None
+        return *by_autograd(function, inputs, grad, ctx.needs_input_grad), None, None
     dx, dw, vectors = dwconv_norm_backward(grad, x, *saved, w, ln_w, need_x, need_w)
     gain, shift, bias = (v.to(p.dtype) for v, p in zip(vectors, (ln_w, ln_b, b), strict=True))
     return dx if need_x else None, dw if need_w else None, bias, gain, shift, None, None
@@ -124,7 +125,7 @@ def mlp(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """residual + gamma * (GELU(y w1^T + b1) w2^T + b2), and with ``save`` the pre-activation."""
     arguments = _rows(y), _rows(residual), w1, b1, w2, b2, gamma
-    out, h = failures.run(
+    out, h = failures.with_fallback(
         "mlp",
         y,
         lambda: mlp_rows.forward(*arguments, fuse_expand, fuse_project, save),
@@ -148,7 +149,7 @@ def mlp_backward(
     """Gradients of y, w1, b1, w2, b2 and gamma; empty where not needed."""
     arguments = _rows(grad), _rows(y), h, w1, w2, b2, gamma
     needs = need_y, need_parameters
-    dy, *others = failures.run(
+    dy, *others = failures.with_fallback(
         "mlp_backward",
         y,
         lambda: mlp_rows.backward(*arguments, fuse_expand, *needs, by_triton=True),
@@ -179,13 +180,13 @@ def _mlp_backward(ctx, grad, _):
         raise RuntimeError("convnext_dense::mlp has no gradient when called without save.")
     y, w1, b1, w2, b2, gamma, h = ctx.saved_tensors
     need_y, need_residual, *need_others = ctx.needs_input_grad[:7]
-    if torch.is_grad_enabled():  # it is to be differentiated again
+    if left_to_autograd(grad):
 
         def branch(y: Tensor, *parameters: Tensor | None) -> Tensor:
-            return plain.mlp(y, grad.new_zeros(()), *parameters)
+            return fallback.mlp(y, y.new_zeros((), dtype=grad.dtype), *parameters)
 
         needed = need_y, *need_others
-        dy, *others = _by_autograd(branch, (y, w1, b1, w2, b2, gamma), grad, needed)
+        dy, *others = by_autograd(branch, (y, w1, b1, w2, b2, gamma), grad, needed)
         return dy, grad if need_residual else None, *others, None, None, None
     dy, *others = mlp_backward(
         grad, y, h, w1, w2, b2, gamma, ctx.fuse_expand, need_y, any(need_others)
@@ -195,20 +196,6 @@ def _mlp_backward(ctx, grad, _):
 
 
 mlp.register_autograd(_mlp_backward, setup_context=_mlp_setup)
-
-
-def _by_autograd(
-    function: Callable[..., Tensor],
-    inputs: Sequence[Tensor | None],
-    grad: Tensor,
-    needed: Sequence[bool],
-) -> list[Tensor | None]:
-    """Gradients of the needed inputs that can be differentiated in turn."""
-    wanted = [value for value, need in zip(inputs, needed, strict=False) if need]
-    if not wanted:
-        return [None] * len(inputs)
-    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True))
-    return [next(found) if need else None for _, need in zip(inputs, needed, strict=False)]
 
 
 def _register_autocast(op, name: str, device: str) -> None:

@@ -23,7 +23,7 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
     shapes = SIZE, (C, 1, 7, 7), (C,), (C,), (C,), (4 * C, C), (4 * C,), (C, 4 * C), (C,), (C,)
     try:
         with (
-            failures.raised(),
+            failures.raising(),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast(device.type, enabled=False),

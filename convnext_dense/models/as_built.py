@@ -11,6 +11,8 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as all_modules
 
+from convnext_dense.kernels.backward import in_transform
+
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 TENSORS = (torch.Tensor, nn.Parameter)  # a subclass (quantised, distributed) has its own operations
 LAYERS = {
@@ -64,7 +66,7 @@ def drops_samples(drop_path: nn.Module) -> bool:
     return type(drop_path) is DropPath and drop_path.scale_by_keep and _unheard(drop_path)
 
 
-def computes_now(x: object) -> bool:
+def allows_own_operators(x: object) -> bool:
     """Whether x holds numbers that are computed now, or will be by torch.compile's graph.
 
     False for proxies and fakes, for what is traced or exported (a file is read where our operators
@@ -79,13 +81,7 @@ def computes_now(x: object) -> bool:
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() == 0
 
 
-# Dynamo answers these questions by itself, and wrongly, where it is not told to call the functions.
-@torch.compiler.assume_constant_result
-def in_transform() -> bool:
-    """Whether one of torch.func's transforms (vmap, grad, jvp ...) is under way."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
-
-
+# Dynamo would answer this by itself, and wrongly, were it not told to call the function.
 @torch.compiler.assume_constant_result
 def _exporting() -> bool:
     return torch.compiler.is_exporting()

@@ -11,7 +11,7 @@ from convnext_dense import kernels
 from convnext_dense.kernels.failures import capturing
 from convnext_dense.models import lean
 from convnext_dense.models.as_built import (
-    computes_now,
+    allows_own_operators,
     drops_samples,
     fits_layers,
     layers_as_built,
@@ -71,7 +71,7 @@ class Block(nn.Module):
         :mod:`convnext_dense.models.lean` unless autocast or torch.compile is on. Neither is taken
         where somebody looks at what is computed (see :mod:`convnext_dense.models.as_built`).
         """
-        fast = self.fast and computes_now(x)
+        fast = self.fast and allows_own_operators(x)
         x = self._in_stream(x)
         add_branch = self._fastest(x) if fast else self._add_plain
         if isinstance(self.drop_path, nn.Identity) or not self.training:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from convnext_dense.models.as_built import in_transform
+from convnext_dense.kernels.backward import in_transform
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ depthwise convolution takes 15 to 60 times as long as its forward pass on a CPU.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from convnext_dense.kernels.backward import by_autograd, left_to_autograd
 
 DTYPES = (torch.float32, torch.float64)
 EDGE = 32  # pixels of a block's side, at most: more would add rounding errors and no speed
@@ -146,8 +148,8 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # it is to be differentiated again
-            return _by_autograd(_convolution, ctx.saved_tensors, grad, ctx.needs_input_grad)
+        if left_to_autograd(grad):
+            return (*by_autograd(_convolution, ctx.saved_tensors, grad, ctx.needs_input_grad),)
         x, weight, _ = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_input = None
@@ -177,9 +179,9 @@ class _AddNormMlp(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         needed, of_residual = ctx.needs_input_grad[1:], grad
         *inputs, mean, rstd, z, kept = ctx.saved_tensors
-        if torch.is_grad_enabled():  # it is to be differentiated again
+        if left_to_autograd(grad):
             branch = partial(_norm_mlp, ctx.eps)
-            return of_residual, *_by_autograd(branch, inputs, grad, needed), None
+            return of_residual, *by_autograd(branch, inputs, grad, needed), None
         x, norm_w, norm_b, w1, _, w2, _, gamma = inputs
         c = x.shape[-1]
         grad, of_gamma = grad.reshape(-1, c), None
@@ -214,15 +216,6 @@ def _norm_mlp(eps: float, x, norm_w, norm_b, w1, b1, w2, b2, gamma) -> Tensor:
     y = F.layer_norm(x, x.shape[-1:], norm_w, norm_b, eps)
     y = F.linear(F.gelu(F.linear(y, w1, b1)), w2, b2)
     return y if gamma is None else y * gamma
-
-
-def _by_autograd(
-    function: Callable, inputs: Sequence[Tensor | None], grad: Tensor, needed: Sequence[bool]
-) -> tuple[Tensor | None, ...]:
-    """Gradients of the needed inputs that can be differentiated in turn."""
-    wanted = [one for one, need in zip(inputs, needed, strict=False) if need]
-    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True))
-    return tuple(next(found) if need else None for _, need in zip(inputs, needed, strict=False))
 
 
 class _Sums(dict):

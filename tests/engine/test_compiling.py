@@ -35,7 +35,6 @@ def test_blocks_are_compiled_in_place():
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.interpreted
 def test_compiled_blocks_hold_the_fused_kernels(fused_path):
     """Also where stochastic depth is on, and for sizes that vary."""
     torch._dynamo.reset()

@@ -26,7 +26,7 @@ def interpreted(monkeypatch):
         pytest.skip("Triton compiles for the GPU here")
     monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
     yield monkeypatch
-    failures.forget()
+    failures.reset()
 
 
 def train(fast: bool, with_cp: bool = False, iterations: int = 4) -> list[float]:
@@ -81,7 +81,7 @@ def test_a_failure_at_the_second_iteration(interpreted, kernel, with_cp):
 
 
 def test_the_log_file_has_it_too(tmp_path):
-    """Also of processes whose console shows errors alone."""
+    """Once on the screen, by Python, and once in the file, of the process that has one."""
     logger = logging.Logger("run", logging.ERROR)
     logger.addHandler(logging.StreamHandler(console := io.StringIO()))
     logger.addHandler(logging.FileHandler(tmp_path / "log"))
@@ -93,31 +93,51 @@ def test_the_log_file_has_it_too(tmp_path):
     assert not console.getvalue()
 
 
-def test_too_little_memory_is_the_users(interpreted):
+class Told(Exception):
+    """What a signal's handler may raise."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+        TimeoutError(),
+        Told(),
+    ],
+    ids=repr,
+)
+def test_what_is_not_the_kernels_fault_is_raised(interpreted, error):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     from convnext_dense.kernels import depthwise
 
     interpreted.setattr(depthwise, "convolve_and_normalise", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)):
         Block(4)(torch.zeros(1, 4, 2, 2))
     assert not failures.failed(CPU)
 
 
+def test_the_rank_is_named(interpreted):
+    interpreted.setenv("RANK", "3")
+    assert "failed on cpu of rank 3: " in failures._message("mlp", CPU, RuntimeError())
+
+
 def test_plain_operators_are_the_kernels(interpreted):
     """Forward and backward by torch's operations, what is saved included, also of no pictures."""
-    from convnext_dense.kernels import depthwise, norm, operators
-    from convnext_dense.kernels import plain as by_torch
+    from convnext_dense.kernels import depthwise, fallback, norm, operators
 
     torch.manual_seed(0)
     w, b, g, s = (v.detach() for v in plain.parameters(8)[:4])
     for count in (2, 0):
         x, grad = torch.randn(2, count, 3, 2, 8)
-        ours = by_torch.convolve_and_normalise(x, w, b, g, s, 1e-6, True)
+        ours = fallback.convolve_and_normalise(x, w, b, g, s, 1e-6, True)
         theirs = depthwise.convolve_and_normalise(x, w, b, g, s, 1e-6, True)
         _, *saved = ours
-        gradients = by_torch.dwconv_norm_gradients(grad, x, *saved, w, g, True, True)
+        gradients = fallback.dwconv_norm_gradients(grad, x, *saved, w, g, True, True)
         inner, vectors = norm.norm_gradients(grad, *saved, g)
         expected = depthwise.input_gradient(inner, w), depthwise.filter_gradient(x, inner), vectors
         for one, other in zip((*ours, *gradients), (*theirs, *expected), strict=True):

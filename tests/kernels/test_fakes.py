@@ -10,8 +10,6 @@ from torch.utils._pytree import tree_map_only
 from convnext_dense.kernels import operators
 from tests.kernels import plain
 
-pytestmark = pytest.mark.interpreted
-
 EPS = plain.EPS
 
 

@@ -17,8 +17,6 @@ from convnext_dense.models.staged import run_blocks
 from tests.kernels import plain
 from tests.models.test_fast import assert_close, both, kept_bytes, new_block
 
-pytestmark = pytest.mark.interpreted
-
 X = (2, 8, 3, 2)
 
 

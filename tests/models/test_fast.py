@@ -271,6 +271,17 @@ def test_second_derivatives():
     assert_close(*found, band=1e-10)
 
 
+@pytest.mark.both_paths
+def test_several_gradients_at_once():
+    """As torch.autograd.functional.jacobian(vectorize=True) has them."""
+    block, x = new_block(), torch.randn(1, 8, 2, 1, requires_grad=True)
+    found, several = [], torch.randn(3, 1, 8, 2, 1)
+    for block.fast in (False, True):
+        wanted = [x, *block.parameters()]
+        found.append(torch.autograd.grad(block(x), wanted, several, is_grads_batched=True))
+    assert_close([one.double() for one in found[0]], found[1])
+
+
 @pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "meta", "traced"])
 def test_where_the_lean_path_is_not_taken(how, gradients, monkeypatch):
