@@ -96,12 +96,12 @@ def describe(device: torch.device, dtype: torch.dtype) -> str:
         return (
             f"Blocks: torch's operations. {SWITCH}=1 takes the fused kernels: by count, in 16 bits "
             "and up to 512 channels, 0.7 of the memory traffic in training and 0.45 in inference; "
-            "not yet measured on a GPU (docs/kernels.md)."
+            "not yet measured on this GPU (docs/kernels.md)."
         )
     answer = available(device, dtype)
     if answer:
         return f"Blocks: the fused kernels, in {str(dtype).removeprefix('torch.')}."
-    return f"Blocks: torch's operations, though {SWITCH} is 1. {answer.reason}"
+    return f"Blocks: torch's operations, though the kernels are asked for. {answer.reason}"
 
 
 def read_switch() -> str | None:

@@ -37,6 +37,15 @@ def test_float32(shape, fused, monkeypatch):
     assert max(plain.distances(_results(_ours(fused), values), exact)) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_batch_of_no_pictures(dtype, fused):
+    """As stochastic depth that keeps no sample has it."""
+    values = _drawn((0, 96, 7, 7), dtype)
+    for found, value in zip(_results(_ours(fused), values)[1:], values, strict=True):
+        assert found.shape == value.shape and not found.any()
+
+
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_bfloat16_is_no_further_from_float64(shape, fused):

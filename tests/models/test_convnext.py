@@ -109,7 +109,7 @@ def copy_from_timm(ours: ConvNeXt, peer: nn.Module) -> None:
         layer.bias.data.copy_(other.bias)
 
 
-@pytest.mark.both_paths(slow=True)
+@pytest.mark.both_paths
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 95), (127, 32)])
 def test_strides_channels_and_memory_format(size):
     outs = make()(torch.randn(2, 3, *size))
@@ -125,7 +125,7 @@ def test_too_small_a_picture_is_refused():
         make()(torch.randn(1, 3, 31, 64))
 
 
-@pytest.mark.both_paths(slow=True)
+@pytest.mark.both_paths
 @pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1, 3), (0,), (0, 1)])
 def test_every_parameter_gets_a_gradient(out_indices):
     model = make(out_indices=out_indices)
