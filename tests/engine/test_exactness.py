@@ -120,7 +120,6 @@ def whole(request, tmp_path_factory, data_root) -> tuple[str, Path]:
     return request.param, train(request.param, work_dir, data_root).parent
 
 
-@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(
     ("start", "workers", "persist"),
     [

@@ -142,7 +142,7 @@ def test_no_more_windows_are_in_the_network_than_said(count, at_once, expected, 
     assert metas == metas_of(inputs)  # the caller's are left alone
 
 
-@pytest.mark.both_paths(slow=True)
+@pytest.mark.both_paths(slow=True, taken=False)  # it watches operations
 def test_the_host_never_waits_for_the_device():
     """On the meta device there are no values to wait for."""
     model = build(**slide((64, 64), (43, 43))).to("meta")
