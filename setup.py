@@ -31,7 +31,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["convnext_dense", "convnext_dense.*"]),
     package_data={
-        "convnext_dense.paper": ["tables.csv"],
+        "convnext_dense.paper.tables": ["tables.csv"],
         "convnext_dense.report": ["page.html"],
     },
     python_requires=">=3.10",

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import TASK_UTILS, TRANSFORMS, DefaultScope
 
-from convnext_dense.paper.timing import Step
-from convnext_dense.paper.whole_models import META_KEYS, WholeModel, read
+from convnext_dense.benchmark.timing import Step
+from convnext_dense.benchmark.whole_models import META_KEYS, WholeModel, read
 
 OBJECTS = 8  # of a picture in a training iteration
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Measures what makes the backbone fast, each lever alone and all of them together.
 
-The levers and the ways of computing each are in convnext_dense/paper/levers.py. All ways of a lever
+The levers and the ways of computing each are in convnext_dense/benchmark/ablation/choices.py. All
+ways of a lever
 must give the same results (in float32, compared first), and are timed in interleaved rounds. The
 ratio is the plain way's time over this one's, median and quartiles of the rounds: above 1 is
 faster. Under 6 minutes on 2 CPU cores without --compile. Pictures are random, no data are read.
@@ -21,16 +22,16 @@ import numpy as np
 import torch
 
 from convnext_dense import kernels
-from convnext_dense.engine.cli import Parser, run_tool
+from convnext_dense.benchmark.ablation.choices import LEVERS, Lever, Way
+from convnext_dense.benchmark.ablation.layers import Tensors
+from convnext_dense.benchmark.memory import peak_of
+from convnext_dense.benchmark.modes import AMP, Options
+from convnext_dense.benchmark.throughput import parse_image_size
+from convnext_dense.benchmark.timing import run_rounds, warm_up
+from convnext_dense.cli.arguments import Parser, run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.models.staged import STRIDES
+from convnext_dense.models.staged_network import STRIDES
 from convnext_dense.models.trunk import parse_arch
-from convnext_dense.paper.lever_layers import Tensors
-from convnext_dense.paper.levers import LEVERS, Lever, Way
-from convnext_dense.paper.memory import peak_of
-from convnext_dense.paper.steps import AMP, Options
-from convnext_dense.paper.throughput import parse_image_size
-from convnext_dense.paper.timing import run_rounds, warm_up
 
 TOLERANCE = 1e-4  # of a tensor's norm, in float32
 DEFAULTS = {"cpu": (1, "384", 8), "cuda": (64, "224", 5)}  # batch, picture, rounds

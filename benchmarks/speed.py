@@ -8,9 +8,9 @@ from pathlib import Path
 from detector import config, training_step, views_step
 from mmengine.config import Config
 
-from convnext_dense.paper import throughput
-from convnext_dense.paper.steps import Options
-from convnext_dense.paper.timing import Step, run_rounds, summarise, warm_up
+from convnext_dense.benchmark import throughput
+from convnext_dense.benchmark.modes import Options
+from convnext_dense.benchmark.timing import Step, run_rounds, summarise, warm_up
 
 ROOT = Path(__file__).parents[1]
 DETECTOR = str(ROOT / "configs/detection/cascade_convnext_t_3x.py")

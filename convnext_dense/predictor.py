@@ -11,13 +11,13 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scope
 
-from convnext_dense.engine.class_names import class_names
-from convnext_dense.engine.config import load_config
-from convnext_dense.engine.fit_data import drop_mask_branch, set_num_classes
-from convnext_dense.engine.fit_labels import keep_scores, set_label_classes
-from convnext_dense.engine.pickles import refusing_pickles
+from convnext_dense.config.load import load_config
+from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.data.class_names import class_names
+from convnext_dense.data.coco.fit_config import drop_mask_branch, set_num_classes
+from convnext_dense.data.images import naming, read_image, write_image
+from convnext_dense.data.labels.fit_config import keep_scores, set_label_classes
 from convnext_dense.errors import UserError
-from convnext_dense.pictures import naming, read_image, write_image
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, compare, has_masks
 

@@ -95,7 +95,9 @@ def pytest_terminal_summary(terminalreporter):
     """How many tests marked `gpu` there were: without a GPU nothing of them is shown to work."""
     yield  # the reasons of skips come before
     outcomes = {
-        name: sum("gpu" in one.keywords for one in terminalreporter.getreports(name))
+        name: sum(
+            "gpu" in getattr(one, "keywords", ()) for one in terminalreporter.getreports(name)
+        )
         for name in ("passed", "failed", "error", "skipped")
     }
     total = sum(outcomes.values())

@@ -11,8 +11,8 @@ sys.modules.update(pkg_resources=None, distutils=None)
 import matplotlib.pyplot  # noqa: E402, F401
 
 import convnext_dense.classification  # noqa: E402
+import convnext_dense.cli.test  # noqa: E402
+import convnext_dense.cli.train  # noqa: E402
 import convnext_dense.detection  # noqa: E402
-import convnext_dense.engine.testing  # noqa: E402
-import convnext_dense.engine.training  # noqa: E402
 import convnext_dense.predictor  # noqa: E402
 import convnext_dense.segmentation  # noqa: E402, F401

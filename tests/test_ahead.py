@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from convnext_dense.ahead import ahead
+from convnext_dense.data.prefetch import ahead
 
 
 def test_the_next_is_made_while_one_is_used():

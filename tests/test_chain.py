@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from tests.running import ROOT, run
 
 TINY = "backbone=dict(arch=dict(_delete_=True, depths=(1, 1, 2, 1), dims=(8, 8, 16, 16)))"

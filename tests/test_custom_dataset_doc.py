@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from convnext_dense.datasets.shapes import prepare_shapes
-from convnext_dense.engine import custom_data, training
+from convnext_dense.cli import train
+from convnext_dense.data import own_data
+from convnext_dense.data.shapes.dataset import prepare_shapes
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/custom_dataset.md").read_text(encoding="utf-8")
@@ -70,8 +71,8 @@ def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
     assert len(found) == 2
     for command in found:
         args = training_arguments(command, monkeypatch)
-        custom = custom_data.from_args(args, ("train", "val", "test"))
-        cfg = training.training_config(args, custom)
+        custom = own_data.from_args(args, ("train", "val", "test"))
+        cfg = train.training_config(args, custom)
         assert cfg.work_dir == args.work_dir and cfg.auto_scale_lr.enable
     out = capsys.readouterr().out
     assert "mask_rcnn_convnext_t_1x.py on your data, 6 classes: circle" in out

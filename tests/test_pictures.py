@@ -9,8 +9,8 @@ from mmengine.dataset import Compose
 from PIL import Image, ImageOps
 
 from convnext_dense.classification.decoding import pillow
+from convnext_dense.data.images import LoadPicture, NamingPipeline, naming, read_image
 from convnext_dense.errors import UserError
-from convnext_dense.pictures import LoadPicture, NamingPipeline, naming, read_image
 from tests.hostile import files
 
 LOSSY = {"cmyk jpg": 3}  # mean difference of two libraries' conversions

@@ -18,10 +18,10 @@ from dataclasses import asdict
 
 import torch
 
-from convnext_dense.engine.cli import Parser, add_data_arguments, run_tool
+from convnext_dense.benchmark import coco_evaluation, data_loading, throughput
+from convnext_dense.benchmark.modes import AMP, AUTO, MODES, Options
+from convnext_dense.cli.arguments import Parser, add_data_arguments, run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.paper import evaluation, reading, throughput
-from convnext_dense.paper.steps import AMP, AUTO, MODES, Options
 
 
 def parse_args() -> argparse.Namespace:
@@ -60,17 +60,17 @@ def parse_args() -> argparse.Namespace:
         help="default: 512; of a classifier 224; CONFIG's test size",
     )
     parser.add_argument(
-        "--rounds", type=int, metavar="R", help=f"default: 10; evaluation: {evaluation.ROUNDS}"
+        "--rounds", type=int, metavar="R", help=f"default: 10; evaluation: {coco_evaluation.ROUNDS}"
     )
     parser.add_argument(
         "--pictures",
         type=int,
-        default=evaluation.PICTURES,
+        default=coco_evaluation.PICTURES,
         metavar="N",
         help="of evaluation, default: %(default)s",
     )
     parser.add_argument("--threads", type=int, metavar="T", help="CPU threads")
-    parser.add_argument("--workers", type=int, nargs="+", metavar="N", default=reading.WORKERS)
+    parser.add_argument("--workers", type=int, nargs="+", metavar="N", default=data_loading.WORKERS)
     add_data_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     args = parser.parse_args()
@@ -79,21 +79,21 @@ def parse_args() -> argparse.Namespace:
             "evaluation measures no MODEL." if args.models else f"{args.mode} needs a MODEL."
         )
     if args.rounds is None:
-        args.rounds = evaluation.ROUNDS if args.mode == "evaluation" else 10
+        args.rounds = coco_evaluation.ROUNDS if args.mode == "evaluation" else 10
     return args
 
 
 def main() -> None:
     args = parse_args()
     if args.mode == "evaluation":
-        found = evaluation.measure(args.pictures, args.rounds)
+        found = coco_evaluation.measure(args.pictures, args.rounds)
         rows = throughput.to_json(found)
-        print(json.dumps(rows, indent=2) if args.json else evaluation.format_table(found))
+        print(json.dumps(rows, indent=2) if args.json else coco_evaluation.format_table(found))
         return
     if args.mode == "data":
         if args.batch_size == AUTO:
             raise UserError("data measures no model: give --batch-size a number.")
-        found = reading.measure(
+        found = data_loading.measure(
             args.models[0],
             args.data_root,
             args.workers,
@@ -102,7 +102,7 @@ def main() -> None:
             args.cfg_options,
         )
         rows = [asdict(one) for one in found]
-        print(json.dumps(rows, indent=2) if args.json else reading.format_table(found))
+        print(json.dumps(rows, indent=2) if args.json else data_loading.format_table(found))
         return
     options = Options(
         mode=args.mode,

@@ -4,18 +4,20 @@
 import argparse
 from pathlib import Path
 
-from convnext_dense.browse.look import browse
-from convnext_dense.engine import cli, custom_data, load_config
+from convnext_dense.browse.samples_page import browse
+from convnext_dense.cli import arguments
+from convnext_dense.data import own_data
+from convnext_dense.engine import load_config
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__)
-    cli.add_config_arguments(parser)
+    parser = arguments.Parser(description=__doc__)
+    arguments.add_config_arguments(parser)
     parser.add_argument("--out", required=True, help="folder for pictures and statistics")
     parser.add_argument("--number", type=int, default=16, metavar="N", help="samples to draw")
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--seed", type=int, default=0, help="settles the samples")
-    custom_data.add_arguments(parser)
+    own_data.add_arguments(parser)
     return parser.parse_args()
 
 
@@ -26,7 +28,7 @@ def main() -> None:
         data_root=args.data_root,
         cfg_options=args.cfg_options,
         splits=(args.split,),
-        custom=custom_data.from_args(args, (args.split,)),
+        custom=own_data.from_args(args, (args.split,)),
     )
     out = Path(args.out)
     print(browse(cfg, args.split, out, args.number, args.seed))
@@ -34,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run_tool(main)
+    arguments.run_tool(main)

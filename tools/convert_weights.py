@@ -9,7 +9,7 @@ is listed.
 
 import argparse
 
-from convnext_dense.engine.cli import Parser, run_tool
+from convnext_dense.cli.arguments import Parser, run_tool
 from convnext_dense.weights import convert_file
 from convnext_dense.weights.namings import TARGETS
 

@@ -12,7 +12,7 @@ import sys
 import warnings
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1] / "convnext_dense/engine/doctor.py"
+SOURCE = Path(__file__).resolve().parents[1] / "convnext_dense/preflight/doctor.py"
 
 
 def main() -> int:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluates a classifier beyond the validation set (docs/robustness.md).
+"""Evaluates a classifier beyond the validation set (docs/evaluation.md).
 
 python tools/eval_cls.py CHECKPOINT --data imagenet-a --suite a
 """
@@ -10,18 +10,20 @@ import json
 import sys
 from pathlib import Path
 
-from convnext_dense.classification import robustness
-from convnext_dense.classification.suites import SUITES
-from convnext_dense.classification.trained import open_classifier
-from convnext_dense.engine import cli
-from convnext_dense.engine.config import load_config
-from convnext_dense.engine.files import make_folder, write_atomically
-from convnext_dense.engine.workdir import resolve_checkpoint
+from convnext_dense.classification.load_trained import open_classifier
+from convnext_dense.classification.robustness import evaluation
+from convnext_dense.classification.robustness.suites import SUITES
+from convnext_dense.cli import arguments
+from convnext_dense.config.load import load_config
 from convnext_dense.predictor import choose_device
+from convnext_dense.runs.atomic_files import make_folder, write_atomically
+from convnext_dense.runs.work_folder import resolve_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments.Parser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "checkpoint", help="file, work folder of tools/pretrain_cls.py, address or official name"
     )
@@ -49,7 +51,7 @@ def main() -> None:
     args = parse_args()
     if args.out:
         make_folder(Path(args.out).parent)
-    options = robustness.Options(
+    options = evaluation.Options(
         corrupt=args.corrupt,
         corruptions=tuple(args.corruptions),
         severities=tuple(args.severities),
@@ -63,12 +65,12 @@ def main() -> None:
         checkpoint = resolve_checkpoint(args.checkpoint)
         model = open_classifier(checkpoint, config, args.ema, args.size)
         model.to(choose_device(args.device))
-        figures = robustness.evaluate(model, args.data, args.suite, options, print)
+        figures = evaluation.evaluate(model, args.data, args.suite, options, print)
     result = dict(suite=args.suite, data=args.data, checkpoint=checkpoint, ema=args.ema, **figures)
     if args.out:
         write_atomically(Path(args.out), json.dumps(result, indent=2))
-    print(json.dumps(result, indent=2) if args.json else "\n".join(robustness.lines(figures)))
+    print(json.dumps(result, indent=2) if args.json else "\n".join(evaluation.lines(figures)))
 
 
 if __name__ == "__main__":
-    cli.run_tool(main)
+    arguments.run_tool(main)

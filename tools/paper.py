@@ -13,27 +13,30 @@ import os
 import sys
 from pathlib import Path
 
-from convnext_dense.engine.cli import Parser, run_tool
+from convnext_dense.cli.arguments import Parser, run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.paper import chain, complexity, reproduce, roadmap, tables
+from convnext_dense.paper.costs import complexity
+from convnext_dense.paper.reproduce import chain, commands
+from convnext_dense.paper.roadmap import costs
+from convnext_dense.paper.tables import compare
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    counting = commands.add_parser("complexity", help="parameters and multiply-adds")
+    subcommands = parser.add_subparsers(dest="command", required=True)
+    counting = subcommands.add_parser("complexity", help="parameters and multiply-adds")
     counting.add_argument("--only", metavar="NAME", help="rows whose name contains this")
     counting.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    walking = commands.add_parser("roadmap", help="the steps from ResNet to ConvNeXt")
+    walking = subcommands.add_parser("roadmap", help="the steps from ResNet to ConvNeXt")
     walking.add_argument("--regime", metavar="NAME", help="resnet50 or resnet200; both if left out")
     walking.add_argument(
         "--results", metavar="FILE", help="JSON: config name -> our top-1, percent"
     )
     walking.add_argument("--draw", metavar="DIR", help="draw the steps and the chart into it")
     walking.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    comparing = commands.add_parser("tables", help="all tables, the paper's figures and ours")
+    comparing = subcommands.add_parser("tables", help="all tables, the paper's figures and ours")
     comparing.add_argument("--table", type=int, metavar="N", help="one table; all if left out")
     comparing.add_argument("--runs", metavar="DIR", help="folder that holds work folders")
     comparing.add_argument(
@@ -44,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         help="output of tools/benchmark.py infer --json at an image size",
     )
     comparing.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    repeating = commands.add_parser("reproduce", help="train and test what a row says")
+    repeating = subcommands.add_parser("reproduce", help="train and test what a row says")
     repeating.add_argument(
         "row", metavar="TABLE:ROW", help="such as 3:cascade_convnext_t_3x, or 3:7"
     )
@@ -79,8 +82,8 @@ def count(args: argparse.Namespace) -> None:
 
 def put_side_by_side(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):
-        found = tables.compare(args.table, CONFIGS, args.runs, args.benchmark)
-    print(json.dumps(found, indent=2) if args.json else tables.format_tables(found))
+        found = compare.compare(args.table, CONFIGS, args.runs, args.benchmark)
+    print(json.dumps(found, indent=2) if args.json else compare.format_tables(found))
 
 
 def repeat(args: argparse.Namespace) -> None:
@@ -91,24 +94,24 @@ def repeat(args: argparse.Namespace) -> None:
     place = chain.Place(root, Path(args.work_dir), args.data_root, args.gpus)
     steps = chain.steps_of(row, place)
     if args.print:
-        print(reproduce.format_steps(steps))
+        print(commands.format_steps(steps))
         return
-    reproduce.check(steps, place)
-    reproduce.run(steps, lambda line: print(line, flush=True))
+    commands.check(steps, place)
+    commands.run(steps, lambda line: print(line, flush=True))
 
 
 def walk(args: argparse.Namespace) -> None:
-    results = roadmap.read_results(args.results)
-    found = {name: roadmap.measure(name, results) for name in roadmap.regimes_named(args.regime)}
+    results = costs.read_results(args.results)
+    found = {name: costs.measure(name, results) for name in costs.regimes_named(args.regime)}
     if args.draw:
-        from convnext_dense.paper.roadmap_pictures import draw  # matplotlib takes half a second
+        from convnext_dense.paper.roadmap.drawings import draw  # matplotlib takes half a second
 
         for path in draw(args.draw, found):
             print(path, file=sys.stderr)
     if args.json:
         print(json.dumps([row for rows in found.values() for row in rows], indent=2))
     else:
-        print("\n\n".join(roadmap.format_table(rows) for rows in found.values()))
+        print("\n\n".join(costs.format_table(rows) for rows in found.values()))
 
 
 if __name__ == "__main__":

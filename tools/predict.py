@@ -6,18 +6,18 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from convnext_dense.engine import cli
-from convnext_dense.engine.files import make_folder, write_atomically
-from convnext_dense.engine.progress import new_progress
-from convnext_dense.engine.workdir import resolve_checkpoint
+from convnext_dense.cli import arguments
+from convnext_dense.data.images import find_images, read_image, write_image
 from convnext_dense.errors import UserError
-from convnext_dense.pictures import find_images, read_image, write_image
 from convnext_dense.predictor import Predictor
+from convnext_dense.runs.atomic_files import make_folder, write_atomically
+from convnext_dense.runs.progress import new_progress
+from convnext_dense.runs.work_folder import resolve_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__)
-    cli.add_config_argument(parser)
+    parser = arguments.Parser(description=__doc__)
+    arguments.add_config_argument(parser)
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("images", help="picture or folder of pictures")
     parser.add_argument("--out", required=True, help="folder for overlays and predictions.json")
@@ -70,4 +70,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run_tool(main)
+    arguments.run_tool(main)

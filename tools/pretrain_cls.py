@@ -9,7 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
-from convnext_dense.engine import cli, launch, training
+from convnext_dense.cli import arguments, train
+from convnext_dense.config import launcher
 
 # A detector of each size that takes the weights.
 DETECTORS = {
@@ -23,20 +24,22 @@ DETECTORS = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_config_arguments(parser)
-    cli.add_training_arguments(parser)
-    cli.add_launcher_arguments(parser)
+    parser = arguments.Parser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_config_arguments(parser)
+    arguments.add_training_arguments(parser)
+    arguments.add_launcher_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cli.set_local_rank(args.local_rank)
-    cfg = training.train(args)
+    arguments.set_local_rank(args.local_rank)
+    cfg = train.train(args)
     backbone = cfg.model.backbone
     trained = not (args.replay or args.dry_run)
-    if not trained or launch.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
+    if not trained or launcher.rank(args.launcher) or backbone.type != "ConvNeXtClassifier":
         return
     root = Path(os.path.relpath(Path(__file__).resolve().parents[1]))
     config = root / f"configs/detection/{DETECTORS.get(str(backbone.arch), 'CONFIG')}.py"
@@ -45,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run_tool(main)
+    arguments.run_tool(main)

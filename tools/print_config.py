@@ -9,17 +9,19 @@ A Python config is executed by whoever loads it. YAML and JSON are data: all too
 import argparse
 from pathlib import Path
 
-from convnext_dense.engine import cli
-from convnext_dense.engine.config import merge_options, read_config
-from convnext_dense.engine.files import make_folder, write_atomically
+from convnext_dense.cli import arguments
+from convnext_dense.config.load import merge_options, read_config
+from convnext_dense.config.plain import SUFFIXES, format_plain
 from convnext_dense.errors import UserError
-from convnext_dense.plain_config import SUFFIXES, format_plain
+from convnext_dense.runs.atomic_files import make_folder, write_atomically
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_config_argument(parser)
-    cli.add_option_arguments(parser)
+    parser = arguments.Parser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_config_argument(parser)
+    arguments.add_option_arguments(parser)
     parser.add_argument("--out", metavar="FILE", help=f"{', '.join(SUFFIXES)}; default: print YAML")
     return parser.parse_args()
 
@@ -41,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run_tool(main)
+    arguments.run_tool(main)

@@ -11,12 +11,12 @@ import json
 import sys
 from pathlib import Path
 
+from convnext_dense.cli.arguments import Parser, add_config_arguments, run_tool
+from convnext_dense.data.class_folders.fit_config import assume_head_classes
+from convnext_dense.data.labels.fit_config import assume_classes
 from convnext_dense.engine import load_config
-from convnext_dense.engine.cli import Parser, add_config_arguments, run_tool
-from convnext_dense.engine.fit_classes import assume_head_classes
-from convnext_dense.engine.fit_labels import assume_classes
 from convnext_dense.optim import format_table, lr_report
-from convnext_dense.optim.curve import training_annotations
+from convnext_dense.optim.schedule_curve import training_annotations
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ training's folder or right below it belong to it. The page is one file that need
 import argparse
 from pathlib import Path
 
-from convnext_dense.engine.cli import Parser, run_tool
+from convnext_dense.cli.arguments import Parser, run_tool
 from convnext_dense.report.page import write_report
 
 CONFIGS = Path(__file__).parents[1] / "configs"

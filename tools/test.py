@@ -3,12 +3,13 @@
 
 import argparse
 
-from convnext_dense.engine import cli, custom_data, testing
+from convnext_dense.cli import arguments, test
+from convnext_dense.data import own_data
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__)
-    cli.add_config_arguments(parser)
+    parser = arguments.Parser(description=__doc__)
+    arguments.add_config_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument(
         "--work-dir", help="folder of metrics.json and logs (default: work_dirs/<config name>_test)"
@@ -21,16 +22,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--tta", action="store_true", help="test in all views of the config's tta_views, and merge"
     )
-    custom_data.add_arguments(parser, training=False)
-    cli.add_launcher_arguments(parser)
+    own_data.add_arguments(parser, training=False)
+    arguments.add_launcher_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cli.set_local_rank(args.local_rank)
-    testing.test(args, custom_data.from_args(args, ("test",)))
+    arguments.set_local_rank(args.local_rank)
+    test.test(args, own_data.from_args(args, ("test",)))
 
 
 if __name__ == "__main__":
-    cli.run_tool(main)
+    arguments.run_tool(main)

@@ -3,26 +3,27 @@
 
 import argparse
 
-from convnext_dense.engine import cli, custom_data, training
+from convnext_dense.cli import arguments, train
+from convnext_dense.data import own_data
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__)
-    cli.add_config_arguments(parser)
-    cli.add_training_arguments(parser)
-    custom_data.add_arguments(parser)
+    parser = arguments.Parser(description=__doc__)
+    arguments.add_config_arguments(parser)
+    arguments.add_training_arguments(parser)
+    own_data.add_arguments(parser)
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="passes over your own data (default: by its size)"
     )
-    cli.add_launcher_arguments(parser)
+    arguments.add_launcher_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    cli.set_local_rank(args.local_rank)
-    training.train(args, custom_data.from_args(args, ("train", "val", "test")))
+    arguments.set_local_rank(args.local_rank)
+    train.train(args, own_data.from_args(args, ("train", "val", "test")))
 
 
 if __name__ == "__main__":
-    cli.run_tool(main)
+    arguments.run_tool(main)

@@ -16,8 +16,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from convnext_dense.benchmark import whole_models
 from convnext_dense.models import Block
-from convnext_dense.paper import whole_models
 
 from .cases import BF16, FLOAT, WIDTH, require
 from .check import Check, Results, compare, fused, tf32

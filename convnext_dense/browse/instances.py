@@ -19,8 +19,8 @@ from convnext_dense.browse.tables import (
     picture_sizes,
     share,
 )
-from convnext_dense.engine.fit_data import annotation_path
-from convnext_dense.engine.nodes import datasets
+from convnext_dense.config.tree import datasets
+from convnext_dense.data.coco.fit_config import annotation_path
 
 # COCO's limits of box sizes, as the side of a square in pixels of the picture.
 SMALL, LARGE = 32, 96

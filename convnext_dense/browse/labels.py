@@ -12,8 +12,8 @@ from PIL import Image
 from convnext_dense.browse import drawing
 from convnext_dense.browse.samples import TRUTH_STEPS, Sample
 from convnext_dense.browse.tables import five_numbers, format_classes, format_rows, picture_sizes
-from convnext_dense.engine.nodes import datasets
-from convnext_dense.engine.progress import new_progress
+from convnext_dense.config.tree import datasets
+from convnext_dense.runs.progress import new_progress
 
 IGNORED = 255
 STRIPE = 8  # pixels

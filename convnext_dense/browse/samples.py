@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import set_random_seed
 from torch import nn
 
-from convnext_dense.pictures import name_pictures
+from convnext_dense.data.images import name_pictures
 
 TRUTH_STEPS = ("LoadAnnotations", "LoadLabels")
 

@@ -4,11 +4,11 @@ Importing this package registers what the classification configs name.
 """
 
 from convnext_dense.classification.classifier import ImageClassifier, TimmModel
+from convnext_dense.classification.dataset import LabelledPictures, PictureSampler
+from convnext_dense.classification.draw_results import ClassPicturesHook
 from convnext_dense.classification.metric import ClassificationMetric
-from convnext_dense.classification.pictures import LabelledPictures, PictureSampler
 from convnext_dense.classification.preprocessing import ClassificationPreprocessor
-from convnext_dense.classification.show import ClassPicturesHook
-from convnext_dense.classification.skipping import SkippedPicturesHook
+from convnext_dense.classification.skip_unreadable import SkippedPicturesHook
 from convnext_dense.classification.transforms import TestTransform, TrainTransform
 
 __all__ = [

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from convnext_dense.detection.masks import mask_probabilities, paste
+from convnext_dense.detection.mask_scores import mask_probabilities, paste
 from convnext_dense.detection.roi_extractor import converted_once
 
 

@@ -20,10 +20,10 @@ from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from convnext_dense.ahead import ahead
+from convnext_dense.data.prefetch import ahead
 from convnext_dense.detection.feature_store import FeatureStore
-from convnext_dense.detection.masks import mask_levels, mask_probabilities, paste
-from convnext_dense.detection.merging import Detections, Merger, to_picture, to_view
+from convnext_dense.detection.mask_scores import mask_levels, mask_probabilities, paste
+from convnext_dense.detection.merge_views import Detections, Merger, to_picture, to_view
 from convnext_dense.detection.roi_extractor import converted_once
 from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.errors import UserError

@@ -1,23 +1,23 @@
 """From a config file and flags to a checked config and a running mmengine Runner."""
 
+from convnext_dense.config.load import load_config
 from convnext_dense.engine.accumulation import PartialStepHook
-from convnext_dense.engine.averaging import (
+from convnext_dense.engine.finite_checks import NumbersHook
+from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
+from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from convnext_dense.engine.multi_view_test import MultiViewTestLoop
+from convnext_dense.engine.random_state import RandomStateHook
+from convnext_dense.engine.runner import DenseRunner, build_runner
+from convnext_dense.engine.sharding import ShardedStateHook
+from convnext_dense.engine.weight_averaging import (
     BothWeightsTestLoop,
     BothWeightsValLoop,
     WeightAverageHook,
 )
-from convnext_dense.engine.checkpointing import CheckpointHook
-from convnext_dense.engine.config import load_config
-from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
-from convnext_dense.engine.interrupt import InterruptHook
-from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
-from convnext_dense.engine.numbers import NumbersHook
-from convnext_dense.engine.progress import ProgressHook
-from convnext_dense.engine.random_state import RandomStateHook
-from convnext_dense.engine.runner import DenseRunner, build_runner
-from convnext_dense.engine.scalars import LocalVisBackend
-from convnext_dense.engine.sharding import ShardedStateHook
-from convnext_dense.engine.tta import MultiViewTestLoop
+from convnext_dense.runs.checkpointing import CheckpointHook
+from convnext_dense.runs.json_log import LocalVisBackend
+from convnext_dense.runs.progress import ProgressHook
+from convnext_dense.runs.signals import InterruptHook
 
 __all__ = [
     "BothWeightsTestLoop",

@@ -6,9 +6,9 @@ from mmengine.registry import HOOKS
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from convnext_dense.engine.averaging import plain_model
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import part_of, whole
+from convnext_dense.engine.weight_averaging import plain_model
 
 SAVED = "gradients"
 

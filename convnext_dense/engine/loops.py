@@ -6,10 +6,10 @@ from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from convnext_dense.engine.interrupt import evaluation_is_due
+from convnext_dense.engine.augmentation_seeds import seeded
 from convnext_dense.engine.random_state import undisturbed
-from convnext_dense.engine.seeding import seeded
 from convnext_dense.errors import UserError
+from convnext_dense.runs.signals import evaluation_is_due
 
 
 @LOOPS.register_module()
@@ -18,8 +18,9 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     mmengine's epoch loop restarts a half-finished epoch from its first picture while it goes on
     counting iterations. This one skips the batches that were trained on (without reading their
-    pictures), so the order of the data and the schedule stay those of an uninterrupted run. Each
-    picture's augmentation has a seed of its own (see :mod:`convnext_dense.engine.seeding`).
+    images), so the order of the data and the schedule stay those of an uninterrupted run. Each
+    image's augmentation has a seed of its own
+    (see :mod:`convnext_dense.engine.augmentation_seeds`).
 
     Args:
         runner: The runner.

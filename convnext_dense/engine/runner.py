@@ -20,17 +20,11 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from convnext_dense.engine.class_names import check_classes
-from convnext_dense.engine.files import (
-    FULL,
-    keep_previous,
-    naming_full_disks,
-    replacing,
-    write_atomically,
-)
+from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.data.class_names import check_classes
+from convnext_dense.data.images import name_pictures
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.pickles import refusing_pickles
 from convnext_dense.engine.random_state import draw_apart, use_repeatable_kernels
 from convnext_dense.engine.sharding import (
     divide_optimizer_state,
@@ -39,10 +33,16 @@ from convnext_dense.engine.sharding import (
     shard_for_training,
     shares,
 )
-from convnext_dense.engine.workdir import environment
-from convnext_dense.engine.workers import CalmWorker
 from convnext_dense.errors import UserError
-from convnext_dense.pictures import name_pictures
+from convnext_dense.runs.atomic_files import (
+    FULL,
+    keep_previous,
+    naming_full_disks,
+    replacing,
+    write_atomically,
+)
+from convnext_dense.runs.data_workers import CalmWorker
+from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
 

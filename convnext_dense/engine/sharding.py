@@ -19,8 +19,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from convnext_dense.config.launcher import world_size
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.launch import world_size
 from convnext_dense.engine.random_state import undisturbed
 from convnext_dense.errors import UserError
 from convnext_dense.models.block import Block

@@ -9,8 +9,8 @@ from torch.utils.checkpoint import checkpoint
 
 from convnext_dense import kernels
 from convnext_dense.kernels.failures import capturing
-from convnext_dense.models import lean
-from convnext_dense.models.as_built import (
+from convnext_dense.models.fast import cpu_path
+from convnext_dense.models.fast.conditions import (
     allows_own_operators,
     drops_samples,
     fits_layers,
@@ -68,8 +68,9 @@ class Block(nn.Module):
 
         The fast path leaves out what stochastic depth would multiply by 0. On an NVIDIA GPU it is
         computed by :mod:`convnext_dense.kernels` where those are asked for, on a CPU by
-        :mod:`convnext_dense.models.lean` unless autocast or torch.compile is on. Neither is taken
-        where somebody looks at what is computed (see :mod:`convnext_dense.models.as_built`).
+        :mod:`convnext_dense.models.fast.cpu_path` unless autocast or torch.compile is on. Neither
+        is taken where somebody looks at what is computed
+        (see :mod:`convnext_dense.models.fast.conditions`).
         """
         fast = self.fast and allows_own_operators(x)
         x = self._in_stream(x)
@@ -99,7 +100,7 @@ class Block(nn.Module):
         dtype = torch.get_autocast_dtype(device.type) if autocast else x.dtype
         if self.dwconv.kernel_size == (7, 7) and kernels.usable(device.type, device.index, dtype):
             return self._add_fused
-        if device.type != "cpu" or dtype not in lean.DTYPES:
+        if device.type != "cpu" or dtype not in cpu_path.DTYPES:
             return self._add_plain
         if autocast or torch.compiler.is_compiling():
             return self._add_plain
@@ -125,14 +126,14 @@ class Block(nn.Module):
         return y.to(x.dtype)
 
     def _add_lean(self, x: Tensor, scale: float) -> Tensor:
-        y = lean.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
+        y = cpu_path.depthwise(x, self.dwconv).permute(0, 2, 3, 1)
         layers = self.norm, self.pwconv1, self.pwconv2
-        y = lean.add_norm_mlp(x.permute(0, 2, 3, 1), y, *layers, self._gamma(x, scale))
+        y = cpu_path.add_norm_mlp(x.permute(0, 2, 3, 1), y, *layers, self._gamma(x, scale))
         return y.permute(0, 3, 1, 2)
 
     def _add_in_place(self, x: Tensor, scale: float) -> Tensor:
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
-        y = lean.mlp_in_place(y, self.pwconv1, self.pwconv2).permute(0, 3, 1, 2)
+        y = cpu_path.mlp_in_place(y, self.pwconv1, self.pwconv2).permute(0, 3, 1, 2)
         gamma = self._gamma(x, scale)
         return y.add_(x) if gamma is None else torch.addcmul(x, y, gamma[:, None, None], out=y)
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from convnext_dense.models.staged import init_layer
+from convnext_dense.models.staged_network import init_layer
 from convnext_dense.models.trunk import Trunk
 
 

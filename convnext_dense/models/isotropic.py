@@ -12,7 +12,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.models.block import Block
 from convnext_dense.models.classifier import new_head
 from convnext_dense.models.layers import channels_last
-from convnext_dense.models.staged import drop_path_rates, init_layer, run_blocks
+from convnext_dense.models.staged_network import drop_path_rates, init_layer, run_blocks
 
 # Blocks and channels (section 3.3): the widths of ViT-S, B and L.
 ISOTROPIC_VARIANTS: dict[str, dict[str, int]] = {

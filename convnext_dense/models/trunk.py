@@ -15,7 +15,7 @@ from torch import nn
 
 from convnext_dense.errors import UserError
 from convnext_dense.models.block import Block
-from convnext_dense.models.staged import StagedNetwork, drop_path_rates
+from convnext_dense.models.staged_network import StagedNetwork, drop_path_rates
 from convnext_dense.weights import load_pretrained
 from convnext_dense.weights.loading import match_pretrained
 

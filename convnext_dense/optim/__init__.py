@@ -5,7 +5,7 @@ from convnext_dense.optim.layer_decay import (
     layer_id,
     num_layers,
 )
-from convnext_dense.optim.report import (
+from convnext_dense.optim.lr_report import (
     format_table,
     group_table,
     lr_range,

@@ -18,7 +18,7 @@ from convnext_dense.report.findings import (
     precision_recall,
     thinned,
 )
-from convnext_dense.report.folders import Test
+from convnext_dense.report.work_folders import Test
 
 SIDE = 192  # pixels to which a smaller picture is enlarged
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from convnext_dense.report import charts, summary
 from convnext_dense.report.charts import Line
 from convnext_dense.report.findings import Analysis
-from convnext_dense.report.folders import Training
+from convnext_dense.report.work_folders import Training
 
 # Keys of the log -> title, unit, logarithmic axis.
 STEP_CHARTS = {

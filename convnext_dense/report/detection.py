@@ -26,8 +26,8 @@ from convnext_dense.report.findings import (
     best_and_worst,
     embed,
 )
-from convnext_dense.report.folders import Test
-from convnext_dense.report.truth import open_dataset
+from convnext_dense.report.ground_truth import open_dataset
+from convnext_dense.report.work_folders import Test
 
 SCORE, IOU = 0.3, 0.5  # from which a detection counts, and takes an object
 MISSED, NOTHING = "(missed)", "(nothing there)"

@@ -9,14 +9,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from convnext_dense.engine.files import make_folder, write_atomically
 from convnext_dense.errors import UserError
-from convnext_dense.paper.dense_rows import ROWS
-from convnext_dense.paper.figures import find_config, paper_figures
+from convnext_dense.paper.tables.dense_rows import ROWS
+from convnext_dense.paper.tables.figures import find_config, paper_figures
 from convnext_dense.report import charts, compare, summary
 from convnext_dense.report.analysis import analyse
 from convnext_dense.report.findings import Analysis
-from convnext_dense.report.folders import RESULTS, Stored, Test, Training, read_runs
+from convnext_dense.report.work_folders import RESULTS, Stored, Test, Training, read_runs
+from convnext_dense.runs.atomic_files import make_folder, write_atomically
 
 MATRIX = 30  # classes up to which the whole matrix is a table
 MISTAKES = 15

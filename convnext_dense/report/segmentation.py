@@ -22,8 +22,8 @@ from convnext_dense.report.findings import (
     css_colour,
     embed,
 )
-from convnext_dense.report.folders import Test
-from convnext_dense.report.truth import open_dataset
+from convnext_dense.report.ground_truth import open_dataset
+from convnext_dense.report.work_folders import Test
 
 
 def analyse(test: Test, results: Path) -> Analysis:

@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
-from convnext_dense.segmentation.picture_results import picture_results
+from convnext_dense.segmentation.image_results import picture_results
 
 
 @METRICS.register_module()
@@ -26,7 +26,7 @@ class MeanIoUMetric(BaseMetric):
     Args:
         ignore_index: Label of pixels that do not count.
         outfile: Also write every picture's own figures to this JSON file, with its confusions,
-            confidence and labels (:func:`convnext_dense.segmentation.picture_results`).
+            confidence and labels (:func:`convnext_dense.segmentation.image_results`).
         collect_device: As in mmengine.
         prefix: Put in front of the figures' names.
     """

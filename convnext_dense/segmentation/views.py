@@ -18,7 +18,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from convnext_dense.ahead import ahead
+from convnext_dense.data.prefetch import ahead
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
 from convnext_dense.segmentation.segmentor import Segmentor

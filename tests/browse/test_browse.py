@@ -13,8 +13,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from convnext_dense.browse import drawing, instances, labels, samples
-from convnext_dense.browse.look import browse
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.browse.samples_page import browse
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from tests.engine.conftest import SHAPES

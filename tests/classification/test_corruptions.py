@@ -8,22 +8,22 @@ import pytest
 import torch
 from PIL import Image
 
-from convnext_dense.classification import c_bar
-from convnext_dense.classification.corruption_tables import (
+from convnext_dense.classification.dataset import drawing_from
+from convnext_dense.classification.robustness import c_bar
+from convnext_dense.classification.robustness.corruption_tables import (
     ALEXNET_ERRORS,
     C_BAR_SEVERITIES,
     SEVERITIES,
 )
-from convnext_dense.classification.corruptions import (
+from convnext_dense.classification.robustness.corruptions import (
     CorruptingTransform,
     centre_crop,
     check_corruption,
     corrupt,
     picture_seed,
 )
-from convnext_dense.classification.counting import Options
-from convnext_dense.classification.pictures import drawing_from
-from convnext_dense.classification.robustness import evaluate, on_224
+from convnext_dense.classification.robustness.counting import Options
+from convnext_dense.classification.robustness.evaluation import evaluate, on_224
 from convnext_dense.classification.transforms import TestTransform
 from convnext_dense.errors import UserError
 from tests.classification.test_robustness import reader, spell
@@ -347,7 +347,9 @@ def test_what_cannot_be_made_is_refused(monkeypatch):
         corrupt(scene(), "rain", 1, 0)
     with pytest.raises(UserError, match="1 to 5, got 0"):
         corrupt(scene(), "sparkles", 0, 0)
-    monkeypatch.setattr("convnext_dense.classification.corruptions.PACKAGE", "not-there-at-all")
+    monkeypatch.setattr(
+        "convnext_dense.classification.robustness.corruptions.PACKAGE", "not-there-at-all"
+    )
     with pytest.raises(UserError, match="run pip install not-there-at-all"):
         corrupt(scene(), "fog", 1, 0)
 

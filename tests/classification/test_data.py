@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from convnext_dense.classification.pictures import (
+from convnext_dense.classification.dataset import (
     LabelledPictures,
     PictureSampler,
     collate_pictures,
 )
 from convnext_dense.classification.readers import class_names, find_classes
 from convnext_dense.classification.transforms import TestTransform, TrainTransform, posterize
-from convnext_dense.engine.seeding import seeded
+from convnext_dense.engine.augmentation_seeds import seeded
 from convnext_dense.errors import UserError
 from tests.classification.conftest import CLASSES, draw
 

@@ -19,7 +19,7 @@ from convnext_dense.classification import (
     ClassificationPreprocessor,
     ImageClassifier,
 )
-from convnext_dense.engine.averaging import PairedEvaluator, WeightAverageHook
+from convnext_dense.engine.weight_averaging import PairedEvaluator, WeightAverageHook
 from convnext_dense.errors import UserError
 from tests.classification.conftest import ROOT
 

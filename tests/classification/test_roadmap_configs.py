@@ -8,11 +8,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from convnext_dense.classification import ImageClassifier
-from convnext_dense.classification.trained import open_classifier
+from convnext_dense.classification.load_trained import open_classifier
 from convnext_dense.engine import load_config
-from convnext_dense.models.roadmap import REGIMES, ConvNeXtRoadmapClassifier
-from convnext_dense.models.roadmap_steps import design_at
-from convnext_dense.paper.roadmap import config_name
+from convnext_dense.models.roadmap.network import REGIMES, ConvNeXtRoadmapClassifier
+from convnext_dense.models.roadmap.steps import design_at
+from convnext_dense.paper.roadmap.costs import config_name
 
 FOLDER = Path(__file__).parents[2] / "configs/classification/roadmap"
 ROWS = [(regime, step.name) for regime, route in REGIMES.items() for step in route.steps]

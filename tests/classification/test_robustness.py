@@ -12,11 +12,14 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from convnext_dense.classification import ClassificationPreprocessor
-from convnext_dense.classification.corruption_tables import ALEXNET_ERRORS, C_BAR_SEVERITIES
-from convnext_dense.classification.counting import Options
-from convnext_dense.classification.robustness import corruption_figures, evaluate
-from convnext_dense.classification.suites import SUITES, subset_indices
-from convnext_dense.classification.trained import TrainedClassifier, open_classifier
+from convnext_dense.classification.load_trained import TrainedClassifier, open_classifier
+from convnext_dense.classification.robustness.corruption_tables import (
+    ALEXNET_ERRORS,
+    C_BAR_SEVERITIES,
+)
+from convnext_dense.classification.robustness.counting import Options
+from convnext_dense.classification.robustness.evaluation import corruption_figures, evaluate
+from convnext_dense.classification.robustness.suites import SUITES, subset_indices
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXtClassifier, IsotropicConvNeXt
 from convnext_dense.weights import convert

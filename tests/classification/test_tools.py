@@ -15,10 +15,10 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from convnext_dense.classification.skipping import SkippedPicturesHook
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.classification.skip_unreadable import SkippedPicturesHook
+from convnext_dense.cli.train import hand_over
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.engine import load_config
-from convnext_dense.engine.training import hand_over
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from tests.classification.conftest import CLASSES, ROOT, draw

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from convnext_dense.datasets import drawing, shapes
-from convnext_dense.datasets.shapes import CLASSES, prepare_shapes
+from convnext_dense.data.shapes import dataset, drawing
+from convnext_dense.data.shapes.dataset import CLASSES, prepare_shapes
 from convnext_dense.errors import UserError
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools reads the annotations here")
@@ -176,7 +176,7 @@ def test_the_same_request_gives_the_same_files_and_another_seed_others(tmp_path)
 
 
 def test_a_complete_set_is_found_and_not_drawn_again(folder, monkeypatch):
-    monkeypatch.setattr(shapes, "_draw", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(dataset, "_draw", lambda *_: pytest.fail("drawn again"))
     assert prepare_shapes(str(folder.parent), **COUNTS) == folder
 
 
@@ -215,7 +215,7 @@ def test_senseless_requests_are_refused(tmp_path, asked):
 
 def start(data_root, counts) -> subprocess.Popen:
     """Prepares the set in a process of its own."""
-    code = f"from {shapes.__name__} import prepare_shapes as p; p({str(data_root)!r}, **{counts})"
+    code = f"from {dataset.__name__} import prepare_shapes as p; p({str(data_root)!r}, **{counts})"
     return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
 
 
@@ -237,7 +237,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shapes, "_write_singles", full_disk)
+    monkeypatch.setattr(dataset, "_write_singles", full_disk)
     with pytest.raises(UserError, match="No space left on device"):
         prepare_shapes(tmp_path, **TINY)
     assert not list(tmp_path.iterdir())
@@ -255,14 +255,14 @@ def test_two_processes_at_once_end_with_one_complete_set(tmp_path):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_whoever_is_second_takes_the_firsts_set_if_it_is_the_same(tmp_path, monkeypatch, seed):
     """Another process (with the same or another seed) ends while this one is drawing."""
-    write = shapes._write_singles
+    write = dataset._write_singles
 
     def interrupted(*args):
-        monkeypatch.setattr(shapes, "_write_singles", write)
+        monkeypatch.setattr(dataset, "_write_singles", write)
         prepare_shapes(tmp_path, seed, **TINY)
         write(*args)
 
-    monkeypatch.setattr(shapes, "_write_singles", interrupted)
+    monkeypatch.setattr(dataset, "_write_singles", interrupted)
     if seed == 0:
         assert prepare_shapes(tmp_path, 0, **TINY) == tmp_path / "shapes"
     else:

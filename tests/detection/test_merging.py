@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from convnext_dense.detection.merging import Detections, Merger, mirror, to_picture, to_view
+from convnext_dense.detection.merge_views import Detections, Merger, mirror, to_picture, to_view
 from convnext_dense.errors import UserError
 
 NMS = dict(type="nms", iou_threshold=0.5)

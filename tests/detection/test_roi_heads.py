@@ -13,11 +13,11 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convnext_dense.config.load import load_config
+from convnext_dense.data.coco.fit_config import set_num_classes
 from convnext_dense.detection.roi_extractor import Float32RoIExtractor
 from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.detection.tta import check_supported
-from convnext_dense.engine.config import load_config
-from convnext_dense.engine.fit_data import set_num_classes
 from tests.detection.conftest import CLASSES, CONFIGS, picture
 from tests.detection.test_tta import assert_identical, make_views, plain_test, predict
 

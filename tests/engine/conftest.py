@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.data.shapes.dataset import prepare_shapes
 
 CONFIGS = Path(__file__).parents[2] / "configs/detection"
 SHAPES = CONFIGS / "cascade_convnext_a_shapes.py"

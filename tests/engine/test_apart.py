@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.engine import build_runner, load_config
 from convnext_dense.engine.random_state import draw_apart
 from convnext_dense.engine.sharding import use_fsdp, whole

@@ -6,9 +6,9 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
-from convnext_dense.engine import coco_findings
-from convnext_dense.engine.check_masks import _pixels
-from convnext_dense.engine.coco_summary import check_trainable, count_instances, read_summary
+from convnext_dense.data.coco import findings
+from convnext_dense.data.coco.annotation_file import check_trainable, count_instances, read_summary
+from convnext_dense.data.coco.check_masks import _pixels
 from convnext_dense.errors import UserError
 
 NAN, INF = float("nan"), float("inf")
@@ -142,7 +142,7 @@ def test_a_few_of_very_many_are_said_and_not_refused(tmp_path, monkeypatch):
     content["annotations"][5]["bbox"][3] = 0
     with pytest.raises(UserError, match="1 of 2000 annotations have a box or mask without area"):
         read(tmp_path, content)
-    monkeypatch.setattr(coco_findings, "TOLERATED", 1 / 1000)  # as if they were 100 times as many
+    monkeypatch.setattr(findings, "TOLERATED", 1 / 1000)  # as if they were 100 times as many
     content["annotations"][6]["bbox"] = [38, 2, 0.5, 4]
     content["annotations"][7]["bbox"] = [30, 20, 13, 10]
     content["annotations"][8]["bbox"] = [36, 26, 4.9, 4.9]

@@ -14,9 +14,9 @@ import torch
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 
-from convnext_dense.engine.checkpointing import POINTER, is_whole, newest_whole
-from convnext_dense.engine.workdir import claim
 from convnext_dense.errors import UserError
+from convnext_dense.runs.checkpointing import POINTER, is_whole, newest_whole
+from convnext_dense.runs.work_folder import claim
 from convnext_dense.weights import read_checkpoint
 from tests.engine.toy_run import toy_runner
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from convnext_dense.engine.cli import Parser, run_tool, sentence
+from convnext_dense.cli.arguments import Parser, run_tool, sentence
 from convnext_dense.errors import UserError
 
 TOOLS = Path(__file__).parents[2] / "tools"

@@ -6,9 +6,9 @@ import sys
 import pytest
 from mmengine.config import Config
 
+from convnext_dense.config.load import read_config
+from convnext_dense.config.tree import walk
 from convnext_dense.engine import load_config
-from convnext_dense.engine.config import read_config
-from convnext_dense.engine.nodes import walk
 from convnext_dense.engine.runner import readable
 from convnext_dense.errors import UserError
 from tests.engine.conftest import COCO, CONFIGS, SHAPES
@@ -151,10 +151,10 @@ def test_missing_pictures_are_named(data_root, options, tmp_path):
 def test_options_keep_the_spaces_of_paths():
     import argparse
 
-    from convnext_dense.engine import cli
+    from convnext_dense.cli import arguments
 
     parser = argparse.ArgumentParser()
-    cli.add_config_arguments(parser)
+    arguments.add_config_arguments(parser)
     text = ["a.path=my birds ü/", "b=3", "c=(1,2)", "d=None", "e='x y'", "f=[(1,2),(3,4)]"]
     options = parser.parse_args(["c.py", "--cfg-options", *text]).cfg_options
     assert options == {
@@ -268,7 +268,7 @@ def test_leaf_configs_are_short(path):
 def test_neither_pkg_resources_nor_distutils_is_needed(data_root, options, monkeypatch):
     for name in ("pkg_resources", "distutils"):
         monkeypatch.setitem(sys.modules, name, None)
-    from convnext_dense.engine.workdir import environment
+    from convnext_dense.runs.work_folder import environment
 
     assert load(data_root, options).model.type == "CascadeRCNN"
     assert environment()["torch"]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnext_dense.engine import custom_data, load_config
-from convnext_dense.engine.label_folders import label_suffix
+from convnext_dense.data import own_data
+from convnext_dense.data.labels.folders import label_suffix
+from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from tests.engine.conftest import CONFIGS, SHAPES
 from tests.engine.test_fit_labels import ADE, NAMES
@@ -22,13 +23,13 @@ TRAINING = ("train", "val", "test")
 
 def parse(*arguments) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    custom_data.add_arguments(parser)
+    own_data.add_arguments(parser)
     parser.add_argument("--epochs", type=int)
     return parser.parse_args(list(map(str, arguments)))
 
 
 def load(config, *arguments, splits=TRAINING, options=None, **kwargs):
-    custom = custom_data.from_args(parse(*arguments), splits)
+    custom = own_data.from_args(parse(*arguments), splits)
     return load_config(config, custom=custom, cfg_options=options, splits=splits, **kwargs)
 
 
@@ -184,11 +185,11 @@ def test_flags_that_do_not_go_together(arguments, message, tmp_path, monkeypatch
     (tmp_path / "d").mkdir()
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises(UserError, match=message):
-        custom_data.from_args(parse(*arguments), TRAINING)
+        own_data.from_args(parse(*arguments), TRAINING)
 
 
 def test_without_flags_there_is_no_own_data():
-    assert custom_data.from_args(parse(), TRAINING) is None
+    assert own_data.from_args(parse(), TRAINING) is None
 
 
 def test_data_of_the_other_task_is_named(birds, streets):

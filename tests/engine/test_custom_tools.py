@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from convnext_dense.engine import custom_data, training
+from convnext_dense.cli import train
+from convnext_dense.data import own_data
 from tests.engine.conftest import SHAPES
 from tests.engine.test_custom_data import detection_flags, label_flags, parse
 from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
@@ -58,13 +59,13 @@ def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
         **{**dict.fromkeys(flags), "config": LABEL_SHAPES}, cfg_options=options, launcher="none",
         auto_scale_lr=False, **vars(parse(*label_flags(streets))),
     )  # fmt: skip
-    cfg = training.training_config(args, custom_data.from_args(args, ("train", "val", "test")))
+    cfg = train.training_config(args, own_data.from_args(args, ("train", "val", "test")))
     assert "learning rate 0.004 0.003 as given, not scaled" in " ".join(
         capsys.readouterr().out.split()
     )
     assert "auto_scale_lr" not in cfg and cfg.optim_wrapper.optimizer.lr == 0.003
     args.auto_scale_lr = True
-    cfg = training.training_config(args, custom_data.from_args(args, ("train", "val", "test")))
+    cfg = train.training_config(args, own_data.from_args(args, ("train", "val", "test")))
     assert cfg.auto_scale_lr.enable
 
 

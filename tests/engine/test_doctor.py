@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from convnext_dense.engine import doctor
-from convnext_dense.engine.doctor import BROKEN, OK, WARNING
+from convnext_dense.preflight import doctor
+from convnext_dense.preflight.doctor import BROKEN, OK, WARNING
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,9 @@ import torch
 from mmengine.registry import MODELS
 from PIL import Image
 
-from convnext_dense.engine import cli, custom_data, load_config, training
+from convnext_dense.cli import arguments, train
+from convnext_dense.data import own_data
+from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from tests.engine.test_config import SHAPES
 from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
@@ -21,16 +23,16 @@ CLASSIFIER = Path(__file__).parents[2] / "configs/classification/convnext_a_shap
 
 def run(capsys, config, *flags) -> str:
     parser = argparse.ArgumentParser()
-    cli.add_config_arguments(parser)
-    cli.add_training_arguments(parser)
-    custom_data.add_arguments(parser)
+    arguments.add_config_arguments(parser)
+    arguments.add_training_arguments(parser)
+    own_data.add_arguments(parser)
     parser.add_argument("--epochs", type=int)
-    cli.add_launcher_arguments(parser)
+    arguments.add_launcher_arguments(parser)
     # mmengine keeps visualizers by name, with the folder of the run that built them.
     name = ["--cfg-options", f"visualizer.name={uuid.uuid4()}"]
     args = parser.parse_args([str(config), *map(str, flags), *name])
     capsys.readouterr()
-    training.train(args, custom_data.from_args(args, ("train", "val", "test")))
+    train.train(args, own_data.from_args(args, ("train", "val", "test")))
     return capsys.readouterr().out
 
 
@@ -129,7 +131,7 @@ def test_the_quick_part_comes_before_the_model(birds, places, capsys, monkeypatc
     def build(cfg):
         raise AssertionError("a model was built")
 
-    monkeypatch.setattr(training, "build_runner", build)
+    monkeypatch.setattr(train, "build_runner", build)
     flags = ["--train-json", birds / "train.json", "--val-json", birds / "val.json"]
     flags += ["--images", birds / "images", "--work-dir", places / "run"]
     with pytest.raises(AssertionError, match="a model was built"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.engine import build_runner, load_config
 from convnext_dense.weights import read_checkpoint
 from tests.exact import assert_same_checkpoints

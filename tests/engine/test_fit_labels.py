@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from convnext_dense.config.tree import walk
+from convnext_dense.data.labels.fit_config import assume_classes, keep_scores, read_names
 from convnext_dense.engine import load_config
-from convnext_dense.engine.fit_labels import assume_classes, keep_scores, read_names
-from convnext_dense.engine.nodes import walk
 from convnext_dense.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs/segmentation"

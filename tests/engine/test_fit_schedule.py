@@ -2,12 +2,12 @@
 
 import pytest
 
-from convnext_dense.engine import fit_schedule as fitting
+from convnext_dense.config.load import read_config
+from convnext_dense.data import fit_schedule as fitting
+from convnext_dense.data.schedule_table import format_fit
 from convnext_dense.engine import load_config
-from convnext_dense.engine.config import read_config
-from convnext_dense.engine.fit_report import format_fit
 from convnext_dense.errors import UserError
-from convnext_dense.optim.curve import COCO_TRAIN_PICTURES, lr_curve
+from convnext_dense.optim.schedule_curve import COCO_TRAIN_PICTURES, lr_curve
 from tests.engine.conftest import CONFIGS, SHAPES
 from tests.engine.test_fit_labels import ADE
 

@@ -21,16 +21,19 @@ import torch
 import yaml
 from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
-from mmengine.fileio import dump, load
+from mmengine.fileio import dump
+from mmengine.fileio import load as load_file
 from mmengine.registry import DATASETS, FUNCTIONS, METRICS, registry
 from torch.utils.data import Dataset
 
-from convnext_dense.browse.look import browse
-from convnext_dense.engine import DenseRunner, config, testing, training
-from convnext_dense.engine.cli import run_tool
-from convnext_dense.engine.pickles import refusing_pickles
+from convnext_dense.benchmark import data_loading, memory
+from convnext_dense.browse.samples_page import browse
+from convnext_dense.cli import test, train
+from convnext_dense.cli.arguments import run_tool
+from convnext_dense.config import load as config_load
+from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import UserError
-from convnext_dense.paper import memory, reading
 from convnext_dense.predictor import Predictor
 from tests.engine.conftest import SHAPES
 from tests.engine.test_loops import Numbers
@@ -69,7 +72,7 @@ def evil(tmp_path_factory) -> Path:
     (run / "20260101_000000/vis_data").mkdir(parents=True)
     (run / "epoch_1.pth").write_bytes((folder / "zip.pth").read_bytes())
     (run / "last_checkpoint").write_text("epoch_1.pth")
-    (run / "config.py").write_text(f"import os\nos.system({command!r})\nmodel = dict()\n")
+    (run / "load.py").write_text(f"import os\nos.system({command!r})\nmodel = dict()\n")
     (run / "env.json").write_text("{}")
     for name in ("metrics.json", "lr_groups.csv", "20260101_000000/vis_data/scalars.json"):
         (run / name).write_bytes((folder / "data.pkl").read_bytes())
@@ -185,9 +188,9 @@ def test_work_folders_of_others_are_read_as_data(run, evil, line):
 def assert_refused(evil: Path) -> None:
     """mmengine refuses both: the second fence, for whatever no config entry shows."""
     with pytest.raises(UserError, match="could run code, and is not read"):
-        load(str(evil / "data.pkl"))
+        load_file(str(evil / "data.pkl"))
     with pytest.raises(UserError, match="could not determine a constructor"):
-        load(str(evil / "objects.yaml"))
+        load_file(str(evil / "objects.yaml"))
     assert not (evil / "marker").exists()
 
 
@@ -195,7 +198,7 @@ def assert_a_user_loads(folder: Path) -> None:
     """His results, and what else mmengine reads."""
     for name in ("results.pkl", "results.pickle", "results.yaml", "results.yml"):
         dump({"boxes": (1, 2)}, str(folder / name))
-        assert load(str(folder / name)) == {"boxes": (1, 2)}
+        assert load_file(str(folder / name)) == {"boxes": (1, 2)}
 
 
 def test_a_run_reads_no_pickles(evil, tmp_path):
@@ -209,7 +212,7 @@ def test_a_run_reads_no_pickles(evil, tmp_path):
 
 def test_a_refusal_ends_with_the_run(evil, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        run_tool(lambda: load(str(evil / "data.pkl")))
+        run_tool(lambda: load_file(str(evil / "data.pkl")))
     assert end.value.code == 2 and "could run code" in capsys.readouterr().err
     assert_a_user_loads(tmp_path)
 
@@ -218,17 +221,21 @@ ARGUMENTS = SimpleNamespace(replay=None, launcher="none", checkpoint="")
 RUNNER = DenseRunner.__new__(DenseRunner)
 RUNNER.model = RUNNER._val_loop = RUNNER._test_loop = object()
 ENTRIES = [  # what a user may call -> something that it calls
-    (config.load_config, (SHAPES,), "convnext_dense.engine.config.require_toolbox"),
-    (config.read_config, (SHAPES,), "mmengine.config.Config.fromfile"),
-    (training.train, (ARGUMENTS,), "convnext_dense.engine.training.training_config"),
-    (testing.test, (ARGUMENTS,), "convnext_dense.engine.testing.resolve_checkpoint"),
+    (config_load.load_config, (SHAPES,), "convnext_dense.config.load.require_toolbox"),
+    (config_load.read_config, (SHAPES,), "mmengine.config.Config.fromfile"),
+    (train.train, (ARGUMENTS,), "convnext_dense.cli.train.training_config"),
+    (test.test, (ARGUMENTS,), "convnext_dense.cli.test.resolve_checkpoint"),
     (
         browse,
         (ConfigDict(default_scope="mmdet"), "train", None, 1, 0),
-        "convnext_dense.browse.look._browse",
+        "convnext_dense.browse.samples_page._browse",
     ),
-    (reading.measure, (SHAPES,), "convnext_dense.paper.reading.load_config"),
-    (memory._peak_here, (None, "cpu", None), "convnext_dense.paper.memory._give_freed_memory_back"),
+    (data_loading.measure, (SHAPES,), "convnext_dense.benchmark.data_loading.load_config"),
+    (
+        memory._peak_here,
+        (None, "cpu", None),
+        "convnext_dense.benchmark.memory._give_freed_memory_back",
+    ),
     (Predictor, (SHAPES, "a.pth"), "convnext_dense.predictor.read_checkpoint"),
     (Predictor.__call__, (None, "a.jpg"), "convnext_dense.predictor.read_image"),
     (DenseRunner, (None, "a"), "mmengine.mkdir_or_exist"),
@@ -244,7 +251,7 @@ ENTRIES = [  # what a user may call -> something that it calls
 def test_what_a_user_calls_refuses_by_itself(evil, tmp_path, monkeypatch, entry, arguments, inner):
     """Without a tool around it."""
     with monkeypatch.context() as patch, pytest.raises(UserError, match="could run code"):
-        patch.setattr(inner, lambda *args, **kwargs: load(str(evil / "data.pkl")))
+        patch.setattr(inner, lambda *args, **kwargs: load_file(str(evil / "data.pkl")))
         entry(*arguments)
     assert not (evil / "marker").exists()
     assert_a_user_loads(tmp_path)
@@ -260,7 +267,7 @@ class Reading(Numbers):
 
     def read_file(self, place: str) -> None:
         if place == self.at:
-            load(self.path)
+            load_file(self.path)
 
     def __getitem__(self, index: int) -> torch.Tensor:
         self.read_file("item")
@@ -285,7 +292,7 @@ class ReadingMetric(BaseMetric):
 
     def compute_metrics(self, results, place: str = "figures") -> dict:
         if place == self.at:
-            load(self.path)
+            load_file(self.path)
         return {"score": 1.0}
 
 

@@ -12,11 +12,12 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 
-from convnext_dense.engine import DenseRunner, workers
-from convnext_dense.engine.cli import run_tool
-from convnext_dense.engine.interrupt import Interrupted, heeding_signals, request
-from convnext_dense.engine.workers import naming_dead_workers
+from convnext_dense.cli.arguments import run_tool
+from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import RunEndedError
+from convnext_dense.runs import data_workers
+from convnext_dense.runs.data_workers import naming_dead_workers
+from convnext_dense.runs.signals import Interrupted, heeding_signals, request
 from convnext_dense.weights import read_checkpoint
 from tests.engine.test_loops import Line, Numbers, run, state
 
@@ -271,7 +272,7 @@ def test_a_connection_that_breaks_is_asked_for_its_reason(monkeypatch, torchs_ha
         if dead:
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is")
 
-    monkeypatch.setattr(workers, "_error_if_any_worker_fails", ask)
+    monkeypatch.setattr(data_workers, "_error_if_any_worker_fails", ask)
     with (
         pytest.raises(RunEndedError if dead else ConnectionResetError) as error,
         naming_dead_workers("Resume."),

@@ -15,10 +15,10 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from convnext_dense.engine import DenseRunner
-from convnext_dense.engine.averaging import averaged_model
-from convnext_dense.engine.batches import from_plain, paths_of, to_plain
-from convnext_dense.engine.replay import replay
+from convnext_dense.engine.plain_batches import from_plain, paths_of, to_plain
+from convnext_dense.engine.weight_averaging import averaged_model
 from convnext_dense.errors import RunEndedError, UserError
+from convnext_dense.preflight.replay import replay
 from convnext_dense.weights import read_checkpoint
 
 

@@ -18,8 +18,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from convnext_dense import weights
-from convnext_dense.engine import load_config, testing, training
-from convnext_dense.engine.class_names import class_names
+from convnext_dense.cli import test, train
+from convnext_dense.data.class_names import class_names
+from convnext_dense.engine import load_config
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
@@ -95,7 +96,7 @@ def arguments(config: Path, root: Path, **options) -> argparse.Namespace:
 
 def prepare(config: Path, root: Path, checkpoint: Path) -> Config:
     """The config as ``tools/test.py`` settles it for this checkpoint."""
-    cfg = testing.test_config(arguments(config, root), str(checkpoint))
+    cfg = test.test_config(arguments(config, root), str(checkpoint))
     init_default_scope(cfg.default_scope)
     return cfg
 
@@ -221,7 +222,7 @@ def results(config: Path, root: Path, file: Path, work_dir: Path, options: dict)
     flags = arguments(config, root, **options)
     flags.limit, flags.out, flags.work_dir = 2, str(work_dir / "out.json"), str(work_dir)
     flags.checkpoint = str(file)
-    testing.test(flags)
+    test.test(flags)
     return json.loads(Path(flags.out).read_text())
 
 
@@ -270,7 +271,7 @@ def test_foreign_and_partial_files_are_one_sentence(small, data_root, options, t
     assert "names no classes" in refusal(state)
     path = str(small["old segmentor"])
     with pytest.raises(UserError, match=f"{path} is a checkpoint of another kind of model"):
-        testing.test_config(arguments(SHAPES, data_root, **options), path)
+        test.test_config(arguments(SHAPES, data_root, **options), path)
 
 
 def test_another_order_of_the_categories_is_refused(small, data_root, options, tmp_path):
@@ -279,7 +280,7 @@ def test_another_order_of_the_categories_is_refused(small, data_root, options, t
     (tmp_path / "val.json").write_text(json.dumps(content))
     options = {**options, "test_dataloader.dataset.ann_file": str(tmp_path / "val.json")}
     with pytest.raises(UserError, match="lists its categories in another order"):
-        testing.test_config(arguments(SHAPES, data_root, **options), str(small["old detector"]))
+        test.test_config(arguments(SHAPES, data_root, **options), str(small["old detector"]))
 
 
 @pytest.mark.both_paths(slow=True)
@@ -330,8 +331,8 @@ def test_a_training_fetches_an_official_detector_by_name(monkeypatch, tmp_path):
     flags = argparse.Namespace(
         resume=None, load_from=name, max_iters=None, backbone_weights=None, ema=False
     )
-    training.start_from(cfg, flags, tmp_path)
+    train.start_from(cfg, flags, tmp_path)
     assert fetched == [name] and cfg.load_from == name and cfg.model.backbone.init_cfg is None
     flags.load_from = "coco/cascade"
     with pytest.raises(UserError, match="--load-from names coco/cascade, which does not exist"):
-        training.start_from(cfg, flags, tmp_path)
+        train.start_from(cfg, flags, tmp_path)

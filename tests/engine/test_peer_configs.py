@@ -5,8 +5,8 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
+from convnext_dense.data.labels.fit_config import assume_classes
 from convnext_dense.engine import load_config
-from convnext_dense.engine.fit_labels import assume_classes
 from tests.engine import conftest, test_fit_labels
 
 DETECTION, SEGMENTATION = conftest.CONFIGS, test_fit_labels.CONFIGS

@@ -10,13 +10,14 @@ import pytest
 import yaml
 from mmengine.registry import registry
 
-from convnext_dense.engine import cli, custom_data
-from convnext_dense.engine.config import read_config
+from convnext_dense.benchmark.whole_models import is_config
+from convnext_dense.cli import arguments
+from convnext_dense.cli.train import training_config
+from convnext_dense.config.load import read_config
+from convnext_dense.config.plain import format_plain
+from convnext_dense.data import own_data
 from convnext_dense.engine.runner import DenseRunner
-from convnext_dense.engine.training import training_config
 from convnext_dense.errors import UserError
-from convnext_dense.paper.whole_models import is_config
-from convnext_dense.plain_config import format_plain
 from tests.engine.conftest import CONFIGS, SHAPES
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -70,14 +71,14 @@ def test_the_run_is_the_same(data_root, options, tmp_path, monkeypatch, suffix):
     plain = exported(SHAPES, tmp_path / f"{SHAPES.stem}{suffix}", monkeypatch)
 
     def resolved(path: Path):
-        parser = cli.argparse.ArgumentParser()
-        cli.add_config_arguments(parser)
-        cli.add_training_arguments(parser)
-        custom_data.add_arguments(parser)
-        cli.add_launcher_arguments(parser)
-        arguments = parser.parse_args([str(path), "--data-root", str(data_root), "--seed", "1"])
-        arguments.cfg_options = dict(options)
-        return training_config(arguments)
+        parser = arguments.argparse.ArgumentParser()
+        arguments.add_config_arguments(parser)
+        arguments.add_training_arguments(parser)
+        own_data.add_arguments(parser)
+        arguments.add_launcher_arguments(parser)
+        parsed = parser.parse_args([str(path), "--data-root", str(data_root), "--seed", "1"])
+        parsed.cfg_options = dict(options)
+        return training_config(parsed)
 
     one, other = resolved(SHAPES), resolved(plain)
     assert one.to_dict() == other.to_dict() and one.pretty_text == other.pretty_text

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from convnext_dense.datasets.shapes import prepare_shapes
-from convnext_dense.engine import launch
+from convnext_dense.config import launcher
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 
@@ -255,10 +255,10 @@ def test_slurm_speaks_torch(monkeypatch, tmp_path):
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="export MASTER_ADDR"):
-        launch.announce("slurm")
+        launcher.announce("slurm")
     (tmp_path / "scontrol").write_text("#!/bin/sh\necho n7\necho n8\n")
     (tmp_path / "scontrol").chmod(0o755)
-    launch.announce("slurm")
+    launcher.announce("slurm")
     found = {name: os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
     assert found == {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("n7", "29534")
@@ -269,4 +269,4 @@ def test_a_launcher_that_did_not_start_the_process_is_named(monkeypatch, launche
     for name in ("RANK", "OMPI_COMM_WORLD_RANK"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=f"start the tool by {starter}"):
-        launch.announce(launcher)
+        launcher.announce(launcher)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from mmengine.registry import VISBACKENDS
 
-from convnext_dense.report.folders import _json_lines
+from convnext_dense.report.work_folders import _json_lines
 
 
 def test_every_line_is_json(tmp_path):

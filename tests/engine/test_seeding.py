@@ -9,7 +9,7 @@ import torch
 from mmengine.dataset import BaseDataset, DefaultSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from convnext_dense.engine.seeding import SeededBatches, SeededDataset, seeded
+from convnext_dense.engine.augmentation_seeds import SeededBatches, SeededDataset, seeded
 
 
 class Drawing(Dataset):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mmengine.hooks import Hook
 
+from convnext_dense.cli.train import shorten
 from convnext_dense.engine import build_runner, load_config
-from convnext_dense.engine.training import shorten
 from tests.engine.test_processes import CLASSIFIER, data_root
 
 __all__ = ["data_root"]  # the fixture

@@ -12,9 +12,9 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from convnext_dense.cli.train import shorten
 from convnext_dense.engine import NumbersHook, build_runner, load_config
-from convnext_dense.engine.replay import replay
-from convnext_dense.engine.training import shorten
+from convnext_dense.preflight.replay import replay
 from convnext_dense.weights import read_checkpoint
 from tests.engine.test_processes import (
     CLASSIFIER,

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from convnext_dense.engine.workdir import claim, lock
 from convnext_dense.errors import UserError
+from convnext_dense.runs.work_folder import claim, lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from convnext_dense.engine.workdir import lock
+from convnext_dense.runs.work_folder import lock
 lock(Path(sys.argv[1]))
 print("locked", flush=True)
 sys.stdin.read()

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from torch.utils.data import Dataset
 
 from convnext_dense.engine import DenseRunner
-from convnext_dense.engine.checkpointing import newest_whole
+from convnext_dense.runs.checkpointing import newest_whole
 
 
 class Numbers(Dataset):

@@ -18,11 +18,11 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from convnext_dense.cli.arguments import sentence
 from convnext_dense.engine import load_config
-from convnext_dense.engine.cli import sentence
-from convnext_dense.engine.preflight import check_data
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.errors import UserError
+from convnext_dense.preflight.data_check import check_data
 
 SECONDS = 40  # for one case of some tenths of a second, on a machine that others use
 outcomes: Counter = Counter()  # (task, what became of a case) -> cases

@@ -15,8 +15,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from convnext_dense.data.class_names import class_names
 from convnext_dense.engine import load_config
-from convnext_dense.engine.class_names import class_names
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, compare

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from convnext_dense.data.images import read_image, write_image
 from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
-from convnext_dense.pictures import read_image, write_image
 from convnext_dense.predictor import Predictor
 from tests.hostile import cases, files, harness
 
@@ -100,7 +100,7 @@ def test_the_training_tool_names_the_picture(how, config, tmp_path, monkeypatch)
     case = dict(cases.VALID, shape="polygon")
     case["pictures"] = [dict(one, damage=how) for one in case["pictures"]]
     cases.write_coco(case, tmp_path / "mini")
-    monkeypatch.setattr("convnext_dense.engine.training.check_data", lambda *_: {})  # see too late
+    monkeypatch.setattr("convnext_dense.cli.train.check_data", lambda *_: {})  # see too late
     options = "train_dataloader.num_workers=1", "train_dataloader.persistent_workers=True"
     with pytest.raises(UserError) as caught:
         run(

@@ -31,7 +31,7 @@ def interpreted(monkeypatch):
 
 def train(fast: bool, with_cp: bool = False, iterations: int = 4) -> list[float]:
     """Losses of a few steps of two blocks, with stochastic depth."""
-    from convnext_dense.models.staged import run_blocks
+    from convnext_dense.models.staged_network import run_blocks
 
     blocks = torch.nn.Sequential(new_block(4, fast=fast), new_block(4, fast=fast, drop_path=0.3))
     optimizer = torch.optim.SGD(blocks.train().parameters(), 0.01)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convnext_dense import kernels
-from convnext_dense.models.staged import run_blocks
+from convnext_dense.models.staged_network import run_blocks
 from tests.kernels import plain
 from tests.models.test_fast import assert_close, both, kept_bytes, new_block
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.engine import load_config
 from convnext_dense.models import Block
 from tests.exact import assert_same_checkpoints

@@ -9,7 +9,8 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.autograd.graph import saved_tensors_hooks
 
 from convnext_dense.errors import UserError
-from convnext_dense.models import Block, ConvNeXt, lean
+from convnext_dense.models import Block, ConvNeXt
+from convnext_dense.models.fast import cpu_path
 
 SMALL = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 40))
 
@@ -63,20 +64,22 @@ def test_the_weight_gradient_is_torchs(shape, layout):
         wanted = torch.nn.grad.conv2d_weight(
             x.double(), (shape[1], 1, size, size), grad.double(), **options
         )
-        assert_close([wanted], [lean.weight_gradient(x, grad, size)], band=3e-6)
+        assert_close([wanted], [cpu_path.weight_gradient(x, grad, size)], band=3e-6)
 
 
 def test_hand_written_backward_passes_are_derivatives():
     torch.manual_seed(0)
     block = new_block(3).double()
     x = torch.randn(2, 3, 5, 9, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda x, *_: lean.depthwise(x, block.dwconv), (x, *block.dwconv.parameters()))
+    assert gradcheck(
+        lambda x, *_: cpu_path.depthwise(x, block.dwconv), (x, *block.dwconv.parameters())
+    )
     layers = block.norm, block.pwconv1, block.pwconv2
     x, y = (torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     for gamma in (block.gamma, None):
         parameters = [p for layer in layers for p in layer.parameters()]
         inputs = (x, y, *parameters, *([] if gamma is None else [gamma]))
-        assert gradcheck(lambda *xy: lean.add_norm_mlp(*xy[:2], *layers, gamma), inputs)  # noqa: B023
+        assert gradcheck(lambda *xy: cpu_path.add_norm_mlp(*xy[:2], *layers, gamma), inputs)  # noqa: B023
 
 
 @pytest.mark.both_paths(slow=True)
@@ -187,8 +190,8 @@ def test_without_gradients_a_model_computes_the_same(size, gamma, monkeypatch):
     model = ConvNeXt(SMALL, layer_scale_init_value=gamma).eval()
     picture = torch.randn(size)
     exact, _ = both(model, picture)
-    in_place, calls = lean.mlp_in_place, []
-    monkeypatch.setattr(lean, "mlp_in_place", lambda *args: calls.append(0) or in_place(*args))
+    in_place, calls = cpu_path.mlp_in_place, []
+    monkeypatch.setattr(cpu_path, "mlp_in_place", lambda *args: calls.append(0) or in_place(*args))
     with torch.inference_mode():
         results = model(picture)
     assert len(calls) == 5  # once a block
@@ -287,7 +290,7 @@ def test_several_gradients_at_once():
 def test_where_the_lean_path_is_not_taken(how, gradients, monkeypatch):
     block = new_block(use_grn=how == "grn")
     for name in ("add_norm_mlp", "mlp_in_place"):
-        monkeypatch.setattr(lean, name, partial(pytest.fail, "the lean path was taken"))
+        monkeypatch.setattr(cpu_path, name, partial(pytest.fail, "the CPU path was taken"))
     if how == "hook":
         block.pwconv1.register_forward_hook(lambda *_: None)
     elif how == "other layer":
@@ -320,7 +323,7 @@ def test_batches_and_maps_stay_in_channels_last(monkeypatch):
         seen.append(x)
         return nn.functional.conv2d(x, conv.weight, conv.bias, padding=3, groups=len(conv.weight))
 
-    monkeypatch.setattr(lean, "depthwise", watch)
+    monkeypatch.setattr(cpu_path, "depthwise", watch)
     for y in model(torch.randn(4, 3, 64, 96)):
         assert y.is_contiguous(memory_format=torch.channels_last)
     assert len(seen) >= 4

@@ -10,9 +10,13 @@ from torchvision.models.resnet import Bottleneck, ResNet
 from convnext_dense.classification import ImageClassifier
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXt, ConvNeXtClassifier
-from convnext_dense.models.roadmap import REGIMES, ConvNeXtRoadmap, ConvNeXtRoadmapClassifier
-from convnext_dense.models.roadmap_layers import RoadmapBlock
-from convnext_dense.paper.roadmap import build_on_meta
+from convnext_dense.models.roadmap.layers import RoadmapBlock
+from convnext_dense.models.roadmap.network import (
+    REGIMES,
+    ConvNeXtRoadmap,
+    ConvNeXtRoadmapClassifier,
+)
+from convnext_dense.paper.roadmap.costs import build_on_meta
 from tests.models.test_convnext import relative
 from tests.optim.decay_models import build, by_name
 

@@ -4,7 +4,7 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
-from convnext_dense.models.convnext import ConvNeXt
+from convnext_dense.models.backbone import ConvNeXt
 
 SMALL_DIMS = (4, 8, 16, 32)  # names, shapes' ranks and ids do not depend on the width
 

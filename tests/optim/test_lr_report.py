@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from convnext_dense.errors import UserError
 from convnext_dense.optim import format_table, group_table, lr_range, lr_report, write_csv
-from convnext_dense.optim.curve import POINTS, draw_curve, epoch_length, lr_curve
+from convnext_dense.optim.schedule_curve import POINTS, draw_curve, epoch_length, lr_curve
 
 WARMUP = dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=3)
 STEPS = dict(type="MultiStepLR", by_epoch=True, milestones=[2, 3])

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from convnext_dense.errors import UserError
-from convnext_dense.paper.complexity import COLUMNS, count_multiply_adds, measure, rows_named
-from convnext_dense.paper.dense_rows import ROWS
+from convnext_dense.paper.costs.complexity import COLUMNS, count_multiply_adds, measure, rows_named
+from convnext_dense.paper.tables.dense_rows import ROWS
 from tests.running import run_apart
 
 ROOT = Path(__file__).parents[2]

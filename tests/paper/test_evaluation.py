@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 
+from convnext_dense.benchmark import coco_evaluation
+from convnext_dense.benchmark.synthetic_coco import CATEGORY_IDS, DETECTIONS, OBJECTS, generate
+from convnext_dense.benchmark.throughput import FIELDS
+from convnext_dense.cli.arguments import run_tool
 from convnext_dense.detection import coco_eval
-from convnext_dense.engine.cli import run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.paper import evaluation
-from convnext_dense.paper.generated_results import CATEGORY_IDS, DETECTIONS, OBJECTS, generate
-from convnext_dense.paper.throughput import FIELDS
 
 PICTURES = 8
 
@@ -62,43 +62,45 @@ def test_the_same_seed_gives_the_same_results(made):
     assert [one["masks"] for one in again.results] == [one["masks"] for one in made.results]
 
 
-@pytest.mark.parametrize("task", evaluation.TASKS)
+@pytest.mark.parametrize("task", coco_evaluation.TASKS)
 def test_the_figures_equal_pycocotools(made, tmp_path, task):
     file = tmp_path / "truth.json"
     file.write_text(json.dumps(made.truth))
-    mine = evaluation.ours(made.results, file, made.classes, task)
-    np.testing.assert_allclose(mine, evaluation.pycocotools(made.results, file, task), atol=1e-6)
+    mine = coco_evaluation.ours(made.results, file, made.classes, task)
+    np.testing.assert_allclose(
+        mine, coco_evaluation.pycocotools(made.results, file, task), atol=1e-6
+    )
     assert mine.shape == (92,) and 0 < mine[0] < 1
     assert np.isnan(mine).any() and (~np.isnan(mine[12:])).sum() > 8
 
 
 @pytest.mark.parametrize("place", [0, 40])
 def test_nothing_is_timed_when_the_figures_differ(monkeypatch, place):
-    real = evaluation.ours
+    real = coco_evaluation.ours
 
     def wrong(*args):
         figures = real(*args)
         figures[place] = 0.123
         return figures
 
-    monkeypatch.setattr(evaluation, "ours", wrong)
-    monkeypatch.setattr(evaluation, "run_rounds", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(coco_evaluation, "ours", wrong)
+    monkeypatch.setattr(coco_evaluation, "run_rounds", lambda *_: pytest.fail("timed"))
     with pytest.raises(UserError, match="bbox figures differ"):
-        evaluation.measure(PICTURES, 1)
+        coco_evaluation.measure(PICTURES, 1)
 
 
 def test_rows(monkeypatch):
     for side in ("ours", "pycocotools"):
-        monkeypatch.setattr(evaluation, side, lambda *_: np.full(92, 0.25))
+        monkeypatch.setattr(coco_evaluation, side, lambda *_: np.full(92, 0.25))
     seconds = np.array([[1.0, 2.0, 9.0], [8.0, 8.0, 8.0]])
-    monkeypatch.setattr(evaluation, "run_rounds", lambda *_: seconds)
-    rows = evaluation.measure(PICTURES, 3)
+    monkeypatch.setattr(coco_evaluation, "run_rounds", lambda *_: seconds)
+    rows = coco_evaluation.measure(PICTURES, 3)
     assert [(one.name, one.mode) for one in rows] == [
-        (name, f"evaluation {task}") for task in ("bbox", "segm") for name in evaluation.NAMES
+        (name, f"evaluation {task}") for task in ("bbox", "segm") for name in coco_evaluation.NAMES
     ]
     assert [one.ratio for one in rows] == [4.0, 1.0, 4.0, 1.0]
     assert rows[0].images_per_s == PICTURES / 2
-    table = evaluation.format_table(rows)
+    table = coco_evaluation.format_table(rows)
     assert "convnext_dense, evaluation segm" in table and f"{PICTURES} generated pictures" in table
 
 

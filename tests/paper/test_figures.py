@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from convnext_dense.paper.dense_rows import ROWS
-from convnext_dense.paper.figures import find_config, paper_figures
+from convnext_dense.paper.tables.dense_rows import ROWS
+from convnext_dense.paper.tables.figures import find_config, paper_figures
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

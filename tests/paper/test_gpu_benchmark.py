@@ -15,8 +15,8 @@ from processes import Row, Setting, make_groups
 from report import check_table, choose, speed_table, verdict
 from speed import LINES
 
+from convnext_dense.benchmark import libraries, networks
 from convnext_dense.errors import UserError
-from convnext_dense.paper import libraries, peers
 
 ROOT = Path(__file__).parents[2]
 # Parts by name: each does what its name says, and the others have to be made all the same.
@@ -128,7 +128,7 @@ def test_every_line_has_a_plain_network_and_a_peer():
     for line in LINES.values():
         for name in (line.plain, line.peer):
             assert Path(name).is_file() or name.partition(":")[0] in libraries.LIBRARIES
-    network = peers.build("plain:convnext_atto", (64, 64))
+    network = networks.build("plain:convnext_atto", (64, 64))
     assert not any(module.fast for module in network.modules() if hasattr(module, "fast"))
     plain = Config.fromfile(LINES["speed/detect-detector"].plain)
     assert plain.model.backbone.fast is False

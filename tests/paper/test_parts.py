@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from convnext_dense import kernels
-from convnext_dense.engine.cli import run_tool
+from convnext_dense.benchmark import timing
+from convnext_dense.benchmark.ablation import layers, networks
+from convnext_dense.benchmark.ablation.choices import LEVERS, Way
+from convnext_dense.benchmark.memory import peak_of
+from convnext_dense.benchmark.modes import Options
+from convnext_dense.cli.arguments import run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.models import VARIANTS, Block, block, lean
-from convnext_dense.paper import lever_layers, lever_networks, timing
-from convnext_dense.paper.levers import LEVERS, Way
-from convnext_dense.paper.memory import peak_of
-from convnext_dense.paper.steps import Options
+from convnext_dense.models import VARIANTS, Block, block
+from convnext_dense.models.fast import cpu_path
 from tests.kernels import plain
 
 TINY = Options(batch_size=2, image_size=(32, 64), rounds=2)
@@ -101,9 +103,9 @@ def off_by_a_thousandth(place, name):
 @pytest.mark.parametrize(
     ("lever", "place", "name"),
     [
-        ("training", lean, "weight_gradient"),
-        ("training", lean, "add_norm_mlp"),
-        ("inference", lean, "mlp_in_place"),
+        ("training", cpu_path, "weight_gradient"),
+        ("training", cpu_path, "add_norm_mlp"),
+        ("inference", cpu_path, "mlp_in_place"),
         ("stochastic depth 0.1", block, "_with_some"),
         ("whole step with optimizer and moving average", block, "_with_some"),
         ("LayerNorm, forward", torch, "native_layer_norm"),
@@ -129,7 +131,7 @@ def test_a_step_that_does_nothing_is_an_error(parts, monkeypatch, lever):
         make = lever.ways[0].make
         with monkeypatch.context() as patch:
             patch.setattr(torch.optim.AdamW, "step", lambda self: None)
-            patch.setattr(lever_layers, "DECAY", 1.0)
+            patch.setattr(layers, "DECAY", 1.0)
             tensors = [tensor.detach().clone() for tensor in make(arch, options)()]
         return lambda: tensors
 
@@ -138,7 +140,7 @@ def test_a_step_that_does_nothing_is_an_error(parts, monkeypatch, lever):
 
 
 def test_a_failed_lever_ends_the_tool_and_spares_the_others(run, monkeypatch, capsys):
-    monkeypatch.setattr(lean, "mlp_in_place", off_by_a_thousandth(lean, "mlp_in_place"))
+    monkeypatch.setattr(cpu_path, "mlp_in_place", off_by_a_thousandth(cpu_path, "mlp_in_place"))
     with pytest.raises(SystemExit) as end:
         run("--arch mini --image-size 32 --rounds 1 --only inference moving")
     captured = capsys.readouterr()
@@ -166,8 +168,8 @@ def test_wrong_command_lines_are_refused(run, capsys, line, message):
 
 
 def test_nchw_is_nchw_and_ours_is_channels_last():
-    for change in (None, lever_networks.in_nchw):
-        network, seen = lever_networks.model(change, "mini", TINY, fast=False), []
+    for change in (None, networks.in_nchw):
+        network, seen = networks.model(change, "mini", TINY, fast=False), []
         for module in network.modules():
             if isinstance(module, Block | torch.nn.Conv2d):
                 module.register_forward_hook(lambda _, inputs, y: seen.append(inputs[0]))  # noqa: B023

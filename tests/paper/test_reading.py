@@ -7,9 +7,9 @@ import pytest
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset
 
-from convnext_dense.datasets.shapes import prepare_shapes
+from convnext_dense.benchmark import data_loading
+from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import UserError
-from convnext_dense.paper import reading
 from tests.running import run_apart
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def clock(monkeypatch):
     class Clock:
         now = 0.0
 
-    monkeypatch.setattr(reading, "perf_counter", lambda: Clock.now)
+    monkeypatch.setattr(data_loading, "perf_counter", lambda: Clock.now)
     return Clock
 
 
@@ -58,15 +58,15 @@ class Numbers(Dataset):
 
 def test_pictures_are_counted(clock):
     # a batch of 2 takes 0.1 s: 20 images/s, whatever the epochs' ends
-    rates = reading._rates(DataLoader(Numbers(clock), batch_size=2), 2, 0, 3)
+    rates = data_loading._rates(DataLoader(Numbers(clock), batch_size=2), 2, 0, 3)
     assert rates == pytest.approx([20.0] * 3)
 
 
 @pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
 def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
-    monkeypatch.setattr(reading, "ROUND_S", 0.0)
+    monkeypatch.setattr(data_loading, "ROUND_S", 0.0)
     seen = []
-    original = reading.steps
+    original = data_loading.steps
 
     def spied(dataset):
         decode, augment = original(dataset)
@@ -74,8 +74,8 @@ def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
         seen.append((decode(0), sample))
         return decode, augment
 
-    monkeypatch.setattr(reading, "steps", spied)
-    found = reading.measure(str(data_root / f"{task}.py"), str(data_root), (0,), rounds=2)
+    monkeypatch.setattr(data_loading, "steps", spied)
+    found = data_loading.measure(str(data_root / f"{task}.py"), str(data_root), (0,), rounds=2)
     assert [one.stage for one in found] == ["decode", "augment", "loader"]
     assert all(one.images_per_s > 0 and one.batch_size == 2 for one in found)
     assert found[0].ratio == 1.0
@@ -90,7 +90,7 @@ def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
 def test_the_tool_prints_json_alone(data_root):
     arguments = [data_root / "detection.py", "--data-root", data_root, "--workers", 1]
     rows = json.loads(run_apart("benchmark", "data", *arguments, "--rounds", 1, "--json")[0])
-    assert [(row["stage"], row["workers"]) for row in rows] == [(s, 1) for s in reading.STAGES]
+    assert [(row["stage"], row["workers"]) for row in rows] == [(s, 1) for s in data_loading.STAGES]
     assert all(row["quartiles"][0] > 0 for row in rows)
 
 
@@ -103,9 +103,9 @@ def test_the_tool_prints_json_alone(data_root):
 )
 def test_wrong_options_are_refused(data_root, options, message):
     with pytest.raises(UserError, match=message):
-        reading.measure(str(data_root / "detection.py"), str(data_root), **options)
+        data_loading.measure(str(data_root / "detection.py"), str(data_root), **options)
 
 
 def test_a_data_set_without_steps_is_refused():
     with pytest.raises(UserError, match="of a Config cannot be told apart"):
-        reading.steps(Config())
+        data_loading.steps(Config())

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from convnext_dense.errors import UserError
-from convnext_dense.paper import reproduce
-from convnext_dense.paper.chain import Place, Step, row_named, steps_of
-from convnext_dense.paper.reproduce import check, format_steps, run
-from convnext_dense.paper.table_rows import rows_of
+from convnext_dense.paper.reproduce import commands
+from convnext_dense.paper.reproduce.chain import Place, Step, row_named, steps_of
+from convnext_dense.paper.reproduce.commands import check, format_steps, run
+from convnext_dense.paper.tables.rows import rows_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def parsed(command: str, monkeypatch):
     return Path(words[script]).stem, load_tool(words[script])[1]()
 
 
-def commands(steps: list[Step]) -> list[str]:
+def command_lines(steps: list[Step]) -> list[str]:
     return [line for line in format_steps(steps).splitlines() if not line.startswith("#")]
 
 
@@ -160,7 +160,7 @@ def test_an_interrupted_chain_goes_on(tmp_path):
 
 
 def test_a_command_without_its_outputs_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(reproduce.PROGRAMS, "python", ("true",))
+    monkeypatch.setitem(commands.PROGRAMS, "python", ("true",))
     with pytest.raises(UserError, match="a ended without .*metrics.json"):
         run([fake_step(tmp_path / "a", "")], lambda line: None)
 

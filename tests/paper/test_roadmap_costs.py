@@ -11,8 +11,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_dense.errors import UserError
-from convnext_dense.models.roadmap import REGIMES, ConvNeXtRoadmapClassifier
-from convnext_dense.paper.roadmap import (
+from convnext_dense.models.roadmap.network import REGIMES, ConvNeXtRoadmapClassifier
+from convnext_dense.paper.roadmap.chart import SIDE_STEPS, draw_chart
+from convnext_dense.paper.roadmap.costs import (
     COLUMNS,
     build_on_meta,
     config_name,
@@ -21,9 +22,8 @@ from convnext_dense.paper.roadmap import (
     read_results,
     regimes_named,
 )
-from convnext_dense.paper.roadmap_chart import SIDE_STEPS, draw_chart
-from convnext_dense.paper.roadmap_layers import Layer, parts
-from convnext_dense.paper.roadmap_pictures import differences, draw
+from convnext_dense.paper.roadmap.drawings import differences, draw
+from convnext_dense.paper.roadmap.layers import Layer, parts
 from tests.running import run_apart
 
 ROOT = Path(__file__).parents[2]

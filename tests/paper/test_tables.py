@@ -11,11 +11,11 @@ import torchvision
 
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXtClassifier
-from convnext_dense.paper import table_costs
-from convnext_dense.paper.figures import find_config, paper_figures
-from convnext_dense.paper.table_costs import REASONS, judge, measure
-from convnext_dense.paper.table_rows import TABLES, Cell, rows_of
-from convnext_dense.paper.tables import FIELDS, compare, difference
+from convnext_dense.paper.tables import costs
+from convnext_dense.paper.tables.compare import FIELDS, compare, difference
+from convnext_dense.paper.tables.costs import REASONS, judge, measure
+from convnext_dense.paper.tables.figures import find_config, paper_figures
+from convnext_dense.paper.tables.rows import TABLES, Cell, rows_of
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -120,7 +120,7 @@ def test_what_the_print_cannot_tell_is_no_deviation():
 
 def test_rows_that_timm_lacks_say_so():
     (row,) = (row for row in rows_of(8) if row.model == "RVT-S*@224")
-    assert measure(row, CONFIGS) == ({}, table_costs.NO_MODEL)
+    assert measure(row, CONFIGS) == ({}, costs.NO_MODEL)
 
 
 def put_run(folder: Path, config: str, metrics: dict, data_root: str, loader="test") -> Path:
@@ -147,7 +147,7 @@ def ours(table: int, model: str, runs: Path) -> dict[str, tuple]:
 
 @pytest.fixture
 def no_counting(monkeypatch):
-    monkeypatch.setattr(table_costs, "measure", lambda row, configs: ({}, ""))
+    monkeypatch.setattr(costs, "measure", lambda row, configs: ({}, ""))
 
 
 def test_runs_are_matched(tmp_path, no_counting):

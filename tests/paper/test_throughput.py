@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from convnext_dense.engine.cli import run_tool
+from convnext_dense.benchmark import networks, throughput, timing
+from convnext_dense.benchmark.modes import Options, make_step
+from convnext_dense.cli.arguments import run_tool
 from convnext_dense.errors import UserError
 from convnext_dense.models import VARIANTS, ConvNeXt
-from convnext_dense.paper import peers, throughput, timing
-from convnext_dense.paper.steps import Options, make_step
 
 PEER = "timm:convnext_atto"
 SIZE = (64, 64)
@@ -119,13 +119,13 @@ def test_the_ratio_is_that_of_the_printed_numbers():
 
 
 def same_pair():
-    ours, peer = (peers.build(name, SIZE) for name in ("atto", PEER))
-    peers.copy_weights(ours, peer, PEER)
+    ours, peer = (networks.build(name, SIZE) for name in ("atto", PEER))
+    networks.copy_weights(ours, peer, PEER)
     return ours, peer
 
 
 def test_features_equal_timms_with_the_same_weights():
-    peers.check_features(*same_pair(), PEER, "cpu")
+    networks.check_features(*same_pair(), PEER, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -143,29 +143,29 @@ def test_a_changed_weight_is_noticed(name, stage):
     with torch.no_grad():
         ours.get_parameter(name)[0] += 0.1
     with pytest.raises(UserError, match=f"Stage {stage} .*{PEER}"):
-        peers.check_features(ours, peer, PEER, "cpu")
+        networks.check_features(ours, peer, PEER, "cpu")
 
 
 def test_nothing_is_timed_when_the_check_fails(monkeypatch):
     def forget(ours, peer, name):
         pass
 
-    monkeypatch.setattr(peers, "copy_weights", forget)
+    monkeypatch.setattr(networks, "copy_weights", forget)
     monkeypatch.setattr(throughput, "warm_up", lambda *_: pytest.fail("timed"))
     with pytest.raises(UserError, match="Stage 0"):
         throughput.compare(["atto"], None, Options(image_size=SIZE))
 
 
 def test_other_parameters_are_refused():
-    ours, peer = ConvNeXt("atto"), peers.build("timm:convnext_pico", SIZE)
+    ours, peer = ConvNeXt("atto"), networks.build("timm:convnext_pico", SIZE)
     with pytest.raises(UserError, match="has other parameters"):
-        peers.copy_weights(ours, peer, "timm:convnext_pico")
+        networks.copy_weights(ours, peer, "timm:convnext_pico")
 
 
 def test_every_variant_has_its_peer():
-    assert all(peers.is_same_network(name, f"timm:convnext_{name}") for name in VARIANTS)
-    assert peers.is_same_network("tiny", "timm:convnext_tiny.fb_in1k")
-    assert not peers.is_same_network("tiny", "timm:convnext_small")
+    assert all(networks.is_same_network(name, f"timm:convnext_{name}") for name in VARIANTS)
+    assert networks.is_same_network("tiny", "timm:convnext_tiny.fb_in1k")
+    assert not networks.is_same_network("tiny", "timm:convnext_small")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_every_variant_has_its_peer():
 def test_unknown_names_are_refused_before_anything_is_built(
     monkeypatch, variants, against, message
 ):
-    monkeypatch.setattr(peers, "build", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr(networks, "build", lambda *_: pytest.fail("built"))
     with pytest.raises(UserError, match=message):
         throughput.compare(variants, against, Options(image_size=SIZE))
 

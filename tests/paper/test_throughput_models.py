@@ -11,11 +11,11 @@ import timm
 import torch
 from torch import nn
 
-from convnext_dense.engine.cli import run_tool
+from convnext_dense.benchmark import libraries, networks, throughput, timing, whole_models
+from convnext_dense.benchmark.batch_size import MOST, largest_batch
+from convnext_dense.benchmark.modes import Options, make_step
+from convnext_dense.cli.arguments import run_tool
 from convnext_dense.errors import UserError
-from convnext_dense.paper import libraries, peers, throughput, timing, whole_models
-from convnext_dense.paper.batches import MOST, largest_batch
-from convnext_dense.paper.steps import Options, make_step
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -78,27 +78,27 @@ def test_outputs_of_every_library_equal_ours_with_the_same_weights(name, classes
         pytest.skip(f"{library} is not installed")
     if library == "mmpretrain":
         hide_transformers(monkeypatch)
-    monkeypatch.setattr(peers, "CLASSES", 5)
+    monkeypatch.setattr(networks, "CLASSES", 5)
     variant = model.removeprefix("convnext_")
-    ours = peers.build(variant if classes is None else f"cls:{variant}", SIZE)
-    peer = peers.build(name, SIZE, classes)
+    ours = networks.build(variant if classes is None else f"cls:{variant}", SIZE)
+    peer = networks.build(name, SIZE, classes)
     with pytest.raises(UserError, match="with the same weights by"):
-        peers.check_features(ours, peer, name, "cpu")
-    peers.copy_weights(ours, peer, name)
-    peers.check_features(ours, peer, name, "cpu")
+        networks.check_features(ours, peer, name, "cpu")
+    networks.copy_weights(ours, peer, name)
+    networks.check_features(ours, peer, name, "cpu")
     plant(ours, "stages.2.1.gamma")
     with pytest.raises(UserError, match="classifier differs" if classes else "Stage 2 of our"):
-        peers.check_features(ours, peer, name, "cpu")
+        networks.check_features(ours, peer, name, "cpu")
 
 
 def test_a_peer_with_other_parameters_is_refused():
-    ours, peer = peers.build("cls:atto", SIZE), peers.build("timm:convnext_atto", SIZE, 10)
+    ours, peer = networks.build("cls:atto", SIZE), networks.build("timm:convnext_atto", SIZE, 10)
     with pytest.raises(UserError, match=r"other parameters than ours \(head.fc"):
-        peers.copy_weights(ours, peer, "timm:convnext_atto")
+        networks.copy_weights(ours, peer, "timm:convnext_atto")
 
 
 def test_nothing_is_timed_when_the_logits_differ(monkeypatch):
-    monkeypatch.setattr(peers, "copy_weights", lambda *_: None)
+    monkeypatch.setattr(networks, "copy_weights", lambda *_: None)
     monkeypatch.setattr(throughput, "warm_up", lambda *_: pytest.fail("timed"))
     with pytest.raises(UserError, match="output of our classifier differs"):
         compare(["cls:atto"])
@@ -141,7 +141,7 @@ def test_the_loss_of_a_classifier_is_cross_entropy():
 
 @pytest.mark.parametrize("name", ["timm:swin_tiny_patch4_window7_224", "torchvision:swin_t"])
 def test_stochastic_depth_is_off_in_every_library(name):
-    network = peers.build(name, (64, 64), 5).train()
+    network = networks.build(name, (64, 64), 5).train()
     torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
@@ -164,20 +164,20 @@ def test_another_architecture_is_timed_and_named_as_not_comparable(rates):
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "torchvision:swin_t"])
 def test_torchvisions_maps_have_the_four_strides(name):
-    maps = peers.build(name, SIZE)(torch.randn(1, 3, 64, 64))
+    maps = networks.build(name, SIZE)(torch.randn(1, 3, 64, 64))
     edges = [sorted(one.shape[1:])[:2] for one in maps]
     assert edges == [[16, 16], [8, 8], [4, 4], [2, 2]]
 
 
 def test_a_torchvision_model_without_known_maps_is_refused():
     with pytest.raises(UserError, match="torchvision:alexnet are not known here: .*cls:tiny"):
-        peers.build("torchvision:alexnet", SIZE)
+        networks.build("torchvision:alexnet", SIZE)
 
 
 def test_a_library_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="transformers, which is not installed: run pip install"):
-        peers.check_peer("transformers:convnext_tiny")
+        networks.check_peer("transformers:convnext_tiny")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch):
 def test_models_of_another_mode_are_refused_before_anything_is_built(
     monkeypatch, mode, models, against, message
 ):
-    monkeypatch.setattr(peers, "build", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr(networks, "build", lambda *_: pytest.fail("built"))
     with pytest.raises(UserError, match=message):
         compare(models, against, mode=mode)
 
@@ -228,7 +228,7 @@ def test_several_configs_are_peers_of_the_first(rates, monkeypatch):
 
 def test_a_random_detector_finds_enough_to_compute_masks():
     torch.manual_seed(0)
-    model = peers.build(DETECTOR, (128, 160)).eval()
+    model = networks.build(DETECTOR, (128, 160)).eval()
     batch = model.batch(2, (128, 160))
     assert [one.dtype for one in batch["inputs"]] == [torch.uint8] * 2
     with torch.no_grad():
@@ -243,7 +243,7 @@ def test_a_random_detector_finds_enough_to_compute_masks():
 
 
 def test_a_segmentor_labels_every_pixel():
-    model = peers.build(SEGMENTOR, SIZE).eval()
+    model = networks.build(SEGMENTOR, SIZE).eval()
     with torch.no_grad():
         (found,) = model(model.batch(1, SIZE))
     assert found.pred_sem_seg.data.shape == (1, *SIZE)

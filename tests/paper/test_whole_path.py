@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from convnext_dense.paper import whole_models
+from convnext_dense.benchmark import whole_models
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DETECTOR = str(CONFIGS / "detection/cascade_convnext_a_shapes.py")

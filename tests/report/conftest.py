@@ -115,7 +115,7 @@ def write_picture(path: Path, seed: int = 0, size=(24, 32)) -> None:
 @pytest.fixture
 def render():
     """Makes the page of some folders and reads it."""
-    from convnext_dense.report.folders import read_runs
     from convnext_dense.report.page import render
+    from convnext_dense.report.work_folders import read_runs
 
     return lambda *folders: Page(render(read_runs(list(folders)), ROOT / "configs"))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from convnext_dense.report.folders import read_runs
 from convnext_dense.report.segmentation import analyse, decode_labels
+from convnext_dense.report.work_folders import read_runs
 from convnext_dense.segmentation.mean_iou import MeanIoUMetric
 from tests.report.conftest import write_picture, write_test
 
@@ -48,7 +48,7 @@ def drawn(tmp_path, with_logits=True, pictures=6):
     figures = metric.evaluate(pictures)
     config = dict(
         default_scope="mmseg",
-        custom_imports=dict(imports=["convnext_dense.segmentation.labels"]),
+        custom_imports=dict(imports=["convnext_dense.segmentation.load_labels"]),
         test_dataloader=dict(
             dataset=dict(
                 type="BaseSegDataset",

@@ -6,7 +6,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 from convnext_dense.errors import UserError
-from convnext_dense.segmentation.labels import LoadLabels
+from convnext_dense.segmentation.load_labels import LoadLabels
 
 
 def sample(path, reduce_zero_label=False, label_map=None, **more) -> dict:

@@ -5,10 +5,10 @@ _base_ = ["../../detection/_base_/runtime.py"]
 default_scope = "mmseg"
 custom_imports = dict(
     imports=[
-        "convnext_dense.segmentation.labels",
+        "convnext_dense.segmentation.load_labels",
         "convnext_dense.segmentation.losses",
         "convnext_dense.segmentation.mean_iou",
-        "convnext_dense.segmentation.pictures",
+        "convnext_dense.segmentation.draw_results",
         "convnext_dense.segmentation.segmentor",
         "convnext_dense.segmentation.views",
     ],

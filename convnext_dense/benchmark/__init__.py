@@ -1,0 +1,1 @@
+"""Speed and memory: models beside other libraries' models, data loading, the evaluation."""

@@ -1,0 +1,1 @@
+"""What each choice in the backbone's fast path saves: the choices, and how each is computed."""

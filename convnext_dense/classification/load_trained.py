@@ -1,0 +1,207 @@
+"""A trained classifier from any checkpoint: this project's runs, official files, other libraries'.
+
+Runs carry their config as text in the checkpoint. It is read as data: nothing in it is executed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convnext_dense.classification.classifier import TimmModel
+from convnext_dense.classification.preprocessing import ClassificationPreprocessor
+from convnext_dense.classification.readers import class_names
+from convnext_dense.classification.transforms import TestTransform
+from convnext_dense.config.plain import read_plain
+from convnext_dense.errors import UserError
+from convnext_dense.models import (
+    ConvNeXtClassifier,
+    ConvNeXtRoadmapClassifier,
+    IsotropicConvNeXt,
+)
+from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import compare, trained_classes
+from convnext_dense.weights.formats import recognise, to_official
+from convnext_dense.weights.loading import find_state_dict
+
+# The networks that a config may name; others are not built, whatever a file says.
+NETWORKS = {
+    kind.__name__: kind
+    for kind in (ConvNeXtClassifier, IsotropicConvNeXt, ConvNeXtRoadmapClassifier, TimmModel)
+}
+PREFIX = "backbone."
+NAMED_BY_COUNT = {1000: "imagenet-1k", 21841: "imagenet-22k"}
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A network with its weights, and how it is tested.
+
+    Attributes:
+        network: Maps normalised pictures (N, 3, H, W) to logits (N, len(classes)).
+        preprocessor: Normalises a collated batch of uint8 pictures.
+        transform: Arguments of the TestTransform it was trained for.
+        classes: Names in the order of the logits.
+        source: What the user calls the checkpoint.
+    """
+
+    network: nn.Module
+    preprocessor: ClassificationPreprocessor
+    transform: dict[str, Any]
+    classes: tuple[str, ...]
+    source: str
+
+    def to(self, device: torch.device) -> "TrainedClassifier":
+        """Moves the weights and the statistics to a device."""
+        self.network.to(device)
+        self.preprocessor.to(device)
+        return self
+
+    @torch.inference_mode()
+    def logits(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (N, classes), float32 on the CPU, of a collated batch."""
+        return self.network(self.preprocessor(batch)["inputs"]).float().cpu()
+
+
+def open_classifier(
+    checkpoint: str | Path,
+    config: Mapping[str, Any] | None = None,
+    ema: bool = False,
+    size: int | None = None,
+) -> TrainedClassifier:
+    """Builds the classifier of a checkpoint and loads all of its weights.
+
+    Args:
+        checkpoint: A checkpoint of tools/pretrain_cls.py, or a ConvNeXt classifier of the official
+            release, timm, torchvision, mmpretrain or transformers: a file, an https address or an
+            official name. The variant of the latter is read from the shapes.
+        config: A classification config instead of the one in the checkpoint.
+        ema: Take the averaged weights.
+        size: Side of the tested pictures in pixels; by default the config's, else 224, or 384
+            where an official name says so.
+
+    Raises:
+        UserError: When the file is no classifier, does not fill the model or names no classes.
+    """
+    content, source = read_checkpoint(checkpoint), str(checkpoint)
+    state, _ = find_state_dict(content, ema)
+    config = config or stored_config(content)
+    if config is not None and any(name.startswith(PREFIX) for name in state):
+        network = _from_config(config, state, source)
+        state = {name.removeprefix(PREFIX): value for name, value in state.items()}
+    else:
+        network, state = _from_shapes(state, source)
+    if config is None:
+        transform, statistics = dict(size=384 if source.endswith("_384") else 224), {}
+    else:
+        transform, statistics = _test_settings(config)
+    fitting, differences = compare(network, state)
+    if differences:
+        raise UserError(f"{source} does not fill the model of its config: {differences}.")
+    network.load_state_dict(fitting)
+    classes = _classes(content, config, network.num_classes, source)
+    if size is not None:
+        transform["size"] = size
+    TestTransform(**transform)  # wrong arguments show here
+    preprocessor = ClassificationPreprocessor(network.num_classes, **statistics)
+    return TrainedClassifier(network.eval(), preprocessor.eval(), transform, classes, source)
+
+
+def stored_config(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The model and test data of the config that a run kept in its checkpoint.
+
+    Returns:
+        None where there is none, or that of another project's model.
+
+    Raises:
+        UserError: When the text is not plain data.
+    """
+    text = (content.get("meta") or {}).get("cfg")
+    if not isinstance(text, str) or not any(name in text for name in NETWORKS):
+        return None
+    try:
+        return read_plain(text, ("model", "test_dataloader"))
+    except (SyntaxError, ValueError) as error:
+        raise UserError(
+            f"The config in the checkpoint cannot be read ({error}): name its file with --config."
+        ) from error
+
+
+def _from_config(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> nn.Module:
+    settings = dict((config.get("model") or {}).get("backbone") or {})
+    kind = settings.pop("type", None)
+    if kind not in NETWORKS:
+        raise UserError(
+            f"{source} is no classifier: its config has the backbone {kind}, and only "
+            f"{', '.join(NETWORKS)} classify pictures."
+        )
+    settings.pop("init_cfg", None)  # the checkpoint brings all weights
+    for name, value in state.items():  # a config file without data does not know their number
+        if name.endswith(("head.weight", "head.fc.weight")):
+            settings.setdefault("num_classes", len(value))
+    try:
+        return NETWORKS[kind](**settings)
+    except TypeError as error:
+        raise UserError(f"The config of {source} does not build its {kind}: {error}.") from error
+
+
+def _test_settings(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments of the test transform, and the statistics that pictures are normalised with."""
+    data = (config.get("test_dataloader") or {}).get("dataset") or {}
+    transform = dict(data.get("transform") or {})
+    if transform.pop("type", None) != "TestTransform":
+        raise UserError("The config's test_dataloader has no TestTransform: name another --config.")
+    preprocessor = config["model"].get("data_preprocessor") or {}
+    return transform, {key: preprocessor[key] for key in ("mean", "std") if key in preprocessor}
+
+
+def _from_shapes(
+    state: Mapping[str, Tensor], source: str
+) -> tuple[nn.Module, Mapping[str, Tensor]]:
+    """The network that a file without a config holds, and its parameters in our names."""
+    if "blocks.0.dwconv.weight" in state:
+        blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+        arch = dict(depth=len(blocks), dim=len(state["blocks.0.dwconv.weight"]))
+        gamma = 1.0 if "blocks.0.gamma" in state else 0.0
+        return IsotropicConvNeXt(_outputs(state, source), arch, layer_scale_init_value=gamma), state
+    naming, prefix = recognise(state)
+    state, _ = to_official(state, naming, prefix)
+    blocks = {tuple(m.groups()) for n in state if (m := re.match(r"stages\.(\d)\.(\d+)\.", n))}
+    stages = [str(i) for i in range(4)]
+    network = ConvNeXtClassifier(
+        _outputs(state, source),
+        arch=dict(
+            depths=[sum(stage == i for stage, _ in blocks) for i in stages],
+            dims=[len(state[f"stages.{i}.0.dwconv.weight"]) for i in stages],
+        ),
+        layer_scale_init_value=1.0 if "stages.0.0.gamma" in state else 0.0,
+        use_grn="stages.0.0.grn.gamma" in state,
+    )
+    return network, state
+
+
+def _outputs(state: Mapping[str, Tensor], source: str) -> int:
+    if "head.weight" not in state:
+        raise UserError(f"{source} holds no classifier: its ConvNeXt has no head.")
+    return len(state["head.weight"])
+
+
+def _classes(
+    content: Mapping[str, Any], config: Mapping[str, Any] | None, count: int, source: str
+) -> tuple[str, ...]:
+    data = ((config or {}).get("test_dataloader") or {}).get("dataset") or {}
+    stated = trained_classes(content) or (data.get("metainfo") or {}).get("classes")
+    stated = stated or NAMED_BY_COUNT.get(count)
+    if stated is None:
+        raise UserError(
+            f"{source} tells {count} classes apart and does not name them: name a config with "
+            "metainfo.classes by --config."
+        )
+    names = class_names(stated)
+    if len(names) != count:
+        raise UserError(f"{source} names {len(names)} classes, but its head has {count} outputs.")
+    return names

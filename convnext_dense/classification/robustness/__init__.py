@@ -1,0 +1,1 @@
+"""Evaluation of classifiers beyond the validation set: corruptions and other test suites."""

@@ -1,0 +1,1 @@
+"""The commands: one module each, opened by the scripts in tools/."""

@@ -1,0 +1,221 @@
+"""What the command-line tools share: common flags, and one sentence instead of a traceback."""
+
+import argparse
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+
+import torch
+from mmengine.config import DictAction
+
+from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.errors import RunEndedError, UserError
+from convnext_dense.runs.atomic_files import naming_full_disks
+from convnext_dense.runs.signals import Interrupted, heeding_signals, ignore_signals
+
+AUTO = "auto"  # --resume without a checkpoint
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+BUG = (
+    "This looks like a bug of convnext_dense, not of your input. Please report it to the project "
+    "with all lines from 'Traceback' on, the command, and env.json of the work folder if there is "
+    "one."
+)
+NO_MEMORY = (
+    "This needs more memory than there is: make the batch smaller (--cfg-options "
+    "train_dataloader.batch_size=N), or the pictures."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of every tool: with the flags that all of them have."""
+
+    debugging = False  # --debug was given in this process
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument("--debug", action=_Debug, help="show the traceback of a refusal too")
+
+
+class _Debug(argparse.Action):
+    def __init__(self, option_strings, dest, help=None) -> None:
+        # Suppressed: else a sub-command's default would hide the flag before it.
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        Parser.debugging = True
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Runs a tool; what ends it early is one sentence and an exit code.
+
+    2 for wrong input, 143 for a request to end where a training goes on with ``--resume``, 130
+    for Ctrl-C in a tool that keeps nothing, others as the error has them. Any other exception is
+    a bug: its traceback is the report, and the last line says so (code 1).
+    """
+    # The toolboxes warn about their own code, which a user cannot mend.
+    for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
+        warnings.filterwarnings("ignore", module=package)
+    Parser.debugging = False
+    room = "Make room and start again."
+    try:
+        with heeding_signals(), naming_full_disks("A file", room), refusing_pickles():
+            main()
+    except UserError as error:
+        if Parser.debugging:
+            traceback.print_exc()
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+    except RunEndedError as error:
+        if str(error):  # of several processes the first one speaks
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except Interrupted as error:
+        ignore_signals()
+        if str(error):
+            print(error, file=sys.stderr)
+        sys.exit(error.code)
+    except Exception as error:
+        traceback.print_exc()
+        memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        print(NO_MEMORY if memory else BUG, file=sys.stderr)
+        sys.exit(1)
+
+
+class OptionsAction(DictAction):
+    """``KEY=VALUE`` pairs as mmengine reads them, but a plain value keeps its spaces."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        options = dict(getattr(namespace, self.dest) or {})
+        for pair in values:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                parser.error(f"{option_string} needs KEY=VALUE, got {pair!r}")
+            nested = any(mark in value for mark in ",[]()")
+            options[key] = (
+                self._parse_iterable(value)
+                if nested
+                else self._parse_int_float_bool(value.strip("'\""))
+            )
+        setattr(namespace, self.dest, options)
+
+
+def sentence(error: UserError) -> str:
+    """The error's own words, also where a data loader's process wrapped them in a traceback."""
+    text = str(error)
+    if "Original Traceback" in text:
+        text = text.rsplit("UserError: ", 1)[-1].rsplit("MissingDataError: ", 1)[-1]
+    return " ".join(text.split())
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of every tool that reads a config."""
+    add_config_argument(parser)
+    add_data_arguments(parser)
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """The config file itself."""
+    parser.add_argument(
+        "config", help="config file: .py is executed as a program, .yaml and .json are read as data"
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the data lie, and entries of the config to replace."""
+    parser.add_argument(
+        "--data-root",
+        help="folder that holds coco/, shapes/ ... (default: $CONVNEXT_DENSE_DATA, then data)",
+    )
+    add_option_arguments(parser)
+
+
+def add_option_arguments(parser: argparse.ArgumentParser) -> None:
+    """Entries of the config to replace."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=OptionsAction,
+        metavar="KEY=VALUE",
+        help="replace entries of the config, e.g. train_dataloader.batch_size=4",
+    )
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the tools that train."""
+    parser.add_argument("--work-dir", help="folder of the run (default: work_dirs/<config name>)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=AUTO,
+        metavar="CKPT",
+        help="continue the run in the work folder, or from this checkpoint",
+    )
+    parser.add_argument("--load-from", metavar="CKPT", help="start from these weights")
+    parser.add_argument(
+        "--amp",
+        choices=("off", "fp16", "bf16"),
+        help="mixed precision instead of the config's (bf16 where the GPU has it)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, train one step, evaluate two pictures, print a page and stop",
+    )
+    parser.add_argument(
+        "--scan", action="store_true", help="open every picture and label before the first step"
+    )
+    parser.add_argument("--seed", type=int, help="random seed (default: drawn and logged)")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="deterministic GPU kernels, slower"
+    )
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with the batch"
+    )
+    parser.add_argument(
+        "--max-iters", type=int, metavar="N", help="stop after N iterations, then evaluate"
+    )
+    parser.add_argument(
+        "--accumulate", type=int, metavar="N", help="batches whose gradients make one step"
+    )
+    parser.add_argument(
+        "--fsdp", action="store_true", help="divide the model among the processes, to save memory"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile each block of the backbone"
+    )
+    parser.add_argument(
+        "--shape-buckets",
+        type=int,
+        metavar="PIXELS",
+        help="with --compile: pad a detector's batches to multiples of PIXELS, so that few sizes "
+        "are compiled, each by itself",
+    )
+    parser.add_argument(
+        "--backbone-weights",
+        metavar="WORK_DIR|CKPT",
+        help="start the backbone from a pretraining run of tools/pretrain_cls.py",
+    )
+    parser.add_argument(
+        "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
+    )
+    parser.add_argument(
+        "--replay",
+        metavar="DUMP",
+        help="repeat the step that ended a run with exit code 3, and say where it goes wrong",
+    )
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the tools that run in several processes."""
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
+    # torchrun sets LOCAL_RANK; torch.distributed.launch passes the flag.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def set_local_rank(local_rank: int) -> None:
+    """Tells mmengine the rank that torch.distributed.launch passed as a flag."""
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))

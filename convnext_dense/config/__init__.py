@@ -1,0 +1,1 @@
+"""From a config file and flags to a checked config; knows no data."""

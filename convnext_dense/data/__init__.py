@@ -1,0 +1,1 @@
+"""Reading, checking and describing data, and fitting a config to it."""

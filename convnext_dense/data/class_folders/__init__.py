@@ -1,0 +1,1 @@
+"""Image classification data: images with one class each."""

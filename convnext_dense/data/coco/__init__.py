@@ -1,0 +1,1 @@
+"""COCO annotation files: reading, checking, summing up, fitting a detection config to one."""

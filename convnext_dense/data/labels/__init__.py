@@ -1,0 +1,1 @@
+"""Label images: folders, class names, fitting a segmentation config to them."""

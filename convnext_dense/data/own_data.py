@@ -1,0 +1,233 @@
+"""Own data by flags: ``--train-json --val-json --images``, or ``--images --labels``.
+
+The flags are turned into the data sets of a config before ``--cfg-options`` are applied, so an
+option given beside them wins. Everything after that is what any data goes through (fit_data.py,
+fit_labels.py).
+"""
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from convnext_dense.data.labels.fit_config import CLASS_FILE, read_names
+from convnext_dense.data.labels.folders import label_suffix, picture_suffix
+from convnext_dense.config.tree import datasets
+from convnext_dense.errors import UserError
+
+DETECTION, SEGMENTATION = "detection", "segmentation"
+TASKS = {"mmdet": DETECTION, "mmseg": SEGMENTATION}  # by the scope of the config
+FLAGS = ("train_json", "val_json", "images", "labels", "classes", "reduce_zero_label", "epochs")
+FOLDERS = {"train": "train", "val": "val", "test": "val"}  # split -> sub-folder of a single folder
+
+
+@dataclass(frozen=True)
+class CustomData:
+    """Own pictures and their truth, split by split.
+
+    Attributes:
+        task: ``detection`` or ``segmentation``.
+        sources: ``{split: (folder of pictures, COCO json or folder of label pictures)}``.
+        classes: Text file of class names (segmentation); None looks for ``classes.txt``.
+        reduce_zero_label: Index 0 is ignored and the first class has index 1 (segmentation).
+    """
+
+    task: str
+    sources: dict[str, tuple[Path, Path]]
+    classes: Path | None = None
+    reduce_zero_label: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
+    """Flags of the tools that read data; ``training`` adds those of a training split."""
+    group = parser.add_argument_group("your own data")
+    parser.set_defaults(train_json=None, epochs=None)
+    if training:
+        group.add_argument("--train-json", metavar="JSON", help="COCO file to train on")
+    group.add_argument("--val-json", metavar="JSON", help="COCO file to evaluate on")
+    group.add_argument(
+        "--images",
+        nargs="+",
+        metavar="DIR",
+        help="the pictures: one folder, or one of training and one of validation",
+    )
+    group.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="DIR",
+        help="folders of label pictures, as --images (segmentation)",
+    )
+    group.add_argument(
+        "--classes",
+        metavar="FILE",
+        help=f"class names, one a line (segmentation; default: {CLASS_FILE} by the folders)",
+    )
+    group.add_argument(
+        "--reduce-zero-label",
+        action="store_true",
+        help="label 0 is ignored, the first class is label 1 (segmentation)",
+    )
+
+
+def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData | None:
+    """The own data that the flags name; None where they name none.
+
+    Args:
+        args: What a parser with :func:`add_arguments` read.
+        splits: The splits that the tool needs, out of ``train``, ``val`` and ``test``.
+
+    Raises:
+        UserError: For flags that do not go together, and files or folders that are not there.
+    """
+    given = ["--" + flag.replace("_", "-") for flag in FLAGS if vars(args)[flag]]
+    if not given:
+        return None
+    has_json = args.train_json or args.val_json
+    if args.labels and has_json:
+        raise UserError("--labels belongs to segmentation and a json to detection: give one.")
+    if not args.labels and not has_json:
+        raise UserError(
+            f"{given[0]} belongs to own data, which a detector takes from --train-json, --val-json "
+            "and --images, a segmentor from --images and --labels."
+        )
+    if not args.images:
+        raise UserError(f"{given[0]} needs --images, the folder of the pictures.")
+    return _with_labels(args, splits) if args.labels else _with_jsons(args, splits)
+
+
+def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData:
+    pictures = _folders("--images", args.images)
+    labels = _folders("--labels", args.labels)
+    sources = {}
+    for split in splits:
+        images = _of_split("--images", pictures, split, splits)
+        sources[split] = (images, _of_split("--labels", labels, split, splits))
+    classes = _file("--classes", args.classes) if args.classes else None
+    return CustomData(SEGMENTATION, sources, classes, args.reduce_zero_label)
+
+
+def _with_jsons(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData:
+    if args.classes or args.reduce_zero_label:
+        raise UserError(
+            "--classes and --reduce-zero-label belong to segmentation: the classes of a detector "
+            "are those of its json (some of them: --cfg-options "
+            "train_dataloader.dataset.metainfo.classes=NAME,NAME)."
+        )
+    pictures = _folders("--images", args.images)
+    sources = {}
+    for split in splits:
+        flag, path = _json_flag(args, split)
+        sources[split] = (pictures[0 if split == "train" else -1], _file(flag, path))
+    return CustomData(DETECTION, sources)
+
+
+def _json_flag(args: argparse.Namespace, split: str) -> tuple[str, str]:
+    path = args.train_json if split == "train" else args.val_json
+    if path:
+        return f"--{FOLDERS[split]}-json", path
+    there, lacking = ("val", "train") if split == "train" else ("train", "val")
+    raise UserError(f"--{there}-json needs --{lacking}-json beside it, a COCO file.")
+
+
+def _file(flag: str, path: str) -> Path:
+    if not Path(path).is_file():
+        raise UserError(f"{flag} names {path}, which is no file.")
+    return Path(path)
+
+
+def _folders(flag: str, paths: list[str]) -> list[Path]:
+    if len(paths) > 2:
+        raise UserError(f"{flag} takes one or two folders, training and validation, not {paths}.")
+    for path in paths:
+        if not Path(path).is_dir():
+            raise UserError(f"{flag} names {path}, which is no folder.")
+    return [Path(path) for path in paths]
+
+
+def _of_split(flag: str, folders: list[Path], split: str, splits: tuple[str, ...]) -> Path:
+    """The folder of a split: one of two, or the sub-folder ``train`` or ``val`` of one."""
+    if len(folders) == 2:
+        return folders[0 if split == "train" else 1]
+    inside = folders[0] / FOLDERS[split]
+    if inside.is_dir():
+        return inside
+    if "train" in splits and len(splits) > 1:
+        raise UserError(
+            f"{flag} {folders[0]} is one folder for training and validation: give two, or one with "
+            "train/ and val/ in it."
+        )
+    return folders[0]
+
+
+def use_custom_data(cfg: Config, custom: CustomData, options: Mapping[str, Any]) -> None:
+    """Puts own data into the data sets of a config, whatever they were.
+
+    Their ``data_root`` becomes the absolute path of the folder that all of it lies in, so that the
+    resolved config can be used from anywhere.
+
+    Args:
+        cfg: A config as read from its file; changed in place.
+        custom: The data.
+        options: ``--cfg-options``, applied later: endings that they state are not searched for.
+
+    Raises:
+        UserError: For data of another task, or pictures with several endings.
+    """
+    task = TASKS.get(cfg.get("default_scope"))
+    if task != custom.task:
+        raise UserError(
+            f"{cfg.filename} is for {task or 'another task'}: "
+            "a detector takes --train-json and --val-json, a segmentor --labels."
+        )
+    paths = {split: tuple(map(os.path.abspath, pair)) for split, pair in custom.sources.items()}
+    root = os.path.commonpath([
+        path if os.path.isdir(path) else os.path.dirname(path)
+        for pair in paths.values() for path in pair
+    ])  # fmt: skip
+    for split, (images, truth) in paths.items():
+        found = datasets(cfg, split)
+        if len(found) != 1:
+            raise UserError(
+                f"{cfg.filename} has {len(found)} data sets in {split}_dataloader: own data takes "
+                "the place of exactly one."
+            )
+        images, truth = (os.path.relpath(path, root) for path in (images, truth))
+        found[0].pop("metainfo", None)
+        found[0].update(data_root=root)
+        if task == DETECTION:
+            found[0].update(type="CocoDataset", ann_file=truth, data_prefix=dict(img=images))
+        else:
+            found[0].pop("ann_file", None)
+            prefix = dict(img_path=images, seg_map_path=truth)
+            found[0].update(type="BaseSegDataset", data_prefix=prefix)
+            _describe_labels(found[0], custom, f"{split}_dataloader.dataset", options)
+
+
+def _describe_labels(
+    data: ConfigDict, custom: CustomData, place: str, options: Mapping[str, Any]
+) -> None:
+    """Endings of the files, the meaning of label 0, and the class names where a file has them."""
+    images = Path(data.data_root, data.data_prefix.img_path)
+    labels = Path(data.data_root, data.data_prefix.seg_map_path)
+    data.img_suffix = options.get(f"{place}.img_suffix") or picture_suffix(images)
+    data.seg_map_suffix = options.get(f"{place}.seg_map_suffix") or label_suffix(
+        images, labels, data.img_suffix
+    )
+    data.reduce_zero_label = custom.reduce_zero_label
+    file = custom.classes or find_class_file(images, labels)
+    if file is not None:
+        data.metainfo = dict(classes=read_names(file))
+
+
+def find_class_file(*folders: Path) -> Path | None:
+    """The nearest ``classes.txt``: in one of the folders, beside it, or above it."""
+    for level in range(3):
+        for folder in folders:
+            path = [folder, *folder.parents][min(level, len(folder.parents))] / CLASS_FILE
+            if path.is_file():
+                return path
+    return None

@@ -1,0 +1,122 @@
+"""What a run on own data has beside its recipe, and why: a few lines before the first step."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from convnext_dense.data.coco.annotation_file import read_summary
+from convnext_dense.data.coco.fit_config import annotation_path
+from convnext_dense.data.fit_schedule import WARMUP_SHARE, Fit
+from convnext_dense.config.tree import datasets
+
+SHOWN_CLASSES = 8
+Row = tuple[str, str, str, str]
+
+
+def format_fit(cfg: Config, recipe: Config, fit: Fit, max_iters: int | None) -> str:
+    """The table of a fitted run: the recipe's numbers, this run's, and the reason.
+
+    Args:
+        cfg: The fitted config.
+        recipe: The config as its file states it.
+        fit: What :func:`fit_schedule` returned.
+        max_iters: ``--max-iters``, which stops the run before its schedule ends.
+    """
+    classes = cfg.train_dataloader.dataset.metainfo.classes
+    names = ", ".join(classes[:SHOWN_CLASSES]) + (" ..." if len(classes) > SHOWN_CLASSES else "")
+    rows = [
+        ("", "recipe", "this run", ""),
+        _pictures_row(cfg, fit),
+        _batch_row(fit),
+        _rate_row(cfg, recipe, fit),
+        *_length_rows(fit),
+        *_milestone_rows(cfg, recipe),
+        *_interval_rows(cfg, recipe, fit),
+    ]
+    if max_iters is not None and max_iters < fit.run.iterations:
+        rows.append(("stops after", "", f"{max_iters:,}", "--max-iters; the schedule stays"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        f"  {row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip()
+        for row in rows
+    ]
+    count = f"{len(classes)} class{'es' if len(classes) > 1 else ''}"
+    return "\n".join([f"{Path(recipe.filename).name} on your data, {count}: {names}", *lines, ""])
+
+
+def _pictures_row(cfg: Config, fit: Fit) -> Row:
+    (data,) = datasets(cfg, "train")
+    why = ""
+    if "ann_file" in data:
+        named = len(read_summary(annotation_path(data)).file_names)
+        if named > fit.facts.pictures:
+            why = f"{named - fit.facts.pictures} of {named} left out: no instance, or too small"
+    return (
+        "training pictures",
+        _number(fit.facts.recipe_pictures),
+        _number(fit.facts.pictures),
+        why,
+    )
+
+
+def _batch_row(fit: Fit) -> Row:
+    batch = fit.facts.batch
+    account = f"{batch.per_process} x {batch.processes} process{'es' * (batch.processes > 1)}"
+    if batch.accumulated > 1:
+        account += f" x {batch.accumulated} accumulated batches"
+    return ("pictures a step", _number(fit.facts.base), _number(batch.step), account)
+
+
+def _rate_row(cfg: Config, recipe: Config, fit: Fit) -> Row:
+    written, base, step = cfg.optim_wrapper.optimizer.lr, fit.facts.base, fit.facts.batch.step
+    before = f"{recipe.optim_wrapper.optimizer.lr:g}"
+    if cfg.get("auto_scale_lr", {}).get("enable"):
+        return (
+            "learning rate",
+            before,
+            f"{written * step / base:g}",
+            f"x {step} / {base} pictures",
+        )
+    return ("learning rate", before, f"{written:g}", "as given, not scaled")
+
+
+def _length_rows(fit: Fit) -> list[Row]:
+    recipe, run = fit.recipe, fit.run
+    rows = []
+    if run.by_epoch:
+        rows.append(("epochs", _number(recipe.total), _number(run.total), fit.reason))
+    why = "" if run.by_epoch else fit.reason
+    passes = f"{run.iterations / fit.facts.per_epoch:,.0f} passes of {fit.facts.per_epoch:,}"
+    why = f"{why}; {passes}" if why else passes
+    rows.append(("iterations", _number(recipe.iterations), _number(run.iterations), why))
+    why = f"at most 1 / {WARMUP_SHARE} of the run" if run.warmup < recipe.warmup else ""
+    rows.append(("warmup iterations", _number(recipe.warmup), _number(run.warmup), why))
+    return rows
+
+
+def _milestone_rows(cfg: Config, recipe: Config) -> list[Row]:
+    rows = []
+    for before, after in zip(recipe.param_scheduler, cfg.param_scheduler, strict=False):
+        if "milestones" in before:
+            unit = "epochs" if before.get("by_epoch", True) else "iterations"
+            told = ", ".join(f"{point:,}" for point in before["milestones"])
+            now = ", ".join(f"{point:,}" for point in after["milestones"])
+            factor = f"lr x {before.get('gamma', 0.1):g} after"
+            rows.append((factor, f"{told} {unit}", f"{now} iterations", "in proportion"))
+    return rows
+
+
+def _interval_rows(cfg: Config, recipe: Config, fit: Fit) -> list[Row]:
+    unit = "epochs" if fit.run.by_epoch else "iterations"
+    found = {
+        "evaluated": [one.train_cfg.get("val_interval", 1) for one in (recipe, cfg)],
+        "saved": [one.default_hooks.checkpoint.interval for one in (recipe, cfg)],
+    }
+    return [
+        (f"{what} every n {unit}", _number(before), _number(after), "in proportion")
+        for what, (before, after) in found.items()
+    ]
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"

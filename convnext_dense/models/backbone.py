@@ -1,0 +1,76 @@
+"""ConvNeXt as the backbone of dense prediction, with maps at strides 4 to 32."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from timm.layers import LayerNorm2d
+
+from convnext_dense.models.staged_network import check_out_indices
+from convnext_dense.models.trunk import Trunk
+
+
+@MODELS.register_module()
+class ConvNeXt(Trunk):
+    """ConvNeXt as a four-scale backbone (arXiv 2201.03545, section 3 and appendix A.3).
+
+    ``norm{i}`` exists for emitted stages only, and stages after the last emitted one are not built:
+    every trainable parameter receives a gradient, as DistributedDataParallel requires.
+
+    Args:
+        out_indices: Stages to emit, ascending.
+        arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
+            fast, half_stream, init_cfg: See :class:`Trunk`.
+
+    Raises:
+        UserError: For an unknown variant or an argument out of range.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Sequence[int]] = "tiny",
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        with_cp: bool | str = False,
+        use_grn: bool = False,
+        fast: bool = True,
+        half_stream: bool = False,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        emitted = check_out_indices(out_indices)
+        super().__init__(
+            arch,
+            emitted[-1] + 1,
+            in_channels,
+            drop_path_rate,
+            layer_scale_init_value,
+            frozen_stages,
+            with_cp,
+            use_grn,
+            fast,
+            half_stream,
+            init_cfg,
+        )
+        self.out_indices = emitted
+        for i in emitted:
+            self.add_module(f"norm{i}", LayerNorm2d(self.dims[i], eps=1e-6))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Maps a picture batch to one map per emitted stage.
+
+        Args:
+            x: (N, in_channels, H, W), H and W at least 32.
+
+        Returns:
+            Maps (N, dims[i], H_i, W_i) for i in ``out_indices``, in channels-last memory; H_i is
+            H // 4 halved (rounded down) i times.
+        """
+        return tuple(
+            self.get_submodule(f"norm{i}")(y)
+            for i, y in enumerate(self.stage_maps(x))
+            if i in self.out_indices
+        )

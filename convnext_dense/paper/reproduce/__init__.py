@@ -1,0 +1,1 @@
+"""The chain of commands that reproduces a row of the paper's tables."""

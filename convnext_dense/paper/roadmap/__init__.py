@@ -1,0 +1,1 @@
+"""The steps from ResNet to ConvNeXt: their costs, drawn."""

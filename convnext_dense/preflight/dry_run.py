@@ -1,0 +1,96 @@
+"""``--dry-run``: the run's own parts on one training step and two pictures to evaluate, and a page.
+
+Everything is built and run by the runner from the resolved config, in a temporary folder; the
+work folder is not touched.
+"""
+
+import contextlib
+import io
+import math
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from convnext_dense.config.tree import datasets
+from convnext_dense.data.image_scan import Opened
+from convnext_dense.engine.runner import build_runner
+from convnext_dense.errors import UserError
+from convnext_dense.preflight.dry_run_page import format_page
+from convnext_dense.preflight.start_check import check_space, check_weights, plain_model
+from convnext_dense.preflight.step_probe import Facts, Watch
+from convnext_dense.runs.work_folder import refuse_used
+
+EVALUATED = 2  # pictures
+ON_CPU = 2  # pictures of the training step where there is no GPU; one has the run's own batch
+LOADER_SETTINGS = ("prefetch_factor", "timeout")  # of worker processes
+
+
+def dry_run(cfg: Config, recipe: Config, opened: dict[str, list[Opened]], resume: bool) -> str:
+    """Runs one training step and evaluates two pictures.
+
+    Args:
+        cfg: The config of the run; not changed.
+        recipe: The config as its file states it.
+        opened: What :func:`convnext_dense.preflight.data_check.check_data` returned.
+        resume: Whether the run resumes the one in its work folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: For whatever would end the run at its start.
+    """
+    work_dir = Path(cfg.work_dir)
+    refuse_used(work_dir, resume)
+    with tempfile.TemporaryDirectory(prefix="dry_run_") as folder:
+        trial = shorten(cfg, folder)
+        facts = Facts(trial.train_dataloader.batch_size)
+        with contextlib.redirect_stdout(io.StringIO()):  # mmengine's and pycocotools' chatter
+            runner = build_runner(trial)
+            weights = check_weights(runner)
+            space = check_space(cfg, plain_model(runner), work_dir)
+            runner._resume = False  # the weights of a resumed run, from the first iteration
+            runner.register_hook(Watch(facts))
+            runner.train()
+        _check_step(facts)
+        return format_page(cfg, recipe, runner, facts, opened, weights, space)
+
+
+def shorten(cfg: Config, folder: str) -> Config:
+    """The config of one training step and an evaluation of two pictures, without checkpoints."""
+    trial = deepcopy(cfg)
+    trial.work_dir = folder
+    trial.log_level = "ERROR"
+    trial.launcher = "none"
+    trial.train_cfg.max_iters = 1
+    trial.default_hooks.checkpoint = None
+    trial.default_hooks.pop("visualization", None)
+    if "visualizer" in trial:
+        trial.visualizer.vis_backends = []  # one would write on when the folder is gone
+    if not torch.cuda.is_available():
+        loader = trial.train_dataloader
+        loader.batch_size = min(loader.batch_size, ON_CPU)
+        if "step_size" in loader.sampler:
+            loader.sampler.step_size = 1
+    for split in ("train", "val"):
+        loader = trial.get(f"{split}_dataloader") or {}
+        if loader:
+            loader.update(num_workers=0, persistent_workers=False)
+        for name in LOADER_SETTINGS:
+            loader.pop(name, None)
+    for data in datasets(trial, "val"):
+        data.indices = EVALUATED
+    return trial
+
+
+def _check_step(facts: Facts) -> None:
+    if facts.taken:
+        return
+    wrong = [f"{name} {value}" for name, value in facts.losses.items() if not math.isfinite(value)]
+    raise UserError(
+        f"The first training step gives {', '.join(wrong) or 'a gradient that is not finite'}: "
+        "check pictures, labels and weights (tools/browse_data.py shows them), or give --amp off."
+    )

@@ -1,0 +1,1 @@
+"""A run's files and processes: work folder, checkpoints, signals, peers, data workers."""
