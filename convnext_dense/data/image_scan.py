@@ -16,8 +16,8 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from convnext_dense.config.tree import walk
-from convnext_dense.runs.progress import new_progress
 from convnext_dense.errors import UserError
+from convnext_dense.runs.progress import new_progress
 
 LOADERS, LABELS = ("LoadPicture", "LoadImageFromFile"), "LoadLabels"
 VALUES = 256  # of a label

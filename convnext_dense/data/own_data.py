@@ -14,9 +14,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from convnext_dense.config.tree import datasets
 from convnext_dense.data.labels.fit_config import CLASS_FILE, read_names
 from convnext_dense.data.labels.folders import label_suffix, picture_suffix
-from convnext_dense.config.tree import datasets
 from convnext_dense.errors import UserError
 
 DETECTION, SEGMENTATION = "detection", "segmentation"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from convnext_dense.config.tree import datasets
 from convnext_dense.data.coco.annotation_file import read_summary
 from convnext_dense.data.coco.fit_config import annotation_path
 from convnext_dense.data.fit_schedule import WARMUP_SHARE, Fit
-from convnext_dense.config.tree import datasets
 
 SHOWN_CLASSES = 8
 Row = tuple[str, str, str, str]

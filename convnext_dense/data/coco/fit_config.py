@@ -10,8 +10,12 @@ import os
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from convnext_dense.data.coco.annotation_file import AnnotationSummary, check_trainable, read_summary
 from convnext_dense.config.tree import SPLITS, datasets, evaluators, walk
+from convnext_dense.data.coco.annotation_file import (
+    AnnotationSummary,
+    check_trainable,
+    read_summary,
+)
 from convnext_dense.errors import UserError
 
 HEADS = ("bbox_head", "mask_head")

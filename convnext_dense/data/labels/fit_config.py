@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from convnext_dense.config.tree import SPLITS, datasets, evaluators, walk
 from convnext_dense.data.class_names import dataset_classes
 from convnext_dense.data.labels.folders import check_pairs
-from convnext_dense.config.tree import SPLITS, datasets, evaluators, walk
 from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
