@@ -22,11 +22,13 @@ class TaskEntry:
         scope: mmengine's scope of its configs (``default_scope``).
         toolbox: The package it needs beside this one; the extra of ``pip install`` that brings it
             has the task's name.
+        headline: The figures that a test prints last, without their prefix.
     """
 
     name: str
     scope: str
     toolbox: str | None
+    headline: tuple[str, ...]
 
     def load(self) -> "Task":
         """The task itself; imports its package."""
@@ -34,10 +36,11 @@ class TaskEntry:
 
 
 ENTRIES = (
-    TaskEntry("detection", "mmdet", "mmdet"),
-    TaskEntry("segmentation", "mmseg", "mmseg"),
-    TaskEntry("classification", "mmengine", None),
+    TaskEntry("detection", "mmdet", "mmdet", ("bbox_mAP", "segm_mAP")),
+    TaskEntry("segmentation", "mmseg", "mmseg", ("mIoU",)),
+    TaskEntry("classification", "mmengine", None, ("top1", "top5", "top1_ema", "top5_ema")),
 )
+HEADLINE = tuple(name for entry in ENTRIES for name in entry.headline)
 
 
 def entry_of(cfg: Mapping[str, Any]) -> TaskEntry | None:
@@ -56,7 +59,6 @@ class Task(ABC):
     """What a task brings. Configs are mmengine's, datasets their ``dict`` in a data loader."""
 
     name: str
-    headline: tuple[str, ...] = ()  # figures that a test prints last, without their prefix
 
     # A config and its data
 

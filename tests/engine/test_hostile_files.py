@@ -31,7 +31,7 @@ from convnext_dense.browse.samples_page import browse
 from convnext_dense.cli import test, train
 from convnext_dense.cli.arguments import run_tool
 from convnext_dense.config import load as config_load
-from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
@@ -202,9 +202,9 @@ def assert_a_user_loads(folder: Path) -> None:
 
 
 def test_a_run_reads_no_pickles(evil, tmp_path):
-    with refusing_pickles():
+    with safe_reading():
         assert_refused(evil)
-        with refusing_pickles():  # a tool, and in it a runner
+        with safe_reading():  # a tool, and in it a runner
             pass
         assert_refused(evil)
     assert_a_user_loads(tmp_path)

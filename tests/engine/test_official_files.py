@@ -19,8 +19,9 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from convnext_dense import weights
 from convnext_dense.cli import test, train
+from convnext_dense.config.load import load_config
 from convnext_dense.data.class_names import class_names
-from convnext_dense.engine import load_config
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
@@ -49,7 +50,7 @@ MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375
 def names_of(kind: str) -> tuple[str, ...]:
     """The class names of a dataset type of the toolboxes that are installed."""
     scope, config = KINDS[kind]
-    load_config(CONFIGS / config, require_data=False)  # registers what the toolbox has
+    load_config(CONFIGS / config)  # registers what the toolbox has
     with DATASETS.switch_scope_and_registry(scope) as registry:
         return tuple(registry.get(kind).METAINFO["classes"])
 
@@ -137,7 +138,7 @@ def test_every_official_file_fills_its_model(name, stripped, root, tmp_path):
 
 @pytest.mark.parametrize("name", official.MODELS)
 def test_every_config_normalises_as_the_release(name):
-    cfg = load_config(CONFIGS / f"{official.MODELS[name].config}.py", require_data=False)
+    cfg = load_config(CONFIGS / f"{official.MODELS[name].config}.py")
     # img_norm_cfg of the release's configs, with to_rgb=True; pictures are read as BGR.
     preprocessor = cfg.model.data_preprocessor
     assert (*preprocessor.mean, *preprocessor.std) == (*MEAN, *STD)
@@ -296,7 +297,7 @@ def test_an_old_file_predicts(small):
 
 
 def test_files_without_meta_take_the_data_sets_names():
-    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py", require_data=False)
+    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py")
     bare = {"state_dict": spread(official.cascade("tiny"))}
     assert class_names(cfg, bare, "x.pth") == names_of("CocoDataset")
     assert class_names(cfg, {**bare, "meta": {"CLASSES": ("a", "b")}}, "x.pth") == ("a", "b")
@@ -318,7 +319,9 @@ def test_a_training_refuses_a_foreign_backbone(data_root, options, tmp_path):
     state = random_values(official.convnext(*official.ARCHS["atto"]))
     state = {name.removeprefix("backbone."): value for name, value in state.items()}
     classifier = save_old(tmp_path / "c.pth", {"model": state})
-    cfg = load_config(SHAPES, data_root=data_root, cfg_options=options, splits=("train", "val"))
+    cfg = load_fitted_config(
+        SHAPES, data_root=data_root, cfg_options=options, splits=("train", "val")
+    )
     cfg.work_dir, cfg.load_from = str(tmp_path / "w"), str(classifier)
     with pytest.raises(UserError, match="c.pth does not hold this config's backbone"):
         build_runner(cfg).train()
@@ -327,7 +330,7 @@ def test_a_training_refuses_a_foreign_backbone(data_root, options, tmp_path):
 def test_a_training_fetches_an_official_detector_by_name(monkeypatch, tmp_path):
     name, fetched = "coco/cascade_mask_rcnn_convnext_tiny_1k_3x", []
     monkeypatch.setattr(weights, "local_file", fetched.append)
-    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py", require_data=False)
+    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py")
     flags = argparse.Namespace(
         resume=None, load_from=name, max_iters=None, backbone_weights=None, ema=False
     )

@@ -13,8 +13,8 @@ from mmengine.registry import registry
 from convnext_dense.benchmark.whole_models import is_config
 from convnext_dense.cli import arguments
 from convnext_dense.cli.train import training_config
-from convnext_dense.config.load import read_config
 from convnext_dense.config.plain import format_plain
+from convnext_dense.config.reading import read_config
 from convnext_dense.data import own_data
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.errors import UserError
