@@ -24,7 +24,7 @@ from convnext_dense.cli.run_command import Parser
 from convnext_dense.errors import UserError
 
 
-def parse_args() -> argparse.Namespace:
+def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=(*MODES, "data", "evaluation"))
     parser.add_argument(
@@ -84,7 +84,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_flags()
     if args.mode == "evaluation":
         found = coco_evaluation.measure(args.pictures, args.rounds)
         rows = throughput.to_json(found)

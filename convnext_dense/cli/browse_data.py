@@ -10,7 +10,7 @@ from convnext_dense.data import own_data
 from convnext_dense.data.fit import load_fitted_config
 
 
-def parse_args() -> argparse.Namespace:
+def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     arguments.add_config_arguments(parser)
     parser.add_argument("--out", required=True, help="folder for pictures and statistics")
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_flags()
     cfg = load_fitted_config(
         args.config,
         data_root=args.data_root,

@@ -19,7 +19,7 @@ from convnext_dense.runs.atomic_files import make_folder, write_atomically
 from convnext_dense.runs.work_folder import resolve_checkpoint
 
 
-def parse_args() -> argparse.Namespace:
+def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "checkpoint", help="file, work folder of tools/pretrain_cls.py, address or official name"
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_flags()
     if args.out:
         make_folder(Path(args.out).parent)
     options = evaluation.Options(

@@ -21,7 +21,7 @@ from convnext_dense.paper.roadmap import costs
 from convnext_dense.paper.tables import compare
 
 
-def parse_args() -> argparse.Namespace:
+def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subcommands = parser.add_subparsers(dest="command", required=True)
     counting = subcommands.add_parser("complexity", help="parameters and multiply-adds")
@@ -63,7 +63,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_flags()
     {
         "complexity": count,
         "roadmap": walk,

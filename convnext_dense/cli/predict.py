@@ -15,7 +15,7 @@ from convnext_dense.runs.progress import new_progress
 from convnext_dense.runs.work_folder import resolve_checkpoint
 
 
-def parse_args() -> argparse.Namespace:
+def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     arguments.add_config_argument(parser)
     parser.add_argument("checkpoint", help="checkpoint file")
@@ -37,7 +37,7 @@ def overlay_names(images: list[Path], out: Path) -> list[Path]:
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_flags()
     images = find_images(args.images)
     out = Path(args.out)
     overlays = overlay_names(images, out)

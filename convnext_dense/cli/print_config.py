@@ -17,7 +17,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.runs.atomic_files import make_folder, write_atomically
 
 
-def parse_args() -> argparse.Namespace:
+def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_config_argument(parser)
     arguments.add_option_arguments(parser)
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_flags()
     suffix = Path(args.out).suffix if args.out else SUFFIXES[0]
     if suffix not in SUFFIXES:
         raise UserError(f"--out must end in {', '.join(SUFFIXES)}, got {args.out}.")

@@ -12,7 +12,7 @@ from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.report.page import write_report
 
 
-def parse_args() -> argparse.Namespace:
+def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work_dirs", nargs="+", metavar="WORK_DIR", help="folders of runs")
     parser.add_argument("--out", default="report.html", metavar="FILE", help="default: %(default)s")
@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = parse_args()
+    args = parse_flags()
     runs = write_report(args.work_dirs, Path(args.out), CONFIGS)
     for run in runs:
         for note in run.notes:

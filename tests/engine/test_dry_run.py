@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from convnext_dense.cli import arguments, train
+from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.config.load import load_config
 from convnext_dense.data import own_data
 from convnext_dense.errors import UserError
@@ -32,7 +33,8 @@ def run(capsys, config, *flags) -> str:
     name = ["--cfg-options", f"visualizer.name={uuid.uuid4()}"]
     args = parser.parse_args([str(config), *map(str, flags), *name])
     capsys.readouterr()
-    train.train(args, own_data.from_args(args, ("train", "val", "test")))
+    own = own_data.from_args(args, ("train", "val", "test"))
+    train.train(TrainFlags.of(args, own))
     return capsys.readouterr().out
 
 

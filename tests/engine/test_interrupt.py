@@ -12,7 +12,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 
-from convnext_dense.cli.arguments import run_tool
+from convnext_dense.cli.run_command import run_command
 from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import RunEndedError
 from convnext_dense.runs import data_workers
@@ -164,7 +164,7 @@ def tool(code, signal_number=signal.SIGINT):
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(SystemExit) as end:
-            run_tool(main)
+            run_command(main)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

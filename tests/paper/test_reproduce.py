@@ -22,11 +22,11 @@ def chain(key: str, work_dir: Path, gpus: int = 8, data_root: str | None = None)
 
 
 def load_tool(path: str | Path):
-    """A tool's main and parse_args."""
+    """The main and parse_flags of the command that a tool opens."""
     spec = importlib.util.spec_from_file_location("tool", path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    return tool.main, tool.parse_args
+    return tool.main, sys.modules[tool.main.__module__].parse_flags
 
 
 def parsed(command: str, monkeypatch):
