@@ -1,4 +1,4 @@
-"""docs/custom_dataset.md: its commands, run as written on drawn data."""
+"""docs/own_data.md: its commands, run as written on drawn data."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from convnext_dense.datasets.shapes import prepare_shapes
 from convnext_dense.engine import custom_data, training
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs/custom_dataset.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -79,8 +79,8 @@ def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
 
 
 def test_readme_names_the_same_flags():
-    section = README.split("## Your own data")[1].split("\n## ")[0]
-    assert "docs/custom_dataset.md" in section and len(section.splitlines()) <= 21
+    section = README.split("## Train on your own data")[1].split("\n## ")[0]
+    assert "docs/own_data.md" in section and len(section.splitlines()) <= 21
     known = set(re.findall(r"--[a-z-]+", TEXT))
     assert set(re.findall(r"--[a-z-]+", section)) <= known
 
