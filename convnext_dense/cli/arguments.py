@@ -5,7 +5,8 @@ import os
 
 from mmengine.config import DictAction
 
-AUTO = "auto"  # --resume without a checkpoint
+from convnext_dense.runs.starting_weights import AUTO
+
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
