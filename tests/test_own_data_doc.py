@@ -30,7 +30,7 @@ def commands(kind: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A working folder with ``street/`` and ``camvid/`` of drawn pictures, tools and configs."""
+    """A working folder with ``street/`` and ``camvid/`` of drawn images, tools and configs."""
     root = tmp_path_factory.mktemp("doc")
     drawn = prepare_shapes(root / "data", train=10, val=6, cls_train=1, cls_val=1)
     (root / "street/images").mkdir(parents=True)
@@ -73,7 +73,7 @@ def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
         assert cfg.work_dir == flags.work_dir and cfg.auto_scale_lr.enable
     out = capsys.readouterr().out
     assert "mask_rcnn_convnext_t_1x.py on your data, 6 classes: circle" in out
-    assert "x 2 / 16 pictures" in out and "at least 2,000 steps of 16 pictures" in out
+    assert "x 2 / 16 images" in out and "at least 2,000 steps of 16 images" in out
 
 
 def test_readme_names_the_same_flags():
@@ -109,9 +109,9 @@ def test_the_commands_run(folder):
         assert (folder / "work_dirs" / name / "sheet.jpg").is_file()
     metrics = json.loads((folder / "work_dirs/camvid_test/metrics.json").read_text())
     trained = json.loads((folder / "work_dirs/camvid_trial/metrics.json").read_text())
-    # 20 passes of 10 pictures, 2 a step
+    # 20 passes of 10 images, 2 a step
     assert metrics["mIoU"] == pytest.approx(trained["mIoU"]) and trained["iter"] == 100
-    # a step of 4 pictures in a recipe for 4: the rate is the recipe's, scaled once
+    # a step of 4 images in a recipe for 4: the rate is the recipe's, scaled once
     rates = (folder / "work_dirs/street_trial/lr_groups.csv").read_text().splitlines()
     column = rates[0].split(",").index("lr")
     assert max(float(row.split(",")[column]) for row in rates[1:]) == pytest.approx(2e-3)

@@ -112,7 +112,7 @@ def test_missing_folders_name_the_flag(tmp_path, data_root):
         load_fitted_config(ADE, data_root=tmp_path)
     with pytest.raises(UserError, match="no folder .*mini/lables: give"):
         load(data_root, {"train_dataloader.dataset.data_prefix.seg_map_path": "lables"})
-    with pytest.raises(UserError, match=r"mini/val holds no picture \*.webp: .*img_suffix="):
+    with pytest.raises(UserError, match=r"mini/val holds no image \*.webp: .*img_suffix="):
         load(data_root, {"val_dataloader.dataset.img_suffix": ".webp"})
 
 

@@ -16,7 +16,7 @@ from tests.engine.test_processes import CLASSIFIER, data_root
 __all__ = ["data_root"]  # the fixture
 ITERATIONS, WARM_UP, EVERY = 2000, 500, 20
 # The allocator settles over some 2000 iterations (docs/results.md): 0.9 KB an iteration in 5000. A
-# batch of these pictures that is kept is 12 KB.
+# batch of these images that is kept is 12 KB.
 BOUND = 8.0  # KB an iteration
 
 
