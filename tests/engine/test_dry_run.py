@@ -96,7 +96,7 @@ def test_a_classifier(tmp_path, places, capsys):
     flags += ["train_dataloader.batch_size=4"]
     found = rows(run(capsys, CLASSIFIER, "--data-root", tmp_path, "--dry-run", "--scan",
                      "--cfg-options", *flags))  # fmt: skip
-    assert found["pictures"] == "cat 5, dog 3" and found["heads"] == "backbone 2"
+    assert found["images"] == "cat 5, dog 3" and found["heads"] == "backbone 2"
     assert "2 images, top1 " in found["evaluation"] and "top1_ema" in found["evaluation"]
 
 

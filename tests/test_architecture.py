@@ -1,0 +1,206 @@
+"""The house: who may import whom, how full a folder may be, what importing the package changes."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "convnext_dense"
+MOST_FILES = 15
+
+# Rooms from the lowest to the highest: each may import from rooms above it in this list alone.
+ROOMS = (
+    "version", "errors", "text_table", "tasks",
+    "kernels", "weights", "models", "ops", "optim",
+    "config", "runs", "data", "engine", "preflight", "browse",
+    "detection", "segmentation", "classification",
+    "report", "paper", "benchmark", "predictor", "cli",
+)  # fmt: skip
+# Rooms that do not know each other, though one is above the other.
+STRANGERS = (
+    {"detection", "segmentation"}, {"detection", "classification"},
+    {"segmentation", "classification"}, {"config", "data"}, {"engine", "detection"},
+)  # fmt: skip
+# Libraries that a room does without: who uses the bare backbone needs none of them.
+WITHOUT = {
+    room: {"mmcv", "mmdet", "mmseg"} for room in ("kernels", "weights", "models", "optim", "config")
+}
+FOLDERS_OF_CONFIGS = ("configs",)
+
+
+def modules() -> dict[str, Path]:
+    """Module name below the package -> file."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and module of every import of a file, those inside of functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: relative import"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def wrong_imports(files: dict[str, Path]) -> list[str]:
+    """Imports against the table, as ``file:line imports room``."""
+    wrong = []
+    for module, path in files.items():
+        mine = room_of(module)
+        for line, name in imports(path):
+            place = f"{path.relative_to(path.parents[len(module.split('.'))])}:{line}"
+            if name.split(".")[0] in WITHOUT.get(mine, ()):
+                wrong.append(f"{place} imports {name}")
+            if not mine or not name.startswith("convnext_dense."):
+                continue
+            other = room_of(name.removeprefix("convnext_dense."))
+            upwards = other in ROOMS and ROOMS.index(other) > ROOMS.index(mine)
+            if upwards or {mine, other} in STRANGERS and other != mine and upwards:
+                wrong.append(f"{place} imports {other}, which is above {mine}")
+            elif {mine, other} in STRANGERS[:3]:
+                wrong.append(f"{place} imports {other}, another task")
+    return wrong
+
+
+def test_imports_go_down_alone():
+    files = modules()
+    assert {room_of(name) for name in files} - {""} == set(ROOMS)
+    assert wrong_imports(files) == []
+
+
+def test_a_wrong_import_is_found(tmp_path):
+    (tmp_path / "convnext_dense/config").mkdir(parents=True)
+    file = tmp_path / "convnext_dense/config/bad.py"
+    file.write_text("def f():\n    from convnext_dense.engine import runner\n\nimport mmdet.apis\n")
+    found = wrong_imports({"config.bad": file})
+    assert len(found) == 2 and "imports engine, which is above config" in "".join(found)
+    (tmp_path / "convnext_dense/detection").mkdir()
+    file = tmp_path / "convnext_dense/detection/bad.py"
+    file.write_text("from convnext_dense.segmentation.views import Views\n")
+    assert "another task" in "".join(wrong_imports({"detection.bad": file}))
+
+
+def test_modules_import_each_other_in_no_circle():
+    """At import time; what a function imports when it is called does not count."""
+    files = modules()
+    known = {
+        name: {
+            other
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("convnext_dense.")
+            for alias in node.names
+            for other in [
+                f"{node.module}.{alias.name}".removeprefix("convnext_dense."),
+                node.module.removeprefix("convnext_dense."),
+            ]
+            if other in files and files[other].name != "__init__.py"
+        }
+        for name, path in files.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, road: tuple[str, ...]) -> None:
+        assert name not in road, f"circle: {' -> '.join((*road, name))}"
+        if name not in done:
+            for other in known[name]:
+                visit(other, (*road, name))
+            done.add(name)
+
+    for name in files:
+        visit(name, ())
+
+
+def test_no_folder_is_overfull():
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    full = {
+        str(folder.relative_to(PACKAGE)): count
+        for folder in folders
+        if (count := sum(p.name != "__init__.py" for p in folder.glob("*.py"))) > MOST_FILES
+    }
+    assert full == {}
+
+
+def test_nothing_imports_the_tools():
+    for path in modules().values():
+        assert not [name for _, name in imports(path) if name.split(".")[0] in ("tools", "tests")]
+
+
+SNAPSHOT = """
+import json, sys
+{before}
+from mmengine.fileio.handlers.registry_utils import file_handlers
+from mmengine.registry import HOOKS, LOOPS, RUNNERS, VISBACKENDS, LOG_PROCESSORS, TRANSFORMS
+from mmengine.runner.checkpoint import CheckpointLoader
+
+def state():
+    import mmengine.hooks, mmengine.runner, mmengine.visualization
+    registries = (HOOKS, LOOPS, RUNNERS, VISBACKENDS, LOG_PROCESSORS, TRANSFORMS)
+    return dict(
+        classes={{f"{{r.name}}.{{k}}": v.__module__ for r in registries
+                 for k, v in r.module_dict.items() if v.__module__.startswith("mmengine")}},
+        handlers={{k: type(v).__module__ for k, v in file_handlers.items()}},
+        schemes={{k: v.__module__ for k, v in CheckpointLoader._schemes.items()}},
+    )
+
+before = state()
+{action}
+print(json.dumps([before, state()]))
+"""
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "action", ["import convnext_dense", "import convnext_dense.engine, convnext_dense.cli.train"]
+)
+def test_importing_replaces_nothing_of_mmengine(action):
+    before, after = json.loads(run_python(SNAPSHOT.format(before="", action=action)))
+    assert before == after
+
+
+def test_a_replacement_would_be_found():
+    action = "file_handlers['pkl'] = json"
+    code = SNAPSHOT.format(before="", action=action).replace("type(v).__module__", "str(v)")
+    before, after = json.loads(run_python(code))
+    assert before != after
+
+
+def test_the_backbone_alone_imports_no_engine():
+    code = (
+        "import sys\nfrom convnext_dense.models import ConvNeXt\n"
+        "print(sorted(m for m in ('convnext_dense.engine', 'mmengine.runner', 'mmengine.hooks', "
+        "'mmdet', 'mmseg', 'mmcv') if m in sys.modules))"
+    )
+    assert run_python(code) == "[]"
+
+
+def test_importing_the_package_registers_its_models():
+    code = (
+        "import convnext_dense\n"
+        "from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS\n"
+        "assert MODELS.get('ConvNeXt') and MODELS.get('ConvNeXtClassifier')\n"
+        "assert OPTIM_WRAPPER_CONSTRUCTORS.get('LayerDecayOptimWrapperConstructor')\n"
+        "assert PARAM_SCHEDULERS.get('PolyRatioLR')\nimport mmcv._ext\nprint('all there')"
+    )
+    assert run_python(code) == "all there"
