@@ -98,7 +98,9 @@ WIDE = {
 def new_block(width: int, gamma: bool = True, drop_path: float = 0.0, **options) -> Block:
     """A block in which every parameter counts."""
     torch.manual_seed(0)
-    block = Block(width, drop_path, 0.5 if gamma else 0.0, **options)
+    block = Block(
+        width, drop_path=drop_path, layer_scale_init_value=0.5 if gamma else 0.0, **options
+    )
     for name, parameter in block.named_parameters():
         fan = parameter[0].numel() if parameter.dim() > 1 else 1
         nn.init.normal_(parameter, mean=float(name == "norm.weight"), std=fan**-0.5 / 2)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convnext_dense.kernels import failures, fallback
 from convnext_dense.kernels import mlp as mlp_rows
-from convnext_dense.kernels.backward import by_autograd, left_to_autograd
+from convnext_dense.kernels.backward import gradients_by_autograd, needs_autograd
 
 _library = torch.library.Library("convnext_dense", "FRAGMENT")
 
@@ -98,13 +98,13 @@ def _dwconv_norm_backward(ctx, grad, *_):
         raise RuntimeError("convnext_dense::dwconv_norm has no gradient when called without save.")
     x, w, b, ln_w, ln_b, *saved = ctx.saved_tensors
     need_x, need_w = ctx.needs_input_grad[:2]
-    if left_to_autograd(grad):
+    if needs_autograd(grad):
 
         def function(*inputs: Tensor) -> Tensor:
             return fallback.dwconv_norm(*inputs, ctx.eps)[0]
 
         inputs = x, w, b, ln_w, ln_b
-        return *by_autograd(function, inputs, grad, ctx.needs_input_grad), None, None
+        return *gradients_by_autograd(function, inputs, grad, ctx.needs_input_grad), None, None
     dx, dw, vectors = dwconv_norm_backward(grad, x, *saved, w, ln_w, need_x, need_w)
     gain, shift, bias = (v.to(p.dtype) for v, p in zip(vectors, (ln_w, ln_b, b), strict=True))
     return dx if need_x else None, dw if need_w else None, bias, gain, shift, None, None
@@ -180,13 +180,13 @@ def _mlp_backward(ctx, grad, _):
         raise RuntimeError("convnext_dense::mlp has no gradient when called without save.")
     y, w1, b1, w2, b2, gamma, h = ctx.saved_tensors
     need_y, need_residual, *need_others = ctx.needs_input_grad[:7]
-    if left_to_autograd(grad):
+    if needs_autograd(grad):
 
         def branch(y: Tensor, *parameters: Tensor | None) -> Tensor:
             return fallback.mlp(y, y.new_zeros((), dtype=grad.dtype), *parameters)
 
         needed = need_y, *need_others
-        dy, *others = by_autograd(branch, (y, w1, b1, w2, b2, gamma), grad, needed)
+        dy, *others = gradients_by_autograd(branch, (y, w1, b1, w2, b2, gamma), grad, needed)
         return dy, grad if need_residual else None, *others, None, None, None
     dy, *others = mlp_backward(
         grad, y, h, w1, w2, b2, gamma, ctx.fuse_expand, need_y, any(need_others)

@@ -71,7 +71,7 @@ def test_a_block_takes_the_kernels_where_they_are_usable(rate, gamma, monkeypatc
         return trial._plain(x, dw_w, dw_b, ln_w, ln_b, eps, w1, b1, w2, b2, gamma)
 
     monkeypatch.setattr(kernels, "block", fused)
-    block = Block(trial.C, rate, gamma).train()
+    block = Block(trial.C, drop_path=rate, layer_scale_init_value=gamma).train()
     x = torch.randn(6, trial.C, 5, 6)
     found = []
     for usable in (True, False):

@@ -214,8 +214,10 @@ def test_the_stream_under_autocast(fused, scale, monkeypatch):
         assert out.dtype == x.dtype
         return out
 
-    plain = Block._add_plain
-    monkeypatch.setattr(Block, "_add_fused" if fused else "_add_plain", add_branch)
+    plain = Block._add_branch_plain
+    monkeypatch.setattr(
+        Block, "_add_branch_by_kernels" if fused else "_add_branch_plain", add_branch
+    )
     if fused:
         monkeypatch.setattr(kernels, "usable", lambda *_: True)
     x, errors = torch.randn(2, 3, 64, 64), []
@@ -324,9 +326,8 @@ def test_pretrained_weights_are_loaded_and_reported(tmp_path, caplog):
         {"state_dict": {f"backbone.{k}": v for k, v in source.state_dict().items()}},
         tmp_path / "w.pth",
     )
-    model = ConvNeXt(
-        TINY, 3, 0.0, 1.0, init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "w.pth"))
-    )
+    init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "w.pth"))
+    model = ConvNeXt(TINY, layer_scale_init_value=1.0, init_cfg=init_cfg)
     model.init_weights()
     assert all(
         torch.equal(a, b)

@@ -70,7 +70,7 @@ def _compiled(kind: Callable) -> Way:
 
 def _depth(rate: float) -> Lever:
     kind = partial(networks.stochastic, drop_path_rate=rate)
-    skipping = _network(kind, "plain, samples left out", _by(Block._add_plain))
+    skipping = _network(kind, "plain, samples left out", _by(Block._add_branch_plain))
     ways = _network(kind, "plain: DropPath multiplies", fast=False), skipping
     return Lever(f"stochastic depth {rate}", (*ways, _network(kind, "fast")), random=True)
 

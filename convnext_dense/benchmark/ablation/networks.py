@@ -109,7 +109,7 @@ def computed_by(add: Callable, network: nn.Module, options: Options) -> None:
     """Has every block's fast path be ``add(block, x, scale)``."""
     for module in network.modules():
         if isinstance(module, Block):
-            module._fastest = partial(_always, partial(add, module))
+            module._choose_fast_path = partial(_always, partial(add, module))
 
 
 def _always(add: Callable, x: Tensor) -> Callable:
@@ -119,27 +119,27 @@ def _always(add: Callable, x: Tensor) -> Callable:
 def torchs_convolution(block: Block, x: Tensor, scale: float) -> Tensor:
     """The lean path without its depthwise weight gradient."""
     y, layers = _view(block.dwconv(x)), (block.norm, block.pwconv1, block.pwconv2)
-    return _maps(cpu_path.add_norm_mlp(_view(x), y, *layers, block._gamma(x, scale)))
+    return _maps(cpu_path.add_norm_mlp(_view(x), y, *layers, block._scaled_gamma(x, scale)))
 
 
 def autograds_mlp(block: Block, x: Tensor, scale: float) -> Tensor:
     """The lean path without its hand-written norm and MLP."""
     y = block.norm(_view(cpu_path.depthwise(x, block.dwconv)))
-    return x + _maps(block._gamma(x, scale) * block._project(block.pwconv1(y)))
+    return x + _maps(block._scaled_gamma(x, scale) * block._activate_and_project(block.pwconv1(y)))
 
 
 def convolution_kernel(block: Block, x: Tensor, scale: float) -> Tensor:
     """The kernel of convolution and norm, and torch's MLP."""
     conv, norm = block.dwconv, block.norm
     y = kernels.dwconv_norm(x, conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
-    return x + _maps(block._gamma(x, scale) * block._project(block.pwconv1(y)))
+    return x + _maps(block._scaled_gamma(x, scale) * block._activate_and_project(block.pwconv1(y)))
 
 
 def mlp_kernel(block: Block, x: Tensor, scale: float) -> Tensor:
     """torch's convolution and norm, and the kernel of the MLP."""
     weights = [p for layer in (block.pwconv1, block.pwconv2) for p in (layer.weight, layer.bias)]
     y = block.norm(_view(block.dwconv(x)))
-    return _maps(kernels.mlp(y, _view(x), *weights, block._gamma(x, scale)))
+    return _maps(kernels.mlp(y, _view(x), *weights, block._scaled_gamma(x, scale)))
 
 
 def _view(x: Tensor) -> Tensor:
