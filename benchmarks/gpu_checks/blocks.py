@@ -73,7 +73,7 @@ def exact_results(block: Block, x: Tensor, share: Tensor | None = None) -> Resul
 def check_available(device: str) -> None:
     """The kernels run and are asked for; what their own trial finds wrong is an error here."""
     for dtype in (FLOAT, BF16, HALF):
-        if device == "cuda" and torch.cuda.get_device_capability() < availability.CAPABILITY:
+        if device == "cuda" and torch.cuda.get_device_capability() < availability.MIN_CAPABILITY:
             require(device, dtype)
         with first_tiles(device):
             answer = kernels.available(device, dtype)

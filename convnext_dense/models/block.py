@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convnext_dense import kernels
-from convnext_dense.kernels.failures import capturing
+from convnext_dense.kernels.failures import capturing_cuda_graph
 from convnext_dense.models.fast import cpu_path
 from convnext_dense.models.fast.conditions import (
     allows_custom_operators,
@@ -82,7 +82,7 @@ class Block(nn.Module):
             return add_branch(x, 1.0)
         if not fast or not drops_whole_samples(self.drop_path):
             return (x + self.drop_path(self._branch(x))).to(x.dtype)
-        if torch.compiler.is_compiling() or (x.is_cuda and capturing()):
+        if torch.compiler.is_compiling() or (x.is_cuda and capturing_cuda_graph()):
             return _add_masked_branches(x, add_branch, 1 - self.drop_path.drop_prob)
         return _add_kept_branches(x, add_branch, 1 - self.drop_path.drop_prob)
 

@@ -1,4 +1,4 @@
-"""The checks of `benchmarks/gpu.py --check`: on a GPU all of them, here small and interpreted."""
+"""The checks of `benchmarks/gpu.py --check`: all on a GPU, small and interpreted on a CPU."""
 
 import time
 
@@ -23,7 +23,7 @@ def test_check_in_the_interpreter(interpreter, name):
 
 @pytest.fixture(scope="session")
 def gpu_rows(request):
-    """A row for each check that is to be made on the GPU; one that breaks it ends its process."""
+    """A row for each check that is selected; a check that breaks the GPU ends its own process."""
     items = [item for item in request.session.items if item.originalname == "test_check_on_a_gpu"]
     names = [item.callspec.params["name"] for item in items]
     variables = FOR_CHECKS["cuda"]
