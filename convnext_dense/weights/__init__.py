@@ -1,4 +1,4 @@
-"""Weights: safe reading, every library's names, strict accounting, the official files."""
+"""Weights: safe reading, other libraries' names, reports on every parameter, official files."""
 
 from convnext_dense.weights.converting import Conversion, convert, convert_file
 from convnext_dense.weights.loading import LoadReport, load_pretrained

@@ -1,4 +1,4 @@
-"""Starting weights for a model, from any known file, with an account of every parameter."""
+"""Pretrained weights for a model, from any known file, with a report on every parameter."""
 
 import re
 from collections import Counter
@@ -14,8 +14,8 @@ from convnext_dense.weights.formats import recognise, to_official
 from convnext_dense.weights.reading import read_checkpoint
 
 MIN_SHARE = 0.95
-# Keys under which files keep (final weights, averaged weights). mmengine's EMAHook swaps the two
-# on saving, so that its `state_dict` is the average and its `ema_state_dict` the final weights.
+# Keys of (final weights, averaged weights) in files. mmengine's EMAHook swaps the two when saving:
+# its `state_dict` has the average, its `ema_state_dict` the final weights.
 EMA_PAIRS = (
     ("ema_state_dict", "state_dict"),
     ("model", "model_ema"),
@@ -26,18 +26,18 @@ NESTS = ("model", "state_dict", "module", "model_ema", "state_dict_ema")
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every parameter of the model and of the file. Names are the model's.
+    """The result for every parameter of the model and of the file. Names are the model's.
 
     Attributes:
         source: The naming of the file (official, timm, ...).
-        key: Where in the file the weights lay, such as ``"model"``; "" for the file itself.
-        loaded: Parameters that now have the file's values.
-        new_by_design: Output norms that the file cannot know: they start as built.
+        key: The key of the weights in the file, such as ``"model"``; "" for the file itself.
+        loaded: Parameters that have the file's values.
+        new_by_design: Output norms that such a file cannot have; they keep their initial values.
         missing: Parameters of the model that the file lacks.
-        unexpected: The file's names that have no place in the model (own names where unknown).
-        mismatched: (name, shape in the file, shape in the model) of what was left alone.
-        ignored_heads: Parts of the file beside the backbone -> number of their parameters.
-        share: Loaded part of the backbone's elements, 0 to 1; heads and new norms not counted.
+        unexpected: The file's names that the model does not have (untranslated where unknown).
+        mismatched: (name, shape in the file, shape in the model) of parameters not loaded.
+        ignored_heads: Parts of the file outside the backbone -> number of their parameters.
+        share: Loaded share of the backbone's elements, 0 to 1, without heads and new norms.
     """
 
     source: str
@@ -59,7 +59,7 @@ class LoadReport:
         for title, names in (
             ("new by design", self.new_by_design),
             ("missing in the file", self.missing),
-            ("without a place in the model", self.unexpected),
+            ("not in the model", self.unexpected),
         ):
             if names:
                 parts.append(f"{title}: {_shorten(names)}")
@@ -81,15 +81,15 @@ def load_pretrained(
     final_norm_to_norm3: bool = False,
     allow_partial: bool = False,
 ) -> LoadReport:
-    """Loads a ConvNeXt's weights from a file in any known naming, and accounts for them.
+    """Loads a ConvNeXt's weights from a file in any known naming, and reports on them.
 
     Nothing is loaded when an error is raised.
 
     Args:
         module: A model with the official release's parameter names: the dense backbone, or a
             classifier with ``norm`` and ``head``.
-        checkpoint: A path, an https address, the name of an official file, or what
-            :func:`read_checkpoint` returned.
+        checkpoint: A path, an https address, the name of an official file, or a
+            result of :func:`read_checkpoint`.
         sha256: The hash that the file must have.
         ema: Take the averaged weights of a file that has both; the paper's downstream tasks start
             from the final ones (appendix A.3).
@@ -99,7 +99,7 @@ def load_pretrained(
 
     Raises:
         UserError: When the file cannot be read or recognised, or does not fit the model; the
-            message carries the account.
+            message contains the report.
     """
     fitting, report = match_pretrained(
         module,
@@ -122,7 +122,7 @@ def match_pretrained(
     final_norm_to_norm3: bool = False,
     allow_partial: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """As :func:`load_pretrained`, without loading: the parameters that fit, and the account.
+    """As :func:`load_pretrained`, without loading: the parameters that fit, and the report.
 
     Raises:
         UserError: As there.
@@ -135,7 +135,7 @@ def match_pretrained(
     model = module.state_dict()
     if final_norm_to_norm3:
         translated = _move_final_norm(translated, model)
-    fitting, report = _account(translated, unknown, model, naming.name, key, prefix)
+    fitting, report = _make_report(translated, unknown, model, naming.name, key, prefix)
     problem = _problem(report, translated, model)
     if problem and not allow_partial:
         raise UserError(
@@ -148,10 +148,10 @@ def find_state_dict(checkpoint: Mapping[str, Any], ema: bool) -> tuple[dict[str,
     """Finds the parameters in a checkpoint, however deep a framework nested them.
 
     Returns:
-        The tensors by name, and the keys that led there joined by dots.
+        The tensors by name, and the keys that lead there, joined by dots.
 
     Raises:
-        UserError: When there are none, or ``ema`` is asked of a file without averaged weights.
+        UserError: When there are none, or ``ema`` is given for a file without averaged weights.
     """
     keys: list[str] = []
     for final, average in EMA_PAIRS:
@@ -191,7 +191,7 @@ def _move_final_norm(state: dict[str, Tensor], model: Mapping[str, Tensor]) -> d
     return {re.sub(r"^norm\.", "norm3.", name): value for name, value in state.items()}
 
 
-def _account(
+def _make_report(
     state: Mapping[str, Tensor],
     unknown: Iterable[str],
     model: Mapping[str, Tensor],
@@ -205,8 +205,8 @@ def _account(
     new = [name for name in absent if re.match(r"norm\d\.", name)]
     surplus = [name for name in state if name not in model]
     heads = [name for name in surplus if _is_head(name)]
-    beside = [name for name in unknown if not name.startswith(prefix) or _is_head(name)]
-    counted = {n: v.numel() for n, v in model.items() if not n.startswith("head.") and n not in new}
+    outside = [name for name in unknown if not name.startswith(prefix) or _is_head(name)]
+    sizes = {n: v.numel() for n, v in model.items() if not n.startswith("head.") and n not in new}
     report = LoadReport(
         source=source,
         key=key,
@@ -214,15 +214,15 @@ def _account(
         new_by_design=tuple(new),
         missing=tuple(name for name in absent if name not in new),
         unexpected=tuple(
-            [n for n in surplus if n not in heads] + [n for n in unknown if n not in beside]
+            [n for n in surplus if n not in heads] + [n for n in unknown if n not in outside]
         ),
         mismatched=tuple(
             (n, tuple(v.shape), tuple(model[n].shape))
             for n, v in state.items()
             if n in model and n not in fitting
         ),
-        ignored_heads=dict(Counter(_part(name, prefix) for name in [*heads, *beside])),
-        share=sum(counted.get(n, 0) for n in fitting) / max(1, sum(counted.values())),
+        ignored_heads=dict(Counter(_part(name, prefix) for name in [*heads, *outside])),
+        share=sum(sizes.get(n, 0) for n in fitting) / max(1, sum(sizes.values())),
     )
     return fitting, report
 
@@ -241,7 +241,7 @@ def _part(name: str, prefix: str) -> str:
 def _problem(
     report: LoadReport, state: Mapping[str, Tensor], model: Mapping[str, Tensor]
 ) -> str | None:
-    """Says in one sentence why a file does not fit; None where it does."""
+    """One sentence on why a file does not fit; None where it does."""
     if report.share < MIN_SHARE:
         return f"Only {report.share:.2%} of the backbone's parameters would be loaded."
     built = {m[1] for name in model if (m := re.match(r"stages\.(\d)\.", name))}
@@ -250,7 +250,7 @@ def _problem(
     ]
     if surplus:
         return (
-            f"The file is of another architecture: the model has no place for {surplus[0]} and "
+            f"The file is of another architecture: the model does not have {surplus[0]} and "
             f"{len(surplus) - 1} more block parameters (compare depths, use_grn and "
             "layer_scale_init_value)."
         )
