@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import TASK_UTILS, TRANSFORMS, DefaultScope
 
 from convnext_dense.benchmark.timing import Step
-from convnext_dense.benchmark.whole_models import META_KEYS, WholeModel, read
+from convnext_dense.benchmark.whole_models import META_KEYS, WholeModel, read_config
 
 OBJECTS = 8  # of a picture in a training iteration
 
@@ -37,7 +37,7 @@ def import_mmpretrain() -> None:
 
 def config(path: str, small: bool) -> Config:
     """A detector's config; ``small`` has few regions and one small view, to try it on a CPU."""
-    cfg = deepcopy(read(path))
+    cfg = deepcopy(read_config(path))
     if small:
         cfg.model.train_cfg.rpn_proposal.max_per_img = cfg.model.test_cfg.rpn.max_per_img = 20
         for stage in cfg.model.train_cfg.rcnn:

@@ -39,7 +39,7 @@ BANDS = {FLOAT: 1e-4, BF16: 1e-2}
 
 def miniature(kind: str, device: str) -> tuple[Config, nn.Module]:
     """A model with weights that count, and its config."""
-    cfg = deepcopy(whole_models.read(str(CONFIGS / KINDS[kind])))
+    cfg = deepcopy(whole_models.read_config(str(CONFIGS / KINDS[kind])))
     dims = (WIDTH[device],) * 4
     cfg.model.backbone.update(
         arch=dict(depths=(1, 1, 1, 1), dims=dims), layer_scale_init_value=0.5, drop_path_rate=0.0

@@ -203,9 +203,7 @@ def test_dyhead_of_pyramids_with_odd_sides(random, monkeypatch):
     necks = pytest.importorskip("mmdet.models.necks")
     torch.manual_seed(0)
     neck = necks.DyHead(16, 16, num_blocks=1).double()
-    with (
-        torch.no_grad()
-    ):  # without the initial zeros of offsets, and of means at the kink of a ReLU
+    with torch.no_grad():  # no zeros in offsets, nor in means at the kink of a ReLU
         for parameter in neck.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=random) * 0.2)
     sides = [(21, 27), (11, 14), (6, 7)]

@@ -94,7 +94,7 @@ def test_nms_on_random_boxes(random, offset):
 
 
 def soft_nms_by_loop(boxes, scores, threshold, sigma, min_score, method, offset):
-    """Bodla et al., figure 2, in mmcv's order: best to the front, the last replaces a dropped one."""
+    """Bodla et al., figure 2, in mmcv's order: best first, the last replaces a dropped one."""
     rows = [[box, score, i] for i, (box, score) in enumerate(zip(boxes, scores, strict=True))]
     done = 0
     while done < len(rows):
