@@ -99,15 +99,10 @@ def measure(
     rows = []
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         for count in workers:
-            loaders = _loaders(cfg, size, count)
-            rates = np.array([_rates(loader, size, count, rounds) for loader in loaders])
-            medians = np.median(rates, axis=1)
-            for stage, rate, median in zip(STAGES, rates, medians, strict=True):
-                (summary,) = summarise(rate[None])
-                figures = {**asdict(summary), "ratio": float(median / medians[0])}
+            for stage, speed in _measure_stages(cfg, size, count, rounds).items():
                 rows.append(
                     LoadingSpeed(
-                        **figures,
+                        **speed,
                         config=config,
                         stage=stage,
                         workers=count,
@@ -116,6 +111,18 @@ def measure(
                     )
                 )
     return rows
+
+
+def _measure_stages(cfg: Config, batch_size: int, workers: int, rounds: int) -> dict[str, dict]:
+    """Stage -> the fields of its :class:`Summary`; the ratio is to decoding."""
+    loaders = _loaders(cfg, batch_size, workers)
+    rates = np.array([_rates(loader, batch_size, workers, rounds) for loader in loaders])
+    medians = np.median(rates, axis=1)
+    speeds = {}
+    for stage, rate, median in zip(STAGES, rates, medians, strict=True):
+        (summary,) = summarise(rate[None])
+        speeds[stage] = {**asdict(summary), "ratio": float(median / medians[0])}
+    return speeds
 
 
 def _loaders(cfg: Config, batch_size: int, workers: int) -> list[DataLoader]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from convnext_dense.benchmark import networks as networks
+from convnext_dense.benchmark import networks
 from convnext_dense.benchmark.modes import Options, make_step
 from convnext_dense.benchmark.timing import Step
 from convnext_dense.config.safe_reading import refusing_pickles

@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from convnext_dense.benchmark import networks as networks
-from convnext_dense.benchmark import whole_models
+from convnext_dense.benchmark import networks, whole_models
 from convnext_dense.benchmark.batch_size import largest_batch
 from convnext_dense.benchmark.memory import peak_memory_mb
 from convnext_dense.benchmark.modes import AUTO, Options, make_step

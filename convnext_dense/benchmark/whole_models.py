@@ -84,7 +84,7 @@ class WholeModel(nn.Module):
         roi = getattr(self.model, "roi_head", None)
         if roi is None:
             return
-        batch = self.model.data_preprocessor(data, False)
+        batch = self.model.data_preprocessor(data, training=False)
         samples = batch["data_samples"]
         features = self.model.extract_feat(batch["inputs"])
         proposals = self.model.rpn_head.predict(features, samples, rescale=False)

@@ -130,7 +130,7 @@ def mlp(
         "mlp",
         y,
         lambda: mlp_rows.forward(*arguments, fuse_expand, fuse_project, save),
-        lambda: mlp_rows.forward(*arguments, False, False, save),
+        lambda: mlp_rows.forward(*arguments, fuse_expand=False, fuse_project=False, save=save),
     )
     return out.view(residual.shape), h if save else h.new_empty(0)
 

@@ -94,8 +94,9 @@ class Block(nn.Module):
         device = x.device.type if isinstance(x, Tensor) else None
         if device not in FAST_DEVICES or not torch.is_autocast_enabled(device):
             return x
-        half = self.half_stream
-        return x.to(torch.get_autocast_dtype(device) if half else self.norm.weight.dtype)
+        if self.half_stream:
+            return x.to(torch.get_autocast_dtype(device))
+        return x.to(self.norm.weight.dtype)
 
     def _choose_fast_path(self, x: Tensor) -> Callable[[Tensor, float], Tensor]:
         """The method that adds the branch fastest; the plain one where no fast path applies."""
@@ -104,7 +105,7 @@ class Block(nn.Module):
             return self._add_branch_plain
         autocast = torch.is_autocast_enabled(device.type)
         if not input_fits_layers(self, x, autocast):
-            return self._add_branch_plain  # torch raises an error there that explains the misfit
+            return self._add_branch_plain  # where torch's error explains the mismatch
         dtype = torch.get_autocast_dtype(device.type) if autocast else x.dtype
         if self.dwconv.kernel_size == (7, 7) and kernels.usable(device.type, device.index, dtype):
             return self._add_branch_by_kernels

@@ -1,4 +1,4 @@
-"""Layers that ConvNeXt needs and timm does not name the way the official release does."""
+"""Layers that timm does not have under the official release's parameter names."""
 
 import torch
 from torch import Tensor, nn

@@ -133,7 +133,7 @@ def _read_pickle(path: Path, map_location: Any) -> Any:
 
 def _refused(path: Path, forbidden: str) -> UserError:
     return UserError(
-        f"{path} is not loaded: its pickle wants {forbidden}, which is more than parameters and "
+        f"{path} is not loaded: its pickle needs {forbidden}, which is more than parameters and "
         "numbers and could run code. Ask its author for the plain weights (.safetensors, or "
         "torch.save of a state dict)."
     )

@@ -1,5 +1,6 @@
 """Checks in Triton's interpreter; `test_interpreted.py` calls them by name."""
 
+from functools import partial
 from unittest import mock
 
 import torch
@@ -66,7 +67,8 @@ def block():
     runs = []
     for layout in (torch.channels_last, torch.contiguous_format):
         x = image.to(memory_format=layout).requires_grad_()
-        ours = lambda: kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)  # noqa: B023, E731
+        inputs = (x, *p[:4], plain.EPS, *p[4:])
+        ours = partial(kernels.block, *inputs, fuse_expand=True, fuse_project=True)
         runs.append(plain.results(ours, [x, *p]))
         assert runs[-1][0].is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
@@ -118,7 +120,7 @@ def compiled():
     x = torch.randn(1, 8, 2, 2, requires_grad=True)
 
     def run(x, *p):
-        return kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+        return kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
 
     graph = torch.compile(run, backend="aot_eager", fullgraph=True)
     _compare(lambda: graph(x, *p), lambda: plain.block(x, *p), [x, *p])
@@ -130,7 +132,7 @@ def checkpointed():
     x = torch.randn(1, 8, 2, 2, requires_grad=True)
 
     def run(x):
-        return kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+        return kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
 
     again = lambda: checkpoint(run, x, use_reentrant=False)  # noqa: E731
     _compare(again, lambda: plain.block(x, *p), [x, *p])

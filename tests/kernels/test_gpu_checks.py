@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 from gpu_checks import CHECKS
-from gpu_checks.check import compare, fused
+from gpu_checks.check import compare, expect_fused_path
 from processes import FOR_CHECKS, Setting, make_groups
 
 SMALL = [
@@ -70,7 +70,7 @@ def test_twice_the_error_of_plain_torch_is_allowed_on_top():
 
 
 def test_the_plain_path_is_not_taken_for_the_kernels():
-    with pytest.raises(AssertionError, match="did not run here"), fused():
+    with pytest.raises(AssertionError, match="did not run here"), expect_fused_path():
         torch.zeros(2).add(1)
-    with fused(taken=False):
+    with expect_fused_path(taken=False):
         torch.zeros(2).add(1)

@@ -181,9 +181,9 @@ def test_torchs_new_setting_of_tf32(fused_path):
     matmul.fp32_precision = "tf32"
     p, x = plain.parameters(4), channels_last(1, 4, 2, 1)
     try:
-        y = kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+        y = kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
         with torch.autocast("cpu", torch.bfloat16):
-            kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+            kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
     finally:
         matmul.fp32_precision = before
     assert_close([plain.block(x, *p).double()], [y])

@@ -83,7 +83,7 @@ def test_nothing_starts_when_the_time_is_over(made):
 
 def test_a_process_that_cannot_begin_is_tried_once(made):
     found = made("first/cannot-begin", "first/other", "second/fine")
-    said = "Its process ended with code 7; what it said is above."
+    said = "Its process ended with code 7; its output is above."
     assert found["cannot-begin"] == found["other"] == ("FAILED", said)
     assert found["fine"] == ("passed", "")
 

@@ -170,7 +170,7 @@ def test_torchvisions_maps_have_the_four_strides(name):
 
 
 def test_a_torchvision_model_without_known_maps_is_refused():
-    with pytest.raises(UserError, match="torchvision:alexnet are not known here: .*cls:tiny"):
+    with pytest.raises(UserError, match="torchvision:alexnet are not known: .*cls:tiny"):
         networks.build("torchvision:alexnet", SIZE)
 
 

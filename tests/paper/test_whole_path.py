@@ -38,7 +38,7 @@ def test_images_are_passed_as_uint8_and_are_normalised_by_the_model(path):
     pixels = np.stack([one.numpy() for one in batch["inputs"]])[:, ::-1].astype(float)  # BGR
     mean, std = (np.array(cfg.model.data_preprocessor[key]) for key in ("mean", "std"))
     expected = (pixels - mean[:, None, None]) / std[:, None, None]
-    found = preprocessor(batch, False)["inputs"]
+    found = preprocessor(batch, training=False)["inputs"]
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy()[..., :64, :96], expected, atol=1e-5)
 

@@ -227,7 +227,7 @@ class TestHostileFiles:
     )
     def test_more_than_plain_data_is_refused(self, tmp_path, capsys, content, wish):
         torch.save({"a": content}, tmp_path / "a.pth")
-        with pytest.raises(UserError, match=f"wants .*{wish}"):
+        with pytest.raises(UserError, match=f"needs .*{wish}"):
             read_checkpoint(tmp_path / "a.pth")
         assert "executed" not in capsys.readouterr().out
 
@@ -275,7 +275,7 @@ class TestHostileFiles:
         torch.save({"a": Path("a")}, tmp_path / "a.pth")
         with torch.serialization.safe_globals([type(Path("a"))]):
             before = set(torch.serialization.get_safe_globals())
-            with pytest.raises(UserError, match="wants pathlib"):
+            with pytest.raises(UserError, match="needs pathlib"):
                 read_checkpoint(tmp_path / "a.pth")
             assert set(torch.serialization.get_safe_globals()) == before
 

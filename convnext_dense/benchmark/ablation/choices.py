@@ -11,8 +11,7 @@ from functools import partial
 
 from timm.layers import LayerNorm2d
 
-from convnext_dense.benchmark.ablation import layers as layers
-from convnext_dense.benchmark.ablation import networks as networks
+from convnext_dense.benchmark.ablation import layers, networks
 from convnext_dense.benchmark.ablation.layers import TensorStep
 from convnext_dense.benchmark.modes import Options
 from convnext_dense.models import Block
@@ -127,11 +126,15 @@ CHOICES = (
     ),
     _stochastic_depth(0.1),
     _stochastic_depth(0.4),
-    _choice("LayerNorm, forward", partial(layers.layer, False, layers.norms), _NORMS),
-    _choice("LayerNorm, forward and backward", partial(layers.layer, True, layers.norms), _NORMS),
+    _choice("LayerNorm, forward", partial(layers.layer, draw=layers.norms, backward=False), _NORMS),
+    _choice(
+        "LayerNorm, forward and backward",
+        partial(layers.layer, draw=layers.norms, backward=True),
+        _NORMS,
+    ),
     _choice(
         "gamma, forward and backward",
-        partial(layers.layer, True, layers.projections),
+        partial(layers.layer, draw=layers.projections, backward=True),
         {
             "residual + gamma * projection": layers.gamma_multiplied,
             "addcmul": layers.gamma_with_residual,
@@ -155,8 +158,8 @@ CHOICES = (
     Choice(
         "whole step with optimizer and moving average",
         (
-            Implementation("plain", partial(networks.whole_step, False)),
-            Implementation("all together", partial(networks.whole_step, True)),
+            Implementation("plain", partial(networks.whole_step, shipped=False)),
+            Implementation("all together", partial(networks.whole_step, shipped=True)),
         ),
         memory=True,
         random=True,

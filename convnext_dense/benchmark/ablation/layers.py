@@ -24,9 +24,17 @@ Case = tuple[nn.Module, tuple[Tensor, ...]]
 
 
 def layer(
-    backward: bool, draw: Callable, function: Callable, arch: str, options: Options
+    function: Callable, arch: str, options: Options, *, draw: Callable, backward: bool
 ) -> TensorStep:
-    """``function(layer, *inputs)`` for a layer of each stage; returns results and gradients."""
+    """``function(layer, *inputs)`` for a layer of each stage; returns results and gradients.
+
+    Args:
+        function: Computes the layer's output.
+        arch: Name of a variant.
+        options: The measurement's options.
+        draw: Makes a :data:`Case` for each stage.
+        backward: With a backward pass.
+    """
     torch.manual_seed(0)
     cases: list[Case] = draw(arch, options)
     for module, _ in cases:

@@ -72,8 +72,8 @@ def training_of_several(change: Change | None, arch: str, options: Options, **bu
     return training(change, arch, _several_images(options), **build)
 
 
-def whole_step(shipped: bool, arch: str, options: Options) -> TensorStep:
-    """Forward, backward, optimizer and moving average; returns the gradients."""
+def whole_step(arch: str, options: Options, *, shipped: bool) -> TensorStep:
+    """Forward, backward, optimizer and moving average, plain or as shipped; returns gradients."""
     options = _several_images(options)
     network = new_backbone(None, arch, options, fast=shipped, drop_path_rate=DROP_PATH_RATE)
     gradients = _gradients(network, options)
