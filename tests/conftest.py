@@ -43,9 +43,9 @@ def fused_path(monkeypatch):
     monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
     batches, block = [], kernels.block
 
-    def counted(x, *others):
+    def counted(x, *others, **options):
         batches.append(len(x))
-        return block(x, *others)
+        return block(x, *others, **options)
 
     monkeypatch.setattr(kernels, "block", counted)
     with failures.raise_kernel_errors():

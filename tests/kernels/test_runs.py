@@ -125,9 +125,8 @@ def step(model: torch.nn.Module, batch: dict, fast: bool) -> dict[str, torch.Ten
             module.fast = fast
     torch.manual_seed(3)
     model.train().zero_grad()
-    loss, losses = model.parse_losses(
-        model(**model.data_preprocessor(batch, training=True), mode="loss")
-    )
+    inputs = model.data_preprocessor(batch, training=True)
+    loss, losses = model.parse_losses(model(**inputs, mode="loss"))
     loss.backward()
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {name: value.detach() for name, value in (losses | grads).items()}

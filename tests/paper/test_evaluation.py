@@ -26,7 +26,7 @@ def made():
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs the tool with a command line; gives what it prints."""
+    """Runs the tool with a command line; returns its output."""
     path = Path(__file__).parents[2] / "tools" / "benchmark.py"
     spec = importlib.util.spec_from_file_location("benchmark_tool", path)
     tool = importlib.util.module_from_spec(spec)

@@ -44,7 +44,7 @@ def parts():
 
 @pytest.fixture
 def run(parts, monkeypatch, capsys):
-    """Runs the script with a command line; gives what it prints."""
+    """Runs the script with a command line; returns its output."""
     monkeypatch.setattr(timing, "MIN_ROUND_S", 0.001)
     # A process for each implementation would take seconds, and is not tested here.
     monkeypatch.setattr(parts, "peak_of", lambda make, device: 12.5)

@@ -40,7 +40,7 @@ def tool():
 
 @pytest.fixture
 def run(tool, monkeypatch, capsys):
-    """Runs the tool with a command line on the CPU; gives what it prints to stdout."""
+    """Runs the tool with a command line on the CPU; returns its stdout."""
 
     def call(line, *more):
         arguments = ["benchmark.py", "--device", "cpu", *line.split(), *more]
