@@ -1,11 +1,12 @@
-"""Opening pictures and labels before a run, by the config's own reading steps.
+"""Opening images and labels before a run, by the config's own reading steps.
 
-What counts is what training will see: the loader turns a picture as its EXIF says, and the label
+What counts is what training will see: the loader turns an image as its EXIF says, and the label
 step knows the classes.
 """
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,21 +16,21 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from convnext_dense.config.tree import walk
-from convnext_dense.runs.progress import new_progress
+from convnext_dense.config.config_tree import walk
 from convnext_dense.errors import UserError
+from convnext_dense.runs.progress import new_progress
 
 LOADERS, LABELS = ("LoadPicture", "LoadImageFromFile"), "LoadLabels"
 VALUES = 256  # of a label
-_opener: Callable[[Any], "Opened"]
+_opener: Callable[[Any], "OpenedImage"]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture to open.
+class ListedImage:
+    """An image to open.
 
     Attributes:
-        info: What the data set hands to the first step: ``img_path`` ...
+        info: What the dataset hands to the first step: ``img_path`` ...
         size: (width, height) that the annotation file states; None where none does.
     """
 
@@ -43,8 +44,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What became of a picture.
+class OpenedImage:
+    """What became of an image.
 
     Attributes:
         path: The file.
@@ -63,8 +64,8 @@ class Opened:
     labels: np.ndarray | None = None
 
 
-class Opener:
-    """Opens pictures of one data set: ``opener(picture)``.
+class ImageOpener:
+    """Opens images of one dataset: ``opener(image)``.
 
     Args:
         cfg: The config, for its scope.
@@ -78,32 +79,32 @@ class Opener:
             self.load = registry.build(dict(loader))
             self.label = registry.build(dict(steps[LABELS])) if LABELS in steps else None
 
-    def __call__(self, picture: Picture) -> Opened:
-        """Reads a picture, and its label where the data set has labels."""
+    def __call__(self, image: ListedImage) -> OpenedImage:
+        """Reads an image, and its label where the dataset has labels."""
         try:
-            results = self.load(dict(picture.info))
-            check_whole(picture.path)
-        except Exception as error:  # whatever a decoder throws: the picture cannot be trained on
-            reason = str(error).splitlines()[0].removeprefix(f"{picture.path} ")
-            return Opened(picture.path, unreadable=reason or repr(error))
+            results = self.load(dict(image.info))
+            refuse_truncated(image.path)
+        except Exception as error:  # whatever a decoder throws: the image cannot be trained on
+            reason = str(error).splitlines()[0].removeprefix(f"{image.path} ")
+            return OpenedImage(image.path, unreadable=reason or repr(error))
         size = tuple(results["img_shape"][1::-1])
         if self.label is None:
-            return Opened(picture.path, size=size)
+            return OpenedImage(image.path, size=size)
         try:
             labels = self.label(results)["gt_seg_map"]
-            indices = np.clip(self.label.read(picture.info["seg_map_path"]), 0, VALUES - 1)
+            indices = np.clip(self.label.read(image.info["seg_map_path"]), 0, VALUES - 1)
         except UserError as error:
-            return Opened(picture.path, size=size, wrong_label=str(error))
-        return Opened(
-            picture.path,
+            return OpenedImage(image.path, size=size, wrong_label=str(error))
+        return OpenedImage(
+            image.path,
             size=size,
             indices=np.bincount(indices.ravel(), minlength=VALUES),
             labels=np.bincount(labels.ravel(), minlength=VALUES),
         )
 
 
-class PictureOpener:
-    """Opens pictures of a data set with one class each, by their number: ``opener(index)``.
+class DecodingOpener:
+    """Opens images of a dataset with one class each, by their number: ``opener(index)``.
 
     Args:
         dataset: It has ``decode(index)``, and a ``reader`` that knows the files' names.
@@ -112,26 +113,26 @@ class PictureOpener:
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
-    def __call__(self, index: int) -> Opened:
-        """Decodes a picture."""
+    def __call__(self, index: int) -> OpenedImage:
+        """Decodes an image."""
         try:
-            picture, _ = self.dataset.decode(index)
+            image, _ = self.dataset.decode(index)
         except Exception as error:
             path = self.dataset.reader.filename(index, absolute=True)
-            return Opened(path, unreadable=str(error) or repr(error))
-        return Opened("", size=picture.size)
+            return OpenedImage(path, unreadable=str(error) or repr(error))
+        return OpenedImage("", size=image.size)
 
 
-def open_file(path: str) -> Opened:
-    """Opens a picture of a classifier."""
+def open_classified(path: str) -> OpenedImage:
+    """Opens an image of a classifier."""
     try:
         with Image.open(path) as image:
-            return Opened(path, size=image.convert("RGB").size)
+            return OpenedImage(path, size=image.convert("RGB").size)
     except Exception as error:
-        return Opened(path, unreadable=str(error) or repr(error))
+        return OpenedImage(path, unreadable=str(error) or repr(error))
 
 
-def check_whole(path: str) -> None:
+def refuse_truncated(path: str) -> None:
     """Raises where a file is cut off: OpenCV fills the missing part of a JPEG with grey.
 
     Raises:
@@ -147,29 +148,37 @@ def check_whole(path: str) -> None:
         # a format that Pillow does not know, and the loader does
 
 
-def spread(count: int, chosen: int) -> list[int]:
+def evenly_spaced(count: int, chosen: int) -> list[int]:
     """At most ``chosen`` of the first ``count`` numbers, evenly, the last one included."""
     return np.unique(np.linspace(0, count - 1, min(count, chosen)).round().astype(int)).tolist()
 
 
-def open_some(opener: Callable, pictures: Sequence) -> list[Opened]:
-    """Opens pictures one after another."""
-    return [opener(picture) for picture in pictures]
+def open_each(opener: Callable, images: Sequence) -> list[OpenedImage]:
+    """Opens images one after another."""
+    return [opener(image) for image in images]
 
 
-def open_all(opener: Callable, pictures: Sequence, what: str) -> list[Opened]:
-    """Opens pictures in as many processes as there are cores, with a progress bar."""
+def open_in_parallel(opener: Callable, images: Sequence, what: str) -> list[OpenedImage]:
+    """Opens images in as many processes as there are cores, with a progress bar."""
     global _opener
-    _opener = opener  # inherited by the processes: a data set would be copied with every task
-    processes = max(1, min(len(os.sched_getaffinity(0)), len(pictures)))
+    _opener = opener  # inherited by the processes: a dataset would be copied with every task
+    processes = max(1, min(len(os.sched_getaffinity(0)), len(images)))
     opened = []
-    with multiprocessing.get_context("fork").Pool(processes) as pool, new_progress() as progress:
-        task = progress.add_task(what, total=len(pictures), figures="")
-        for one in pool.imap(_open, pictures, chunksize=8):
-            opened.append(one)
+    with (
+        multiprocessing.get_context("fork").Pool(processes, _end_at_once) as pool,
+        new_progress() as progress,
+    ):
+        task = progress.add_task(what, total=len(images), figures="")
+        for image in pool.imap(_open, images, chunksize=8):
+            opened.append(image)
             progress.advance(task)
     return opened
 
 
-def _open(picture: Any) -> Opened:
-    return _opener(picture)
+def _end_at_once() -> None:
+    """Lets the pool end its processes: they inherit this process's handlers, which wait."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _open(image: Any) -> OpenedImage:
+    return _opener(image)

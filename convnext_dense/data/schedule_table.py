@@ -4,16 +4,16 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.coco.annotation_file import read_summary
 from convnext_dense.data.coco.fit_config import annotation_path
 from convnext_dense.data.fit_schedule import WARMUP_SHARE, Fit
-from convnext_dense.config.tree import datasets
 
 SHOWN_CLASSES = 8
 Row = tuple[str, str, str, str]
 
 
-def format_fit(cfg: Config, recipe: Config, fit: Fit, max_iters: int | None) -> str:
+def format_schedule_table(cfg: Config, recipe: Config, fit: Fit, max_iters: int | None) -> str:
     """The table of a fitted run: the recipe's numbers, this run's, and the reason.
 
     Args:
@@ -49,12 +49,12 @@ def _pictures_row(cfg: Config, fit: Fit) -> Row:
     why = ""
     if "ann_file" in data:
         named = len(read_summary(annotation_path(data)).file_names)
-        if named > fit.facts.pictures:
-            why = f"{named - fit.facts.pictures} of {named} left out: no instance, or too small"
+        if named > fit.facts.images:
+            why = f"{named - fit.facts.images} of {named} left out: no instance, or too small"
     return (
-        "training pictures",
-        _number(fit.facts.recipe_pictures),
-        _number(fit.facts.pictures),
+        "training images",
+        _number(fit.facts.recipe_images),
+        _number(fit.facts.images),
         why,
     )
 
@@ -64,7 +64,7 @@ def _batch_row(fit: Fit) -> Row:
     account = f"{batch.per_process} x {batch.processes} process{'es' * (batch.processes > 1)}"
     if batch.accumulated > 1:
         account += f" x {batch.accumulated} accumulated batches"
-    return ("pictures a step", _number(fit.facts.base), _number(batch.step), account)
+    return ("images a step", _number(fit.facts.base), _number(batch.step), account)
 
 
 def _rate_row(cfg: Config, recipe: Config, fit: Fit) -> Row:
@@ -75,7 +75,7 @@ def _rate_row(cfg: Config, recipe: Config, fit: Fit) -> Row:
             "learning rate",
             before,
             f"{written * step / base:g}",
-            f"x {step} / {base} pictures",
+            f"x {step} / {base} images",
         )
     return ("learning rate", before, f"{written:g}", "as given, not scaled")
 

@@ -51,7 +51,7 @@ class DetectionViews:
     Features of a view are computed once and wait for the mask head. All of them together would
     grow with the number of views (T at 18 views of 400 to 1200 pixels: 1.4 GB a picture), so they
     wait in memory up to a bound and beyond it in a temporary file (see :class:`FeatureStore`);
-    docs/tta.md has the cost. The result does not depend on the bound.
+    docs/test.md has the cost. The result does not depend on the bound.
 
     Args:
         scales: (short side, long side) of every scale in pixels, proportions kept.

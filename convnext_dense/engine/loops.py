@@ -7,7 +7,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from convnext_dense.engine.augmentation_seeds import seeded
-from convnext_dense.engine.random_state import undisturbed
+from convnext_dense.engine.random_state import without_drawing
 from convnext_dense.errors import UserError
 from convnext_dense.runs.signals import evaluation_is_due
 
@@ -16,7 +16,7 @@ from convnext_dense.runs.signals import evaluation_is_due
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """Epoch-based training that resumes inside an epoch and can be cut short.
 
-    mmengine's epoch loop restarts a half-finished epoch from its first picture while it goes on
+    mmengine's epoch loop restarts a half-finished epoch from its first image while it goes on
     counting iterations. This one skips the batches that were trained on (without reading their
     images), so the order of the data and the schedule stay those of an uninterrupted run. Each
     image's augmentation has a seed of its own
@@ -43,7 +43,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         if not len(self.dataloader):
             raise UserError(
-                f"The {len(self.dataloader.dataset)} training pictures make no batch of "
+                f"The {len(self.dataloader.dataset)} training images make no batch of "
                 f"{self.dataloader.batch_size}: lower train_dataloader.batch_size."
             )
         self.dataloader = seeded(self.dataloader, runner.seed)
@@ -124,7 +124,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.dataloader.batch_sampler.start(self._epoch, skip=done)
         # A loader draws a number where it makes workers: a resumed run would draw more often than
         # one whose workers persist.
-        batches = undisturbed(lambda: iter(self.dataloader))
+        batches = without_drawing(lambda: iter(self.dataloader))
         for idx, data_batch in enumerate(batches, start=done):
             self.run_iter(idx, data_batch)
             if self._finished:
@@ -138,7 +138,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 class ResumableIterLoop(ResumableEpochLoop):
     """Training by iterations: passes over the data, each in a new order, until they are done.
 
-    mmengine's IterBasedTrainLoop reads every picture that was trained on once more when it
+    mmengine's IterBasedTrainLoop reads every image that was trained on once more when it
     resumes. Here the batches of the passes go on where they stopped, as in epochs.
 
     Args:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from convnext_dense.config.load import read_config
+from convnext_dense.config.load import load_config
+from convnext_dense.config.reading import read_config
 from convnext_dense.data import fit_schedule as fitting
-from convnext_dense.data.schedule_table import format_fit
-from convnext_dense.engine import load_config
+from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.errors import UserError
 from convnext_dense.optim.schedule_curve import COCO_TRAIN_PICTURES, lr_curve
 from tests.engine.conftest import CONFIGS, SHAPES
@@ -16,9 +16,9 @@ THREE_X = CONFIGS / "cascade_convnext_t_3x.py"
 
 
 def fit(monkeypatch, path, pictures, options=None, epochs=None, processes=1):
-    monkeypatch.setattr(fitting, "count_pictures", lambda cfg: pictures)
+    monkeypatch.setattr(fitting, "count_training_images", lambda cfg: pictures)
     options = options or {}
-    cfg = load_config(path, require_data=False, cfg_options=options)
+    cfg = load_config(path, cfg_options=options)
     return cfg, fitting.fit_schedule(cfg, read_config(path), options, epochs, processes)
 
 
@@ -33,7 +33,7 @@ def test_a_set_as_large_as_coco_keeps_the_recipe(monkeypatch):
 
 
 def test_a_hundred_pictures_get_the_least_length(monkeypatch):
-    cfg, found = fit(monkeypatch, ONE_X, 100)  # 2 pictures a step, recipe 16
+    cfg, found = fit(monkeypatch, ONE_X, 100)  # 2 images a step, recipe 16
     assert cfg.train_cfg.max_epochs == 2000 * 16 // 100 == 320
     assert found.run.iterations == 320 * 50
     warmup, steps = cfg.param_scheduler
@@ -62,12 +62,12 @@ def test_iterations_follow_pictures_and_batch(monkeypatch):
     warmup, poly = cfg.param_scheduler
     assert (warmup.end, poly.begin, poly.end) == (1500, 0, 80000)
     assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 8000
-    # on one process an eighth of the pictures a step, eight times the steps
+    # on one process an eighth of the images a step, eight times the steps
     cfg, _ = fit(monkeypatch, ADE, 10105)
     assert cfg.train_cfg.max_iters == 640000
     # never longer than the recipe
     assert fit(monkeypatch, ADE, 90000, processes=8)[0].train_cfg.max_iters == 160000
-    # and 120 pictures get the floor
+    # and 120 images get the floor
     cfg, _ = fit(monkeypatch, ADE, 120, processes=8)
     assert cfg.train_cfg.max_iters == 2000 and cfg.param_scheduler[0].end == 200
 
@@ -84,7 +84,7 @@ def test_accumulation_counts_in_the_rate_but_not_in_the_iterations(monkeypatch):
 def format_told(cfg, found, path=ONE_X, max_iters=None) -> str:
     cfg.train_dataloader.dataset.metainfo = dict(classes=["a"])
     cfg.train_dataloader.dataset.pop("ann_file", None)
-    return format_fit(cfg, read_config(path), found, max_iters)
+    return format_schedule_table(cfg, read_config(path), found, max_iters)
 
 
 @pytest.mark.parametrize("path", [ONE_X, ADE, SHAPES], ids=lambda path: path.stem)
@@ -106,7 +106,7 @@ def test_rates_over_training_keep_the_recipes_shape(monkeypatch, path):
 
 def test_what_is_given_wins(monkeypatch):
     assert fit(monkeypatch, ONE_X, 100, epochs=7)[0].train_cfg.max_epochs == 7
-    cfg, found = fit(monkeypatch, ADE, 121, epochs=7)  # the last picture of a pass is left out
+    cfg, found = fit(monkeypatch, ADE, 121, epochs=7)  # the last image of a pass is left out
     assert cfg.train_cfg.max_iters == 7 * 60 and found.reason == "--epochs"
     options = {
         "train_cfg.max_epochs": 30,
@@ -127,7 +127,7 @@ def test_one_iteration_is_enough_to_schedule(monkeypatch):
 
 
 def test_a_set_smaller_than_a_batch_is_refused(monkeypatch):
-    with pytest.raises(UserError, match="The 1 training pictures make no batch of 2: lower"):
+    with pytest.raises(UserError, match="The 1 training images make no batch of 2: lower"):
         fit(monkeypatch, ADE, 1)
     with pytest.raises(UserError, match="--epochs must be at least 1"):
         fit(monkeypatch, ADE, 100, epochs=0)
@@ -156,10 +156,10 @@ def test_the_table_tells_all_numbers(monkeypatch):
     text = format_told(cfg, found, max_iters=20)
     assert text.startswith("mask_rcnn_convnext_t_1x.py on your data, 1 class: a")
     for row in (
-        "training pictures 117,266 100",
-        "pictures a step 16 2 2 x 1 process",
-        "learning rate 0.0001 1.25e-05 x 2 / 16 pictures",
-        "epochs 12 320 at least 2,000 steps of 16 pictures",
+        "training images 117,266 100",
+        "images a step 16 2 2 x 1 process",
+        "learning rate 0.0001 1.25e-05 x 2 / 16 images",
+        "epochs 12 320 at least 2,000 steps of 16 images",
         "iterations 87,960 16,000 320 passes of 50",
         "warmup iterations 500 500",
         "lr x 0.1 after 8, 11 epochs 10,667, 14,667 iterations",

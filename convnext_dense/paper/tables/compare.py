@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convnext_dense.paper.tables import runs as run_cells
 from convnext_dense.paper.tables.rows import Cell, Row, rows_of
 from convnext_dense.report.work_folders import Training
 
@@ -33,8 +34,8 @@ def compare(
         UserError: For an unknown table, or files that cannot be read.
     """
     rows = rows_of(table)  # what is asked for is checked before anything is counted
-    trained = runs.read_work_folders(runs)
-    speeds = runs.read_benchmarks(benchmarks)
+    trained = run_cells.read_work_folders(runs)
+    speeds = run_cells.read_benchmarks(benchmarks)
     return [
         dict(zip(FIELDS, (row.table, row.model, cell.column, cell.paper, *found), strict=True))
         for row in rows
@@ -56,9 +57,9 @@ def _cells(
             remark = costs.judge(row, cell, ours)
             yield cell, (ours, f"{source}; {remark}" if remark else source)
         elif cell.column == "throughput":
-            yield cell, runs.throughput(row, speeds, configs)
+            yield cell, run_cells.throughput(row, speeds, configs)
         else:
-            yield cell, runs.figure(row, cell, runs, configs)
+            yield cell, run_cells.figure(row, cell, runs, configs)
 
 
 def format_tables(found: Sequence[Mapping[str, Any]]) -> str:
