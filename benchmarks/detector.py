@@ -1,4 +1,4 @@
-"""One step of a whole detector of a config, for gpu.py: training, and testing in several views."""
+"""One step of a config's detector, for gpu.py: training, and testing in several views."""
 
 from contextlib import suppress
 from copy import deepcopy
@@ -10,34 +10,34 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import TASK_UTILS, TRANSFORMS, DefaultScope
 
 from convnext_dense.benchmark.timing import Step
-from convnext_dense.benchmark.whole_models import META_KEYS, WholeModel, read
+from convnext_dense.benchmark.whole_models import META_KEYS, WholeModel, read_config
 
-OBJECTS = 8  # of a picture in a training iteration
+OBJECTS = 8  # per image of a training iteration
 
 
 def import_mmpretrain() -> None:
-    """Imports the stock backbone, if it is there, as if transformers were not.
+    """Imports the stock backbone, if installed, while transformers is hidden.
 
-    mmpretrain 1.2 asks ``importlib_metadata`` for transformers, and fails with version 5.
+    mmpretrain 1.2 finds transformers by ``importlib_metadata``, and fails with version 5.
     """
     try:
         import importlib_metadata as metadata
     except ImportError:
         return
-    found = metadata.distribution
+    distribution = metadata.distribution
 
     def hide_transformers(package: str) -> object:
         if package == "transformers":
             raise metadata.PackageNotFoundError(package)
-        return found(package)
+        return distribution(package)
 
     with patch.object(metadata, "distribution", hide_transformers), suppress(ImportError):
         import mmpretrain.models  # noqa: F401
 
 
-def config(path: str, small: bool) -> Config:
-    """A detector's config; ``small`` has few regions and one small view, to try it on a CPU."""
-    cfg = deepcopy(read(path))
+def detector_config(path: str, small: bool) -> Config:
+    """A detector's config; ``small`` has few regions and one small view, for trials on a CPU."""
+    cfg = deepcopy(read_config(path))
     if small:
         cfg.model.train_cfg.rpn_proposal.max_per_img = cfg.model.test_cfg.rpn.max_per_img = 20
         for stage in cfg.model.train_cfg.rcnn:
@@ -47,7 +47,7 @@ def config(path: str, small: bool) -> Config:
 
 
 def training_data(size: tuple[int, int], count: int, classes: int = 80) -> dict[str, list]:
-    """Random pictures of (height, width) with ``OBJECTS`` boxes and masks each, as a loader's."""
+    """Random images of (height, width) with ``OBJECTS`` boxes and masks each, as from a loader."""
     rng, (height, width) = np.random.default_rng(0), size
     with DefaultScope.overwrite_default_scope("mmdet"):
         from mmdet.structures.bbox import HorizontalBoxes
@@ -82,7 +82,7 @@ def training_data(size: tuple[int, int], count: int, classes: int = 80) -> dict[
 
 
 def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -> Step:
-    """One training iteration, without the optimizer, of a detector on random pictures."""
+    """One training iteration, without the optimizer, of a detector on random images."""
     whole = WholeModel(cfg).to(device)
     whole.model.train()
     data = training_data(size, count)
@@ -93,7 +93,7 @@ def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -
             DefaultScope.overwrite_default_scope("mmdet"),
             _bfloat16(device),
         ):
-            batch = whole.model.data_preprocessor(data, True)
+            batch = whole.model.data_preprocessor(data, training=True)
             losses = whole.model(**batch, mode="loss")
         whole.model.parse_losses(losses)[0].backward()
 
@@ -101,10 +101,10 @@ def training_step(cfg: Config, device: str, size: tuple[int, int], count: int) -
 
 
 def views_step(cfg: Config, device: str, size: tuple[int, int], stock: bool) -> Step:
-    """The test of one picture in all views of the config: ours, or mmdet's.
+    """The test of one image in all views of the config: ours, or mmdet's.
 
     mmdet's ``DetTTAModel`` refuses masks, so they are dropped before it merges. Its views are
-    resized before the time is taken, as its loader does; ours are resized within.
+    resized before the timed step, as by its loader; ours are resized in the step.
     """
     whole = WholeModel(cfg).to(device).eval()
     data = whole.batch(1, size)
@@ -133,20 +133,20 @@ def views_step(cfg: Config, device: str, size: tuple[int, int], stock: bool) -> 
 def views_of(cfg: Config) -> object:
     """The config's ``tta_views``, as ``tools/test.py --tta`` builds them."""
     pipeline = cfg.test_dataloader.dataset.pipeline
-    resize = next(one for one in pipeline if one["type"] == "Resize")
+    resize = next(step for step in pipeline if step["type"] == "Resize")
     return TASK_UTILS.build(dict(cfg.tta_views, resize=resize))
 
 
 def _bfloat16(device: str) -> torch.autocast:
-    """Autocast on a GPU; CPUs without instructions for it would take minutes."""
+    """Autocast on a GPU; CPUs without bf16 instructions would take minutes."""
     return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 
 
 def _all_views(views, image: torch.Tensor) -> dict[str, list]:
     from convnext_dense.detection.tta import resized
 
-    seen = [resized(image, views.resizes[view.scale], view.flip) for view in views.views]
-    inputs, samples = ([[one] for one in column] for column in zip(*seen, strict=True))
+    pairs = [resized(image, views.resizes[view.scale], view.flip) for view in views.views]
+    inputs, samples = ([[item] for item in column] for column in zip(*pairs, strict=True))
     return dict(inputs=list(inputs), data_samples=list(samples))
 
 
@@ -154,12 +154,12 @@ def _boxes_only(model: torch.nn.Module, flips: list[bool]) -> torch.nn.Module:
     from mmdet.models.test_time_augs import DetTTAModel
 
     class BoxesOnly(DetTTAModel):
-        def merge_preds(self, found):
-            for sample, flip in zip(found[0], flips, strict=True):
+        def merge_preds(self, data_samples_list):
+            for sample, flip in zip(data_samples_list[0], flips, strict=True):
                 sample.pred_instances.pop("masks", None)
-                # Not before: mmdet's mask branch fails at mirrored pictures.
+                # Not earlier: mmdet's mask branch fails for flipped images.
                 sample.set_metainfo(dict(flip=flip, flip_direction="horizontal"))
-            return super().merge_preds(found)
+            return super().merge_preds(data_samples_list)
 
     merging = ConfigDict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100)
     return BoxesOnly(module=model, tta_cfg=merging)

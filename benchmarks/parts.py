@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Measures what makes the backbone fast, each lever alone and all of them together.
+"""Measures the choices that make the backbone fast, each alone and all of them together.
 
-The levers and the ways of computing each are in convnext_dense/benchmark/ablation/choices.py. All
-ways of a lever
-must give the same results (in float32, compared first), and are timed in interleaved rounds. The
-ratio is the plain way's time over this one's, median and quartiles of the rounds: above 1 is
-faster. Under 6 minutes on 2 CPU cores without --compile. Pictures are random, no data are read.
+The choices and their implementations are in convnext_dense/benchmark/ablation/choices.py. All
+implementations of a choice must give the same results (in float32, compared first), and are timed
+in interleaved rounds. The ratio is the plain one's time over this one's, median and quartiles of
+the rounds: above 1 is faster. Under 6 minutes on 2 CPU cores without --compile. Images are random:
+no dataset is read.
 """
 
 import gc
@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from convnext_dense import kernels
-from convnext_dense.benchmark.ablation.choices import LEVERS, Lever, Way
-from convnext_dense.benchmark.ablation.layers import Tensors
+from convnext_dense.benchmark.ablation.choices import CHOICES, Choice, Implementation
+from convnext_dense.benchmark.ablation.layers import TensorStep
 from convnext_dense.benchmark.memory import peak_of
 from convnext_dense.benchmark.modes import AMP, Options
 from convnext_dense.benchmark.throughput import parse_image_size
@@ -34,21 +34,24 @@ from convnext_dense.models.staged_network import STRIDES
 from convnext_dense.models.trunk import parse_arch
 
 TOLERANCE = 1e-4  # of a tensor's norm, in float32
-DEFAULTS = {"cpu": (1, "384", 8), "cuda": (64, "224", 5)}  # batch, picture, rounds
-AT_ONCE = min(4, os.cpu_count() or 1)  # processes that measure memory: imports take most of theirs
+DEFAULTS = {"cpu": (1, "384", 8), "cuda": (64, "224", 5)}  # batch size, image size, rounds
+# Processes that measure memory at the same time: they spend most of their time on imports.
+AT_ONCE = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """A line of the table; the names are also keys of the JSON file.
 
     Attributes:
+        lever: The choice.
+        way: The implementation.
         ms: Median time of a step.
-        ratio: Median over the rounds of the plain way's time over this one's.
+        ratio: Median over the rounds of the plain implementation's time over this one's.
         quartiles: First and third quartile of that.
         peak_memory_mb: See :func:`peak_of`; None where it was not measured.
-        said: Why there are no numbers.
-        failed: They should be there.
+        said: The reason why there are no numbers.
+        failed: Whether the missing numbers are an error.
     """
 
     lever: str
@@ -61,83 +64,94 @@ class Row:
     failed: bool = False
 
 
-def measure(lever: Lever, arch: str, options: Options) -> list[Row]:
-    """Measures the ways of a lever; what goes wrong is said in a row."""
-    if lever.kernels:
+def measure(choice: Choice, arch: str, options: Options) -> list[Row]:
+    """Measures the implementations of a choice; errors are reported in a row."""
+    if choice.kernels:
         answer = kernels.available(options.device)
         if not answer:
-            return [Row(lever.name, "all", said=answer.reason)]
+            return [Row(choice.name, "all", said=answer.reason)]
         options = replace(options, amp="bf16")
-    ways = [
-        way
-        for way in lever.ways
-        if way.device in (None, options.device) and (options.compile or not way.compiled)
+    implementations = [
+        one
+        for one in choice.implementations
+        if one.device in (None, options.device) and (options.compile or not one.compiled)
     ]
-    options = replace(options, compile=False)  # of whole networks
+    options = replace(options, compile=False)  # this option compiles whole networks
     try:
-        check_same(lever, ways, arch, options)
-        steps = [way.make(arch, options) for way in ways]
+        check_same(choice, implementations, arch, options)
+        steps = [implementation.make(arch, options) for implementation in implementations]
         counts = [warm_up(step, options.device).count for step in steps]
         seconds = run_rounds(steps, counts, options.rounds, options.device)
         del steps
         gc.collect()
-        torch.cuda.empty_cache()  # the processes that measure memory need the room
+        torch.cuda.empty_cache()  # for the processes that measure memory
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            memory = list(pool.map(partial(_peak, lever, arch, options), ways))
+            memory = list(pool.map(partial(_peak, choice, arch, options), implementations))
     except (UserError, RuntimeError, ImportError) as error:
-        return [Row(lever.name, "all", said=" ".join(str(error).split())[:200], failed=True)]
+        return [Row(choice.name, "all", said=" ".join(str(error).split())[:200], failed=True)]
     return [
-        Row(lever.name, way.name, float(np.median(taken)) * 1000, *_ratio(seconds[0] / taken), peak)
-        for way, taken, peak in zip(ways, seconds, memory, strict=True)
+        Row(
+            choice.name,
+            implementation.name,
+            float(np.median(times)) * 1000,
+            *_median_and_quartiles(seconds[0] / times),
+            peak,
+        )
+        for implementation, times, peak in zip(implementations, seconds, memory, strict=True)
     ]
 
 
-def check_same(lever: Lever, ways: Sequence[Way], arch: str, options: Options) -> None:
-    """Compares what each way returns with what the plain one does, in float32.
+def check_same(
+    choice: Choice, implementations: Sequence[Implementation], arch: str, options: Options
+) -> None:
+    """Compares the results of each implementation with those of the plain one, in float32.
 
     Raises:
         UserError: Where a tensor differs by more than ``TOLERANCE`` of its norm.
     """
     options = replace(options, amp="off")
-    if lever.random:
+    if choice.random:
         options = replace(options, device="cpu", batch_size=1)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 is good to 1e-3 only
-        expected = way_results(ways[0].make(arch, options))
-        for way in ways[1:]:
-            found = way_results(way.make(arch, options))
-            for wanted, got in zip(expected, found, strict=True):
-                error = ((got - wanted).norm() / wanted.norm()).item()
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 errors reach 1e-3
+        plain = implementations[0]
+        expected = first_results(plain.make(arch, options))
+        for implementation in implementations[1:]:
+            results = first_results(implementation.make(arch, options))
+            for reference, result in zip(expected, results, strict=True):
+                error = ((result - reference).norm() / reference.norm()).item()
                 if not error <= TOLERANCE:  # also where it is NaN
                     raise UserError(
-                        f"{way.name!r} differs from {ways[0].name!r} by {error:.1e} of the norm "
-                        f"({TOLERANCE:.0e} is allowed): these are two functions, and their speeds "
-                        "say nothing."
+                        f"{implementation.name!r} differs from {plain.name!r} by {error:.1e} of "
+                        f"the norm ({TOLERANCE:.0e} is allowed): these are two functions, and "
+                        "their speeds cannot be compared."
                     )
 
 
-def way_results(step: Tensors) -> list[torch.Tensor]:
-    """What the first step returns."""
+def first_results(step: TensorStep) -> list[torch.Tensor]:
+    """The results of the first step."""
     return [tensor.detach() for tensor in step()]
 
 
-def _peak(lever: Lever, arch: str, options: Options, way: Way) -> float | None:
-    """A compiler's memory on the CPU is not the network's."""
-    if not lever.memory or (way.compiled and options.device == "cpu"):
+def _peak(
+    choice: Choice, arch: str, options: Options, implementation: Implementation
+) -> float | None:
+    """Peak memory; None for compiled networks on a CPU, where the compiler's would be included."""
+    if not choice.memory or (implementation.compiled and options.device == "cpu"):
         return None
-    return peak_of(partial(way.make, arch, options), options.device)
+    return peak_of(partial(implementation.make, arch, options), options.device)
 
 
-def _ratio(ratios: np.ndarray) -> tuple[float, tuple[float, float]]:
+def _median_and_quartiles(ratios: np.ndarray) -> tuple[float, tuple[float, float]]:
     low, median, high = np.percentile(ratios, (25, 50, 75)).tolist()
     return median, (low, high)
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Plain text: each lever, and its ways below it."""
-    text, lever = [f"{'':44}{'ms':>9}{'ratio':>8}  {'(quartiles)':16}{'peak MiB':>9}"], None
+    """Plain text: each choice, and its implementations below it."""
+    text, choice = [f"{'':44}{'ms':>9}{'ratio':>8}  {'(quartiles)':16}{'peak MiB':>9}"], None
     for row in rows:
-        if row.lever != lever:
-            text.append(lever := row.lever)
+        if row.lever != choice:
+            text.append(choice := row.lever)
         if row.said:
             text.append(f"  {row.way:42}{row.said}")
             continue
@@ -152,7 +166,7 @@ def settings(args) -> Options:
     """The options of the command line.
 
     Raises:
-        UserError: For what cannot be measured.
+        UserError: For options that cannot be measured.
     """
     parse_arch(args.arch)
     batch, size, rounds = DEFAULTS[args.device]
@@ -168,8 +182,8 @@ def settings(args) -> Options:
         raise UserError(f"--image-size must be at least {STRIDES[-1]}, got {args.image_size}.")
     if options.amp != "off" and options.device == "cpu":
         raise UserError(
-            "--amp is for NVIDIA GPUs: under autocast a CPU takes the plain path, and most ways "
-            "would be the same one."
+            "--amp is for NVIDIA GPUs: under autocast a CPU takes the plain path, and most "
+            "implementations would be the same one."
         )
     return options
 
@@ -183,15 +197,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="default: 8, on a GPU 5")
     parser.add_argument("--amp", choices=tuple(AMP), default="off", help="on a GPU")
     parser.add_argument("--compile", action="store_true", help="blocks compiled too; needs g++")
-    parser.add_argument("--only", nargs="+", metavar="TEXT", help="levers with this in their name")
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="choices with this in their name")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     options, start = settings(args), time.time()
-    chosen = [one for one in LEVERS if not args.only or any(text in one.name for text in args.only)]
+    chosen = [
+        choice
+        for choice in CHOICES
+        if not args.only or any(text in choice.name for text in args.only)
+    ]
     if not chosen:
-        names = "; ".join(lever.name for lever in LEVERS)
-        raise UserError(f"No lever has {' or '.join(args.only)} in its name: {names}.")
-    rows = [row for lever in chosen for row in measure(lever, args.arch, options)]
+        names = "; ".join(choice.name for choice in CHOICES)
+        raise UserError(f"No choice has {' or '.join(args.only)} in its name: {names}.")
+    rows = [row for choice in chosen for row in measure(choice, args.arch, options)]
     if args.json:
         Path(args.json).write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     height, width = options.image_size
@@ -202,7 +220,7 @@ def main() -> None:
         f"{torch.get_num_threads()} threads; {time.time() - start:.0f} s in all"
     )
     if failed := [row.lever for row in rows if row.failed]:
-        raise UserError(f"Not measured: {', '.join(failed)}; the table says why.")
+        raise UserError(f"Not measured: {', '.join(failed)}; the table has the reasons.")
 
 
 if __name__ == "__main__":

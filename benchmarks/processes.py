@@ -1,4 +1,4 @@
-"""Makes named parts of gpu.py in worker processes: whatever one does, the others are made."""
+"""Runs named parts of gpu.py in worker processes, so that a failing part does not stop others."""
 
 import json
 import os
@@ -13,32 +13,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 WORKER = Path(__file__).parent / "worker.py"
-# What the environment says: the kernels are wanted, and how the checks get them.
-ASKED_FOR = {"CONVNEXT_DENSE_KERNELS": "1"}
+# Environment variables that enable the kernels, and those of the checks.
+WITH_KERNELS = {"CONVNEXT_DENSE_KERNELS": "1"}
 FOR_CHECKS = {
-    # For matrix products of cuBLAS that repeat.
-    "cuda": ASKED_FOR | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+    # For deterministic matrix products of cuBLAS.
+    "cuda": WITH_KERNELS | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
     # Without a GPU the kernels run in Triton's interpreter, which is slow.
-    "cpu": ASKED_FOR
+    "cpu": WITH_KERNELS
     | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
 }
-START_S = 90  # a process that has not begun by then hangs
+START_S = 90  # a process that takes longer to start hangs
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a part.
+    """The result of a part; the names are also keys of the JSON file.
 
     Attributes:
-        name: Of the part.
+        name: The part's name.
         state: ``passed``, ``FAILED``, ``not run`` or, for a speed line, ``measured``.
-        said: One sentence: why it failed or was not run, or a remark.
-        seconds: What it took.
-        ours, plain, peer: Pictures per second with the kernels, on our plain path, of the peer.
-        ratio, wanted: Ours over the peer's, and what is wanted.
+        said: One sentence: why it failed or did not run, or a remark.
+        seconds: Its duration.
+        ours, plain, peer: Images per second with the kernels, on our plain path, of the peer.
+        ratio, wanted: Ours over the peer's, and the target.
         to_plain: Ours over our plain path's.
         memory: Ratio of peak memory to the peer's.
-        of_ideal: Share of what an H200 could do.
+        of_ideal: Share of an H200's ideal speed.
     """
 
     name: str
@@ -57,17 +57,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Setting:
-    """How parts are made.
+    """The options for running parts.
 
     Attributes:
         device: ``cuda`` or ``cpu``.
         begin: Seconds since the epoch from which ``seconds`` count.
-        seconds: After these no part is started.
-        grace: After these many more the running ones are ended.
-        limit: Seconds for one part; it has failed then, and its process is ended.
-        small: Tiny batches and pictures in the speed lines.
-        rounds: Of the speed lines.
-        variables: Of the environment.
+        seconds: Time after which no part is started.
+        grace: Additional seconds after which running parts are ended.
+        limit: Seconds for one part; after that it has failed, and its process is ended.
+        small: Tiny batches and images in the speed lines.
+        rounds: Rounds of the speed lines.
+        variables: Environment variables.
     """
 
     device: str
@@ -81,24 +81,24 @@ class Setting:
 
     @property
     def end(self) -> float:
-        """Seconds since the epoch when everything has to be over."""
+        """Seconds since the epoch when everything must have ended."""
         return self.begin + self.seconds + self.grace
 
     @property
     def over(self) -> str:
-        """Why a part was not run that came too late."""
+        """The reason why a late part did not run."""
         return f"{self.seconds / 60:.3g} minutes are over."
 
 
 def make_groups(
-    names: Sequence[str], setting: Setting, tell: Callable[[Row], None] = lambda row: None
+    names: Sequence[str], setting: Setting, report: Callable[[Row], None] = lambda row: None
 ) -> list[Row]:
-    """Makes the parts of each group in a process of its own, the groups at the same time.
+    """Runs the parts of each group in a separate process, the groups at the same time.
 
     Args:
         names: ``group/name`` each.
-        setting: For all.
-        tell: Called with each row as it comes, from several threads.
+        setting: The options, the same for all.
+        report: Called with each row as it comes, from several threads.
 
     Returns:
         A row for each name, in the order of the names.
@@ -107,29 +107,29 @@ def make_groups(
     for name in names:
         groups.setdefault(name.partition("/")[0], []).append(name)
     with ThreadPoolExecutor(max(1, len(groups))) as pool:
-        found = pool.map(lambda group: make(group, setting, tell), groups.values())
-        rows = {row.name: row for group in found for row in group}
+        groups_of_rows = pool.map(lambda group: make(group, setting, report), groups.values())
+        rows = {row.name: row for group in groups_of_rows for row in group}
     return [rows[name] for name in names]
 
 
-def make(names: Sequence[str], setting: Setting, tell: Callable[[Row], None]) -> list[Row]:
-    """Makes parts one after the other; a process that ends early is followed by another one."""
-    rows, left = [], list(names)
-    while left:
-        told, running, killed, code = _run(left, setting, tell)
-        rest = left[len(told) :]
-        lost = _lost(rest, running, bool(told), killed, code, setting)
+def make(names: Sequence[str], setting: Setting, report: Callable[[Row], None]) -> list[Row]:
+    """Runs parts one after another; a process that ends early is followed by another one."""
+    rows, remaining = [], list(names)
+    while remaining:
+        finished, running, killed, code = _run(remaining, setting, report)
+        remaining = remaining[len(finished) :]
+        lost = _lost_rows(remaining, running, bool(finished), killed, code, setting)
         for row in lost:
-            tell(row)
-        rows += told + lost
-        left = rest[len(lost) :]
+            report(row)
+        rows += finished + lost
+        remaining = remaining[len(lost) :]
     return rows
 
 
 def _run(
-    names: Sequence[str], setting: Setting, tell: Callable[[Row], None]
+    names: Sequence[str], setting: Setting, report: Callable[[Row], None]
 ) -> tuple[list[Row], str | None, bool, int]:
-    """One process: its rows, what ran when it ended, whether it was killed, and its exit code."""
+    """One process: its rows, the part that ran at its end, whether it was killed, its exit code."""
     task = dict(
         names=list(names),
         device=setting.device,
@@ -152,30 +152,30 @@ def _run(
 
     timer = _alarm(min(START_S, setting.end - time.time()), kill)
     for line in process.stdout:
-        report = json.loads(line)
+        message = json.loads(line)
         timer.cancel()
         timer = _alarm(min(setting.limit, setting.end - time.time()), kill)
-        running = report.get("start")
+        running = message.get("start")
         if running is None:
-            rows.append(Row(**report))
-            tell(rows[-1])
+            rows.append(Row(**message))
+            report(rows[-1])
     code = process.wait()
     timer.cancel()
     return rows, running, killed.is_set(), code
 
 
-def _lost(
+def _lost_rows(
     rest: Sequence[str], running: str | None, began: bool, killed: bool, code: int, setting: Setting
 ) -> list[Row]:
-    """Rows of the parts without one that another process shall not make either."""
+    """Rows for parts without a result that another process will not run either."""
     if killed and time.time() >= setting.end:
         return [Row(name, "not run", setting.over) for name in rest]
     if began and running is None and not killed:
-        return []  # it gave up by itself after an error that the device keeps
+        return []  # the process ended itself after an error that persists on the device
     said = f"It took longer than {setting.limit if running else START_S:.0f} s."
-    # A process that cannot even begin would not do so for the next part.
+    # A process that cannot start would not start for the next part either.
     names = rest[:1] if began or running else rest
-    return [Row(name, "FAILED", said if killed else _ended(code)) for name in names]
+    return [Row(name, "FAILED", said if killed else _exit_reason(code)) for name in names]
 
 
 def _alarm(seconds: float, call: Callable[[], None]) -> threading.Timer:
@@ -185,7 +185,7 @@ def _alarm(seconds: float, call: Callable[[], None]) -> threading.Timer:
     return timer
 
 
-def _ended(code: int) -> str:
+def _exit_reason(code: int) -> str:
     if code < 0:
         return f"Its process was ended by {signal.Signals(-code).name}."
-    return f"Its process ended with code {code}; what it said is above."
+    return f"Its process ended with code {code}; its output is above."

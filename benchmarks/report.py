@@ -1,4 +1,4 @@
-"""What gpu.py says of its parts: their choice by name, the tables, and which path is favoured."""
+"""The output of gpu.py: the choice of parts by name, the tables, and the faster path."""
 
 import math
 from collections.abc import Sequence
@@ -8,36 +8,36 @@ from processes import Row
 from convnext_dense.errors import UserError
 
 STATES = ("passed", "FAILED", "not run")
-# Column -> digits behind the point.
+# Column -> number of decimals.
 COLUMNS = {"ours": 1, "plain": 1, "peer": 1, "ratio": 2, "wanted": 2, "to_plain": 2, "memory": 2,
            "of_ideal": 2}  # fmt: skip
-MARGIN = 1.02  # below this the kernels are not said to be faster
+MARGIN = 1.02  # a smaller ratio does not count as faster
 
 
 def choose(texts: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The parts with one of the texts in their name; a whole name is that part alone.
+    """The parts with one of the texts in their name; a complete name selects only that part.
 
     Raises:
-        UserError: For a text that is in no name.
+        UserError: For a text that no name contains.
     """
     chosen = set()
     for text in texts:
-        named = [text] if text in known else [name for name in known if text in name]
-        if not named:
+        matching = [text] if text in known else [name for name in known if text in name]
+        if not matching:
             raise UserError(f"No part has {text!r} in its name: --list prints all names.")
-        chosen.update(named)
+        chosen.update(matching)
     return [name for name in known if name in chosen]
 
 
 def check_table(rows: Sequence[Row]) -> str:
-    """A check a line, and their count."""
+    """One line per check, and their counts."""
     text = [f"{row.name:34}{row.state:>9}{row.seconds:8.1f} s  {row.said}".rstrip() for row in rows]
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
     return "\n".join([*text, ", ".join(f"{n} {state}" for state, n in counts.items())])
 
 
 def speed_table(rows: Sequence[Row]) -> str:
-    """Plain text, a line a row: images/s, their ratios, memory and our share of the ideal."""
+    """Plain text, one line per row: images/s, ratios, memory and our share of the ideal speed."""
     text = [f"{'':34}" + "".join(f"{name.replace('_', ' '):>9}" for name in COLUMNS)]
     for row in rows:
         values = [(getattr(row, name), digits) for name, digits in COLUMNS.items()]
@@ -48,11 +48,11 @@ def speed_table(rows: Sequence[Row]) -> str:
 
 
 def verdict(rows: Sequence[Row], kernels: str) -> str:
-    """Which path the figures favour, in one sentence.
+    """One sentence on the faster path.
 
     Args:
-        rows: Of the speed lines.
-        kernels: Why the kernels did not run; empty where they did.
+        rows: Rows of the speed lines.
+        kernels: The reason why the kernels did not run; empty where they did.
     """
     if kernels:
         return f"The figures say nothing about the fused kernels, which did not run: {kernels}"
@@ -61,7 +61,7 @@ def verdict(rows: Sequence[Row], kernels: str) -> str:
         return "No line has figures of both paths: nothing is favoured."
     mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
     slower = [name for name, ratio in ratios.items() if ratio < 1]
-    what = f"{mean:.2f} times the plain path's speed over {len(ratios)} of {len(rows)} lines"
-    where = f"slower in {', '.join(slower)}" if slower else "slower in none"
+    speed = f"{mean:.2f} times the plain path's speed over {len(ratios)} of {len(rows)} lines"
+    slower_in = f"slower in {', '.join(slower)}" if slower else "slower in none"
     path = "fused kernels" if mean >= MARGIN else "plain path"
-    return f"The figures favour the {path}: the kernels have {what} (geometric mean), {where}."
+    return f"The figures favour the {path}: the kernels have {speed} (geometric mean), {slower_in}."

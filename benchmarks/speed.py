@@ -1,11 +1,11 @@
-"""The speed lines of gpu.py: ours with the kernels, ours on the plain path, and a peer."""
+"""The speed lines of gpu.py: our model with the kernels and on the plain path, and a peer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from detector import config, training_step, views_step
+from detector import detector_config, training_step, views_step
 from mmengine.config import Config
 
 from convnext_dense.benchmark import throughput
@@ -20,15 +20,15 @@ STOCK = str(ROOT / "benchmarks/stock_cascade_convnext_t.py")
 
 @dataclass(frozen=True)
 class Line:
-    """What is measured, and the ratio to the peer that is wanted.
+    """One measurement, and the target ratio to the peer.
 
     Attributes:
         model, plain, peer: As ``tools/benchmark.py`` takes them.
         mode: One of its modes; ``views`` is a detector's test in several views.
-        wanted: Ratio of images/s to the peer's.
+        wanted: Target ratio of images/s to the peer's.
         ideal: Images/s that memory (4.3 TB/s) and arithmetic (790 TFLOP/s bf16) of an H200 allow,
             by count: docs/kernels.md. None where it was not counted.
-        memory: Ratio of peak memory that is not to be exceeded; None where none is set.
+        memory: Upper limit of the ratio of peak memory; None for no limit.
         batch_size, image_size, compile: See :class:`Options`.
     """
 
@@ -45,30 +45,30 @@ class Line:
 
     @property
     def whole(self) -> bool:
-        """Whether it is a detector's step that ``tools/benchmark.py`` does not know."""
+        """Whether it is a detector's step that ``tools/benchmark.py`` does not have."""
         return self.model == DETECTOR and self.mode != "detect"
 
 
-def beside_timm(model: str, mode: str, *wanted, **options) -> Line:
-    """A line of one of our networks; both others get its weights."""
+def against_timm(model: str, mode: str, *wanted, **options) -> Line:
+    """A line of one of our networks; the plain network and the peer get its weights."""
     variant = model.removeprefix("cls:")
     names = model, f"plain:convnext_{variant}", f"timm:convnext_{variant}"
     return Line(*names, mode, *wanted, **options)
 
 
 DETECTORS = partial(Line, DETECTOR, PLAIN, STOCK, wanted=1.3, batch_size=1, image_size=(800, 1333))
-# What takes the longest comes last: the compiler's minutes.
+# The compiled networks, which take minutes, come last.
 LINES = {
-    "speed/train-cls-tiny": beside_timm("cls:tiny", "train", 1.5, 16_200, 0.75),
-    "speed/infer-cls-tiny": beside_timm("cls:tiny", "infer", 1.8, 56_000),
-    "speed/train-cls-base": beside_timm("cls:base", "train", 1.5, 6_200, 0.75),
-    "speed/train-tiny": beside_timm("tiny", "train", 1.5, 663, None, 2, (800, 1280)),
+    "speed/train-cls-tiny": against_timm("cls:tiny", "train", 1.5, 16_200, 0.75),
+    "speed/infer-cls-tiny": against_timm("cls:tiny", "infer", 1.8, 56_000),
+    "speed/train-cls-base": against_timm("cls:base", "train", 1.5, 6_200, 0.75),
+    "speed/train-tiny": against_timm("tiny", "train", 1.5, 663, None, 2, (800, 1280)),
     "speed/train-detector": replace(DETECTORS(mode="train"), batch_size=2),
     "speed/detect-detector": DETECTORS(mode="detect"),
     "speed/views-detector": replace(DETECTORS(mode="views"), image_size=(480, 640)),
-    "speed/train-cls-tiny-compiled": beside_timm("cls:tiny", "train", 1.15, 16_200, compile=True),
-    "speed/infer-cls-tiny-compiled": beside_timm("cls:tiny", "infer", 1.15, 56_000, compile=True),
-    "speed/train-cls-base-compiled": beside_timm("cls:base", "train", 1.15, 6_200, compile=True),
+    "speed/train-cls-tiny-compiled": against_timm("cls:tiny", "train", 1.15, 16_200, compile=True),
+    "speed/infer-cls-tiny-compiled": against_timm("cls:tiny", "infer", 1.15, 56_000, compile=True),
+    "speed/train-cls-base-compiled": against_timm("cls:base", "train", 1.15, 6_200, compile=True),
 }
 
 
@@ -82,7 +82,7 @@ def measure(line: Line, device: str, small: bool, rounds: int) -> dict:
         line = replace(line, batch_size=1, image_size=(64, 96))
     if line.whole:
         ours, plain, peer = _detectors(line, device, small, rounds)
-        return _rates(line, ours, plain, peer)
+        return _figures(line, ours, plain, peer)
     options = Options(
         mode=line.mode,
         device=device,
@@ -94,7 +94,7 @@ def measure(line: Line, device: str, small: bool, rounds: int) -> dict:
         rounds=rounds,
     )
     ours, plain, peer = throughput.compare([line.model], [line.plain, line.peer], options)
-    figures = _rates(line, *(one.images_per_s for one in (ours, plain, peer))) | dict(
+    figures = _figures(line, *(row.images_per_s for row in (ours, plain, peer))) | dict(
         of_ideal=ours.images_per_s / line.ideal if line.ideal else None,
         said=f"memory wanted <= {line.memory}" if line.memory else "",
     )
@@ -103,7 +103,7 @@ def measure(line: Line, device: str, small: bool, rounds: int) -> dict:
     return figures
 
 
-def _rates(line: Line, ours: float, plain: float, peer: float) -> dict:
+def _figures(line: Line, ours: float, plain: float, peer: float) -> dict:
     ratios = dict(ratio=ours / peer, wanted=line.wanted, to_plain=ours / plain)
     return dict(ours=ours, plain=plain, peer=peer) | ratios
 
@@ -116,11 +116,11 @@ def _detectors(line: Line, device: str, small: bool, rounds: int) -> list[float]
             return training_step(cfg, device, line.image_size, line.batch_size)
         return views_step(cfg, device, line.image_size, stock)
 
-    contenders: list[Callable[[], Step]] = [
-        partial(make, config(path, small), path == STOCK)
+    makers: list[Callable[[], Step]] = [
+        partial(make, detector_config(path, small), path == STOCK)
         for path in (line.model, line.plain, line.peer)
     ]
-    steps = [contender() for contender in contenders]
+    steps = [make_step() for make_step in makers]
     counts = [warm_up(step, device).count for step in steps]
     seconds = run_rounds(steps, counts, rounds, device)
-    return [one.images_per_s for one in summarise(line.batch_size / seconds)]
+    return [row.images_per_s for row in summarise(line.batch_size / seconds)]

@@ -1,10 +1,10 @@
-"""A process that makes parts of gpu.py, one after the other, and reports each as a line of JSON.
+"""A process that runs parts of gpu.py one after another, and reports each as a line of JSON.
 
     python benchmarks/worker.py '{"names": [...], "device": "cuda", ...}'
 
-The task is written by processes.py. A part's start is reported too, so that whoever waits knows
-which one ended the process. After an error that the device keeps (an illegal address) the process
-ends by itself: the parts that are left need another one.
+The task comes from processes.py. The start of a part is reported too, so that the parent knows
+which part ended the process. After an error that persists on the device (an illegal address) the
+process ends: the remaining parts need a new one.
 """
 
 import json
@@ -21,20 +21,20 @@ from speed import LINES, measure
 
 from convnext_dense.kernels import failures
 
-# Packages that a machine may lack, and what needs them says so.
+# Optional packages: parts that need a missing one are reported as not run.
 OPTIONAL = ("mmcv", "mmdet", "mmseg", "pycocotools", "triton")
 
 
 def main() -> None:
     task = json.loads(sys.argv[1])
     warnings.simplefilter("ignore")
-    with failures.raising():  # a kernel that fails is not to be replaced here
+    with failures.raise_kernel_errors():  # without the fallback to torch's operators
         make_all(task)
 
 
 def make_all(task: dict) -> None:
-    """Makes the parts and reports them."""
-    # Reports have the output for themselves: what libraries print goes to the errors.
+    """Runs the parts and reports them."""
+    # stdout is for reports only: the output of libraries goes to stderr.
     report = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     if any(name in LINES for name in task["names"]):
@@ -53,7 +53,7 @@ def make_all(task: dict) -> None:
 
 
 def make(name: str, device: str, small: bool, rounds: int) -> dict:
-    """Makes one part; what goes wrong is its outcome."""
+    """Runs one part; errors are part of its outcome."""
     try:
         figures = {}
         if name in LINES:
@@ -61,21 +61,21 @@ def make(name: str, device: str, small: bool, rounds: int) -> dict:
         else:
             CHECKS[name].run(device)
         if device == "cuda":
-            torch.cuda.synchronize()  # errors come late
+            torch.cuda.synchronize()  # errors on the GPU are raised late
         return dict(state="measured" if name in LINES else "passed") | figures
     except NotRun as reason:
         return dict(state="not run", said=str(reason))
-    except Exception as error:  # a part that crashes must not stop the others
+    except Exception as error:  # other parts must still run
         if isinstance(error, ModuleNotFoundError) and error.name in OPTIONAL:
             return dict(state="not run", said=f"{error.name} is not installed.")
         traceback.print_exc()
         kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
         said = " ".join(f"{kind}{error}".split())[:200]
-        return dict(state="FAILED", said=said or "An assertion does not hold.")
+        return dict(state="FAILED", said=said or "An assertion failed.")
 
 
 def device_answers(device: str) -> bool:
-    """Whether the device still computes after an error."""
+    """Whether the device still works after an error."""
     try:
         torch.zeros(1, device=device).item()
     except RuntimeError:

@@ -1,6 +1,6 @@
 """The checks of ``gpu.py --check``, by name. The first half of a name is the group.
 
-Small ones come first, so that little is missing where the time is over.
+Small ones come first, so that few are missing when the time is over.
 """
 
 from . import backbones, blocks, operators, ways, wholes

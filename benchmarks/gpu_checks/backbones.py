@@ -1,4 +1,4 @@
-"""Whole backbones with options that matter to their blocks: beside the plain path in float64."""
+"""Whole backbones with options of their blocks, compared with the plain path in float64."""
 
 from functools import partial
 
@@ -6,15 +6,15 @@ import torch
 
 from convnext_dense.models import ConvNeXt
 
-from .cases import BANDS, FLOAT, WIDTH, Case, require, setting
-from .check import Check, compare, fused
+from .cases import FLOAT, TOLERANCES, WIDTH, Case, require, setting
+from .check import Check, compare, expect_fused_path
 
-PICTURE = {"cpu": (33, 40), "cuda": (75, 142)}
-BAND = 10 * BANDS[FLOAT]  # the roundings of all layers add up
+IMAGE_SIZE = {"cpu": (33, 40), "cuda": (75, 142)}
+TOLERANCE = 10 * TOLERANCES[FLOAT]  # the roundings of all layers add up
 
 
 def check_backbone(device: str, mode: str, **options) -> None:
-    """A whole backbone, odd sizes and stochastic depth's rate of 0, with an option that matters."""
+    """A whole backbone with an option that affects its blocks, with odd sizes and no drop path."""
     require(device)
     torch.manual_seed(0)
     arch = dict(depths=(1, 1, 1, 1), dims=(WIDTH[device],) * 4)
@@ -22,23 +22,23 @@ def check_backbone(device: str, mode: str, **options) -> None:
     plain = ConvNeXt(arch, layer_scale_init_value=0.5, fast=False).double()
     plain.load_state_dict(model.state_dict())
     draw = torch.Generator().manual_seed(1)
-    picture = torch.randn(1, 3, *PICTURE[device], generator=draw)
+    image = torch.randn(1, 3, *IMAGE_SIZE[device], generator=draw)
     results = []
-    for one, x in ((model.to(device), picture.to(device)), (plain, picture.double())):
-        watched = fused() if one is model else fused(taken=False)
-        with setting(Case(), device), torch.set_grad_enabled(mode == "train"), watched:
-            maps = one(x)
-            found = {f"map {i}": y for i, y in enumerate(maps)}
+    for network, x in ((model.to(device), image.to(device)), (plain, image.double())):
+        watch = expect_fused_path() if network is model else expect_fused_path(taken=False)
+        with setting(Case(), device), torch.set_grad_enabled(mode == "train"), watch:
+            maps = network(x)
+            result = {f"map {i}": y for i, y in enumerate(maps)}
             if mode == "train":
-                wanted = {n: p for n, p in model.named_parameters() if p.requires_grad}
-                own = [p for n, p in one.named_parameters() if n in wanted]
-                # Not of squares: a normalised map's hardly change with anything.
+                trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+                own = [p for n, p in network.named_parameters() if n in trainable]
+                # Not of the squares, which hardly change for normalised feature maps.
                 draw = torch.Generator().manual_seed(2)
                 weights = [torch.randn(y.shape, generator=draw).to(y) for y in maps]
                 slopes = torch.autograd.grad(maps, own, weights)
-                found |= {f"gradient of {n}": g for n, g in zip(wanted, slopes, strict=True)}
-        results.append(found)
-    compare(*results, BAND)
+                result |= {f"gradient of {n}": g for n, g in zip(trainable, slopes, strict=True)}
+        results.append(result)
+    compare(*results, TOLERANCE)
 
 
 CHECKS = (

@@ -1,4 +1,4 @@
-"""One block with the fused kernels, in every setting: beside timm's in float64 on the CPU."""
+"""One block with the fused kernels in every setting, compared with timm's in float64."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,37 +13,37 @@ from convnext_dense.kernels import availability
 from convnext_dense.models import Block
 
 from .cases import (
-    BANDS,
     BF16,
     CASES,
     FLOAT,
     HALF,
+    TOLERANCES,
     WIDE,
     WIDTH,
     Case,
     new_block,
-    new_map,
+    new_input,
     require,
     setting,
 )
-from .check import Check, Results, compare, first_tiles, fused, only_on_gpu
+from .check import Check, Results, compare, expect_fused_path, first_tiles, only_on_gpu
 
 TIMM = {"dwconv": "conv_dw", "pwconv1": "mlp.fc1", "pwconv2": "mlp.fc2"}  # ours -> theirs
 
 
 def gradients(block: nn.Module, x: Tensor, y: Tensor) -> Results:
-    """The output, and the gradients of map and parameters for a drawn gradient of the output."""
+    """The output, and the gradients of input and parameters for a random gradient of the output."""
     draw = torch.Generator().manual_seed(2)
     grad = torch.randn(y.shape, generator=draw).to(y)
-    wanted = {"map": x} | {n: p for n, p in block.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(y, list(wanted.values()), grad)
+    targets = {"input": x} | {n: p for n, p in block.named_parameters() if p.requires_grad}
+    actual = torch.autograd.grad(y, list(targets.values()), grad)
     return {"output": y} | {
-        f"gradient of {name}": value for name, value in zip(wanted, found, strict=True)
+        f"gradient of {name}": value for name, value in zip(targets, actual, strict=True)
     }
 
 
-def timms(block: Block) -> nn.Module:
-    """timm's block with the same parameters, in float64 on the CPU; its names are ours."""
+def timm_block(block: Block) -> nn.Module:
+    """timm's block with the same parameters, in float64 on the CPU."""
     width = block.norm.normalized_shape[0]
     twin = ConvNeXtBlock(width, ls_init_value=None if block.gamma is None else 1.0).double()
     own = dict(twin.named_parameters())
@@ -52,54 +52,54 @@ def timms(block: Block) -> nn.Module:
         theirs = own.pop(TIMM.get(layer, layer) + dot + rest)
         theirs.data.copy_(parameter.detach())
         theirs.requires_grad_(parameter.requires_grad)
-    assert not own, f"timm's block has {[*own]} too."
+    assert not own, f"timm's block has further parameters: {[*own]}."
     return twin
 
 
 def exact_results(block: Block, x: Tensor, share: Tensor | None = None) -> Results:
-    """What timm's block computes in float64; ``share`` (N,) is each branch's factor."""
-    twin = timms(block)
+    """The results of timm's block in float64; ``share`` (N,) is the factor of each branch."""
+    twin = timm_block(block)
     leaf = x.detach().cpu().double().requires_grad_()
     y = twin(leaf)
     if share is not None:
         y = leaf + share.view(-1, 1, 1, 1) * (y - leaf)
     theirs = {theirs: ours for ours, theirs in TIMM.items()}
-    found = gradients(twin, leaf, y)
+    actual = gradients(twin, leaf, y)
     for name, new in theirs.items():
-        found = {key.replace(f" {name}.", f" {new}."): value for key, value in found.items()}
-    return found
+        actual = {key.replace(f" {name}.", f" {new}."): value for key, value in actual.items()}
+    return actual
 
 
 def check_available(device: str) -> None:
-    """The kernels run and are asked for; what their own trial finds wrong is an error here."""
+    """The kernels run and are enabled; an error of their trial is an error here."""
     for dtype in (FLOAT, BF16, HALF):
-        if device == "cuda" and torch.cuda.get_device_capability() < availability.CAPABILITY:
+        if device == "cuda" and torch.cuda.get_device_capability() < availability.MIN_CAPABILITY:
             require(device, dtype)
         with first_tiles(device):
             answer = kernels.available(device, dtype)
         assert answer, answer.reason
-        assert kernels.usable(device, None, dtype), f"{availability.SWITCH} does not ask for them."
+        assert kernels.usable(device, None, dtype), f"{availability.SWITCH} does not enable them."
 
 
 def check_case(case: Case, device: str) -> None:
     """A block in one setting."""
     if case.timed:
-        only_on_gpu(device, "Tiles are timed on a GPU alone.")
+        only_on_gpu(device, "Tiles are autotuned on a GPU only.")
     require(device, case.autocast or case.dtype)
     block = new_block(case.width or WIDTH[device], case.gamma).to(device, case.dtype)
     for name, parameter in block.named_parameters():
         frozen = case.frozen == "all" or (case.frozen and name.startswith(case.frozen))
         parameter.requires_grad_(not frozen)
-    x = new_map(case, device)
-    # Nothing is launched for a batch of no pictures.
-    watched = fused() if case.batch else nullcontext()
+    x = new_input(case, device)
+    # Nothing is launched for an empty batch.
+    watch = expect_fused_path() if case.batch else nullcontext()
     with setting(case, device):
-        with watched, torch.inference_mode(not case.train):
+        with watch, torch.inference_mode(not case.train):
             y = block.train(case.train)(x)
-        assert y.dtype == x.dtype, f"A map of {x.dtype} became one of {y.dtype}."
-        found = gradients(block, x, y) if case.train else {"output": y}
+        assert y.dtype == x.dtype, f"An input of {x.dtype} gave an output of {y.dtype}."
+        actual = gradients(block, x, y) if case.train else {"output": y}
     exact = exact_results(block, x)
-    compare(found, {name: exact[name] for name in found}, case.band)
+    compare(actual, {name: exact[name] for name in actual}, case.tolerance)
 
 
 def check_drop_path(
@@ -111,35 +111,35 @@ def check_drop_path(
     """Stochastic depth that keeps ``none``, ``some`` or ``all`` of the samples.
 
     Args:
-        rate: Probability of dropping one.
-        kept: Which of them; seeds are tried until a draw is so.
+        rate: Drop path rate.
+        kept: The samples that are kept; seeds are tried until a draw keeps these.
         device: See :class:`Check`.
-        make: Makes what is called of the block.
+        make: Wraps the block, such as for compilation.
     """
     require(device)
     case = Case(batch=1 if kept == "all" else 4)
-    block, x = new_block(WIDTH[device], drop_path=rate).to(device).train(), new_map(case, device)
+    block, x = new_block(WIDTH[device], drop_path=rate).to(device).train(), new_input(case, device)
     run = make(block)
     for seed in range(100):
         torch.manual_seed(seed)
-        with setting(case, device), fused():
+        with setting(case, device), expect_fused_path():
             y = run(x)
-        branch = (y.detach() != x.detach()).flatten(1).any(1).cpu()  # who has one
+        branch = (y.detach() != x.detach()).flatten(1).any(1).cpu()  # samples with a branch
         if {0: "none", len(x): "all"}.get(int(branch.sum()), "some") == kept:
             break
     else:
         raise AssertionError(f"No seed of 100 kept {kept} of the samples at a rate of {rate}.")
     with setting(case, device):
-        found = gradients(block, x, y)
+        actual = gradients(block, x, y)
     share = branch.double() / (1 - rate) if kept != "none" else branch.double()
-    compare(found, exact_results(block, x, share), BANDS[FLOAT])
+    compare(actual, exact_results(block, x, share), TOLERANCES[FLOAT])
 
 
 def check_repeats(device: str) -> None:
     """Two runs agree in every bit."""
     require(device, BF16)
     case = Case(autocast=BF16)
-    block, x = new_block(WIDTH[device]).to(device), new_map(case, device)
+    block, x = new_block(WIDTH[device]).to(device), new_input(case, device)
     with setting(case, device):
         runs = [gradients(block, x, block(x)) for _ in range(2)]
     for name, value in runs[0].items():
@@ -149,7 +149,7 @@ def check_repeats(device: str) -> None:
 CHECKS = (
     Check("fused/available", check_available),
     *(
-        Check(f"fused/{name}", partial(check_case, case), name == "eval-float32")
+        Check(f"fused/{name}", partial(check_case, case), cheap=name == "eval-float32")
         for name, case in CASES.items()
     ),
     *(

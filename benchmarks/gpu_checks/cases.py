@@ -1,4 +1,4 @@
-"""Settings in which a block is computed, as data, and how blocks and maps for them are made."""
+"""Settings of a block's computation as data, and functions that make blocks and inputs for them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,29 +13,29 @@ from convnext_dense.models import Block
 
 from .check import NotRun, first_tiles, tf32
 
-# Small: what the trial compiles anyway on a GPU; the interpreter takes a second for it.
+# Small: on a GPU as in the trial, which is compiled anyway; in the interpreter a second.
 WIDTH = {"cpu": 8, "cuda": trial.C}
 SIZE = {"cpu": (3, 4), "cuda": trial.SIZE[2:]}
 BF16, HALF, FLOAT = torch.bfloat16, torch.float16, torch.float32
-# Allowed differences, in shares of a tensor's largest value. float32: sums in another order. TF32
-# keeps 10 bits, as fp16 does, and bf16 7: a block's rounding errors add up to a few units.
-BANDS = {FLOAT: 1e-5, "tf32": 1e-2, HALF: 1e-2, BF16: 4e-2}
+# Allowed differences relative to a tensor's largest value. float32: sums in another order. TF32 and
+# fp16 have 10 bits, bf16 has 7: a block's rounding errors add up to a few units of the last one.
+TOLERANCES = {FLOAT: 1e-5, "tf32": 1e-2, HALF: 1e-2, BF16: 4e-2}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A setting in which a block is computed.
+    """A setting of a block's computation.
 
     Attributes:
-        dtype: Of parameters and map.
-        autocast: Its type; None is without.
+        dtype: Type of parameters and input.
+        autocast: Its type; None for no autocast.
         tf32: Allow TF32.
         train: With gradients; else an evaluation in inference mode.
-        batch, width, size: Of the map; None is the small one.
-        layout: ``last`` or ``first`` for channels, ``strided`` for neither.
-        gamma: Layer scale, or none.
-        frozen: Beginning of the parameters' names that get no gradient; ``all`` leaves the map's.
-        timed: Let all tiles be compiled and timed, as in earnest.
+        batch, width, size: Shape of the input; None for the small one.
+        layout: Memory format: channels ``last`` or ``first``, or ``strided``.
+        gamma: With layer scale.
+        frozen: Prefix of the parameters that get no gradient; with ``all`` only the input gets one.
+        timed: Autotune over all tiles, as in real runs.
     """
 
     dtype: torch.dtype = FLOAT
@@ -51,9 +51,9 @@ class Case:
     timed: bool = False
 
     @property
-    def band(self) -> float:
-        """The allowed difference: see ``BANDS``."""
-        return BANDS["tf32" if self.tf32 else self.autocast or self.dtype]
+    def tolerance(self) -> float:
+        """The allowed difference: see ``TOLERANCES``."""
+        return TOLERANCES["tf32" if self.tf32 else self.autocast or self.dtype]
 
 
 CASES = {
@@ -81,7 +81,7 @@ CASES = {
         for name in ("dwconv", "norm", "pwconv1", "pwconv2", "gamma", "all")
     },
 }
-# Real widths and maps, all tiles timed as in earnest: what a run on this GPU will use.
+# Real widths and sizes, with autotuning over all tiles, as in runs on this GPU.
 WIDE = {
     f"width-{width}-{'x'.join(map(str, size))}": Case(
         autocast=BF16, batch=batch, width=width, size=size, timed=True
@@ -96,20 +96,22 @@ WIDE = {
 
 
 def new_block(width: int, gamma: bool = True, drop_path: float = 0.0, **options) -> Block:
-    """A block in which every parameter counts."""
+    """A block in which every parameter has an effect."""
     torch.manual_seed(0)
-    block = Block(width, drop_path, 0.5 if gamma else 0.0, **options)
+    block = Block(
+        width, drop_path=drop_path, layer_scale_init_value=0.5 if gamma else 0.0, **options
+    )
     for name, parameter in block.named_parameters():
         fan = parameter[0].numel() if parameter.dim() > 1 else 1
         nn.init.normal_(parameter, mean=float(name == "norm.weight"), std=fan**-0.5 / 2)
     return block
 
 
-def new_map(case: Case, device: str) -> Tensor:
-    """A drawn map (N, C, H, W) of the case's memory layout, as a leaf with a gradient."""
+def new_input(case: Case, device: str) -> Tensor:
+    """A random input (N, C, H, W) in the case's memory format, as a leaf with a gradient."""
     shape = case.batch, case.width or WIDTH[device], *(case.size or SIZE[device])
     draw = torch.Generator().manual_seed(1)
-    if case.layout == "strided":  # every second column of a wider map
+    if case.layout == "strided":  # every second column of a wider tensor
         wide = torch.randn((*shape[:3], 2 * shape[3]), generator=draw).to(device, case.dtype)
         return wide[..., ::2].requires_grad_()
     form = torch.channels_last if case.layout == "last" else torch.contiguous_format
@@ -126,7 +128,7 @@ def setting(case: Case, device: str) -> Iterator[None]:
 
 
 def require(device: str, dtype: torch.dtype = FLOAT) -> None:
-    """Ends a check where the kernels cannot run.
+    """Skips a check where the kernels cannot run.
 
     Raises:
         NotRun: With the reason.

@@ -1,4 +1,4 @@
-"""What a check is, how two sets of results are compared, and which operators ran."""
+"""The class of checks, the comparison of results, and a guard on the operators that run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-FUSED = "convnext_dense::"  # what the names of the kernels' operators begin with
+FUSED = "convnext_dense::"  # prefix of the names of the kernels' operators
 
 Results = Mapping[str, Tensor]
 
@@ -19,9 +19,9 @@ class Check:
 
     Attributes:
         name: ``group/what-is-checked``; the checks of a group share a process.
-        run: Takes the device, ``cuda`` or ``cpu``. Returns where the check holds, raises
-            :class:`NotRun` where it cannot be made, and anything else where it does not hold.
-        cheap: The default tests make it too, in Triton's interpreter.
+        run: Takes the device, ``cuda`` or ``cpu``. Returns where the check passes, raises
+            :class:`NotRun` where it cannot run, and another exception where it fails.
+        cheap: Whether the default tests run it too, in Triton's interpreter.
     """
 
     name: str
@@ -30,51 +30,56 @@ class Check:
 
 
 class NotRun(Exception):
-    """The check cannot be made here; its text is the reason, one sentence."""
+    """The check cannot run here; the message is the reason, one sentence."""
 
 
-def compare(found: Results, exact: Results, band: float, beside: Results | None = None) -> None:
+def compare(
+    actual: Results, exact: Results, tolerance: float, plain_results: Results | None = None
+) -> None:
     """Compares results with exact ones, on the CPU in float64.
 
     Args:
-        found, exact: Tensors by name.
-        band: The allowed difference of a value, in shares of its tensor's largest exact one.
-        beside: What plain torch gives in the type of ``found``; twice its greatest difference is
-            allowed on top.
+        actual, exact: Tensors by name.
+        tolerance: The allowed difference, relative to the tensor's largest exact value.
+        plain_results: Results of plain torch in the type of ``actual``; twice their largest error
+            is allowed in addition.
 
     Raises:
-        AssertionError: With the first tensor that is further off, or has another shape.
+        AssertionError: For the first tensor with a larger difference or another shape.
     """
-    assert found.keys() == exact.keys(), f"There is {[*found]}, and not {[*exact]}."
-    for name, want in exact.items():
-        got, want = (t.detach().cpu().double() for t in (found[name], want))
-        assert got.shape == want.shape, (
-            f"The {name} is {tuple(got.shape)}, not {tuple(want.shape)}."
+    assert actual.keys() == exact.keys(), f"The results are {[*actual]}, not {[*exact]}."
+    for name, reference in exact.items():
+        value, reference = (t.detach().cpu().double() for t in (actual[name], reference))
+        assert value.shape == reference.shape, (
+            f"The {name} is {tuple(value.shape)}, not {tuple(reference.shape)}."
         )
-        if not want.numel():
+        if not reference.numel():
             continue
-        gap, scale = (got - want).abs().max().item(), want.abs().max().item()
-        allowed = band * scale
-        if beside is not None:
-            allowed += 2 * (beside[name].detach().cpu().double() - want).abs().max().item()
+        error, scale = (value - reference).abs().max().item(), reference.abs().max().item()
+        allowed = tolerance * scale
+        if plain_results is not None:
+            plain = plain_results[name].detach().cpu().double()
+            allowed += 2 * (plain - reference).abs().max().item()
         unit = scale or 1.0
-        # Said so that also nan fails.
-        assert gap <= allowed, (
-            f"The {name} is off by {gap / unit:.1e} of its largest value; {allowed / unit:.1e} is "
-            "allowed."
+        # In this form NaN fails too.
+        assert error <= allowed, (
+            f"The {name} is off by {error / unit:.1e} of its largest value; "
+            f"{allowed / unit:.1e} is allowed."
         )
 
 
 @contextmanager
-def fused(taken: bool = True) -> Iterator[None]:
-    """Watches which operators run inside: eager or compiled, forward and backward.
+def expect_fused_path(taken: bool = True) -> Iterator[None]:
+    """Checks that the kernels' operators run inside, or with ``taken=False`` that they do not.
+
+    Eager or compiled, forward and backward.
 
     Raises:
-        AssertionError: Where the kernels ran, or did not, and that was not expected.
+        AssertionError: Where the other path was taken.
     """
-    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as watched:
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
         yield
-    ran = any(event.name.startswith(FUSED) for event in watched.events())
+    ran = any(event.name.startswith(FUSED) for event in profiler.events())
     assert ran == taken, (
         "The fused kernels did not run here: this is the plain path."
         if taken
@@ -84,38 +89,38 @@ def fused(taken: bool = True) -> Iterator[None]:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """TF32 in matrix products and convolutions, or not; float32 is good to 1e-3 with it."""
+    """Allows TF32 in matrix products and convolutions, or not; its errors reach 1e-3."""
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [one.allow_tf32 for one in backends]
+    before = [backend.allow_tf32 for backend in backends]
     try:
-        for one in backends:
-            one.allow_tf32 = allowed
+        for backend in backends:
+            backend.allow_tf32 = allowed
         yield
     finally:
-        for one, value in zip(backends, before, strict=True):
-            one.allow_tf32 = value
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
 
 
 @contextmanager
 def first_tiles(device: str) -> Iterator[None]:
-    """Takes the first of the kernels' tiles instead of timing them all: a quarter is compiled.
+    """Uses the first of the kernels' tiles without autotuning: only a quarter is compiled.
 
-    torch fills fresh memory with nan then, so what is read before it is written is seen.
+    torch then fills new memory with NaN, which shows values that are read before they are written.
     """
     before = torch.are_deterministic_algorithms_enabled()
     try:
-        # Only a warning: operations of torch around the kernels may have no such algorithm.
+        # Only a warning, since torch's operators around the kernels may have no such algorithm.
         torch.use_deterministic_algorithms(device == "cuda" or before, warn_only=True)
         yield
     finally:
         torch.use_deterministic_algorithms(before)
 
 
-def only_on_gpu(device: str, why: str) -> None:
-    """Ends a check that a CPU cannot make.
+def only_on_gpu(device: str, reason: str) -> None:
+    """Skips a check that cannot run on a CPU.
 
     Raises:
         NotRun: On a CPU.
     """
     if device != "cuda":
-        raise NotRun(why)
+        raise NotRun(reason)

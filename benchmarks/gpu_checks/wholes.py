@@ -1,7 +1,7 @@
-"""Miniatures of the three kinds of models, from pictures to losses and results.
+"""Small versions of the three kinds of models, from images to losses and results.
 
-Beside them stands the plain path (``fast=False``): on the same device for what is drawn on it, in
-float64 on the CPU for maps and logits.
+They are compared with the plain path (``fast=False``): on the same device where random numbers are
+drawn on it, in float64 on the CPU for feature maps and logits.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from convnext_dense.benchmark import whole_models
 from convnext_dense.models import Block
 
 from .cases import BF16, FLOAT, WIDTH, require
-from .check import Check, Results, compare, fused, tf32
+from .check import Check, Results, compare, expect_fused_path, tf32
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KINDS = {
@@ -28,18 +28,18 @@ KINDS = {
     "segmentor": "segmentation/upernet_convnext_a_shapes.py",
     "classifier": "classification/convnext_a_shapes.py",
 }
-SIZE = {"cpu": (32, 48), "cuda": (120, 168)}  # of the pictures
+SIZE = {"cpu": (32, 48), "cuda": (120, 168)}  # of the images
 STEPS = 3
-RATE = 1e-3  # of plain gradient descent: normed steps would make rounding errors large
-# Allowed differences, in shares of the largest value; in bf16 twice what the plain path is off in
-# bf16 comes on top. In training a last bit can move a proposal or a sample.
-TRAINING_BANDS = {FLOAT: 1e-2, BF16: 1e-1}
-BANDS = {FLOAT: 1e-4, BF16: 1e-2}
+LEARNING_RATE = 1e-3  # of SGD: with normalised steps rounding errors would grow
+# Allowed differences relative to the largest value; in bf16 twice the plain path's error in bf16 is
+# added. In training a last bit can change a proposal or a sample.
+TRAINING_TOLERANCES = {FLOAT: 1e-2, BF16: 1e-1}
+TOLERANCES = {FLOAT: 1e-4, BF16: 1e-2}
 
 
-def miniature(kind: str, device: str) -> tuple[Config, nn.Module]:
-    """A model with weights that count, and its config."""
-    cfg = deepcopy(whole_models.read(str(CONFIGS / KINDS[kind])))
+def small_model(kind: str, device: str) -> tuple[Config, nn.Module]:
+    """A model whose weights all have an effect, and its config."""
+    cfg = deepcopy(whole_models.read_config(str(CONFIGS / KINDS[kind])))
     dims = (WIDTH[device],) * 4
     cfg.model.backbone.update(
         arch=dict(depths=(1, 1, 1, 1), dims=dims), layer_scale_init_value=0.5, drop_path_rate=0.0
@@ -47,8 +47,9 @@ def miniature(kind: str, device: str) -> tuple[Config, nn.Module]:
     if kind == "detector":
         cfg.model.neck.in_channels = list(dims)
         cfg.tta_views.scales = [SIZE[device]]
-        for one in (cfg.model.test_cfg.rcnn, cfg.tta_views["merge"]):  # a name of ConfigDict too
-            one.update(score_thr=0.0, max_per_img=20)
+        # "merge" is also the name of a method of ConfigDict.
+        for settings in (cfg.model.test_cfg.rcnn, cfg.tta_views["merge"]):
+            settings.update(score_thr=0.0, max_per_img=20)
     if kind == "segmentor":
         cfg.model.decode_head.in_channels = list(dims)
         cfg.model.auxiliary_head.in_channels = dims[2]
@@ -83,145 +84,148 @@ def scope(cfg: Config) -> Iterator[None]:
 
 
 def batch(kind: str, model: nn.Module, device: str) -> dict:
-    """Two random pictures with their truth, as a loader's."""
+    """Two random images with ground truth, as from a loader."""
     size = SIZE[device]
     if kind == "detector":
         return training_data(size, 2, model.roi_head.bbox_head.num_classes)
     draw = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (2, 3, *size), generator=draw, dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, *size), generator=draw, dtype=torch.uint8)
     if kind == "classifier":
-        return dict(inputs=pictures, targets=torch.tensor([0, 1]), paths=["", ""])
+        return dict(inputs=images, targets=torch.tensor([0, 1]), paths=["", ""])
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
     classes = model.decode_head.num_classes
     samples = []
-    for _ in pictures:
+    for _ in images:
         labels = torch.randint(0, classes, (1, *size), generator=draw)
         meta = dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=(1.0, 1.0))
         samples.append(SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=labels)))
-    return dict(inputs=list(pictures), data_samples=samples)
+    return dict(inputs=list(images), data_samples=samples)
 
 
 def cast_to(dtype: torch.dtype, device: str) -> AbstractContextManager:
-    """Autocast, where it is wanted."""
+    """Autocast for 16-bit types; nothing for float32."""
     return nullcontext() if dtype == FLOAT else torch.autocast(device, dtype)
 
 
 def trained(model: nn.Module, data: dict, cast: AbstractContextManager) -> Results:
     """The losses of three iterations, and the backbone's gradients in the first one."""
     torch.manual_seed(3)  # the samplers draw
-    optimizer = torch.optim.SGD(model.parameters(), RATE)
-    found = {}
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
+    actual = {}
     model.train()
     for step in range(STEPS):
         with cast:
-            losses = model(**model.data_preprocessor(deepcopy(data), True), mode="loss")
+            inputs = model.data_preprocessor(deepcopy(data), training=True)
+            losses = model(**inputs, mode="loss")
         loss = model.parse_losses(losses)[0]
         assert loss.isfinite(), f"The loss of step {step + 1} is {loss.item()}."
         optimizer.zero_grad()
         loss.backward()
-        found[f"loss of step {step + 1}"] = loss
+        actual[f"loss of step {step + 1}"] = loss
         if step == 0:
             named = model.backbone.named_parameters()
-            found |= {f"gradient of {name}": p.grad.clone() for name, p in named}
+            actual |= {f"gradient of {name}": p.grad.clone() for name, p in named}
         optimizer.step()
-    return found
+    return actual
 
 
 def check_training(kind: str, dtype: torch.dtype, device: str) -> None:
-    """Three iterations: losses of the plain path in float32; in float32 its gradients too."""
+    """Three iterations, compared with the plain path in float32; gradients in float32 only."""
     require(device, dtype)
-    cfg, model = miniature(kind, device)
+    cfg, model = small_model(kind, device)
     other, data = plain(model), batch(kind, model, device)
-    with scope(cfg), tf32(False):
-        with fused():
-            found = trained(model, data, cast_to(dtype, device))
-        with fused(taken=False):
+    with scope(cfg), tf32(allowed=False):
+        with expect_fused_path():
+            actual = trained(model, data, cast_to(dtype, device))
+        with expect_fused_path(taken=False):
             exact = trained(deepcopy(other), data, nullcontext())
-        beside = trained(other, data, cast_to(dtype, device)) if dtype == BF16 else None
-    if beside is not None:
-        # Other proposals and samples than in float32: gradients are another batch's.
-        assert all(one.isfinite().all() for one in found.values()), "A gradient is not finite."
-        found = {name: one for name, one in found.items() if one.dim() == 0}
-        exact = {name: exact[name] for name in found}
-    compare(found, exact, TRAINING_BANDS[dtype], beside)
+        plain_results = trained(other, data, cast_to(dtype, device)) if dtype == BF16 else None
+    if plain_results is not None:
+        # Proposals and samples differ from those in float32, and so do the gradients.
+        assert all(v.isfinite().all() for v in actual.values()), "A gradient is not finite."
+        actual = {name: value for name, value in actual.items() if value.dim() == 0}
+        exact = {name: exact[name] for name in actual}
+    compare(actual, exact, TRAINING_TOLERANCES[dtype], plain_results)
 
 
-def dense_outputs(kind: str, model: nn.Module, pictures: Tensor) -> Results:
-    """Maps of the neck, or logits of pixels or pictures."""
+def dense_outputs(kind: str, model: nn.Module, images: Tensor) -> Results:
+    """Feature maps of the neck, or logits of pixels or images."""
     if kind == "classifier":
-        return {"logits": model.backbone(pictures)}
-    maps = model.extract_feat(pictures)
+        return {"logits": model.backbone(images)}
+    maps = model.extract_feat(images)
     if kind == "segmentor":
         return {"logits": model.decode_head(maps)}
-    return {f"map {number}": one for number, one in enumerate(maps)}
+    return {f"map {i}": y for i, y in enumerate(maps)}
 
 
 def check_evaluation(kind: str, dtype: torch.dtype, device: str) -> None:
-    """Maps and logits, beside the plain path in float64 on the CPU."""
+    """Feature maps and logits, compared with the plain path in float64 on the CPU."""
     require(device, dtype)
-    cfg, model = miniature(kind, device)
+    cfg, model = small_model(kind, device)
     model.eval()
     data = batch(kind, model, device)
-    with scope(cfg), tf32(False), torch.no_grad():
-        pictures = model.data_preprocessor(data, False)["inputs"]
-        with cast_to(dtype, device), fused():
-            found = dense_outputs(kind, model, pictures)
+    with scope(cfg), tf32(allowed=False), torch.no_grad():
+        images = model.data_preprocessor(data, training=False)["inputs"]
+        with cast_to(dtype, device), expect_fused_path():
+            actual = dense_outputs(kind, model, images)
         with cast_to(dtype, device):
-            beside = dense_outputs(kind, plain(model), pictures) if dtype == BF16 else None
-        exact = dense_outputs(kind, plain(model).cpu().double(), pictures.cpu().double())
-    compare(found, exact, BANDS[dtype], beside)
+            plain_results = dense_outputs(kind, plain(model), images) if dtype == BF16 else None
+        exact = dense_outputs(kind, plain(model).cpu().double(), images.cpu().double())
+    compare(actual, exact, TOLERANCES[dtype], plain_results)
 
 
-def check_detections(views: bool, device: str) -> None:
-    """Boxes and masks of a picture: at one scale, or in all views and merged."""
+def check_detections(device: str, views: bool) -> None:
+    """Boxes and masks of an image: at one scale, or merged from all views."""
     require(device)
-    cfg, model = miniature("detector", device)
+    cfg, model = small_model("detector", device)
     model.eval()
     data = batch("detector", model, device)
     data = {key: values[:1] for key, values in data.items()}
     results = []
-    with scope(cfg), tf32(False), torch.no_grad():
-        for one in (model, plain(model)):
-            predict = partial(views_of(cfg).predict, one) if views else one.test_step
-            with fused(taken=one is model):
+    with scope(cfg), tf32(allowed=False), torch.no_grad():
+        for network in (model, plain(model)):
+            predict = network.test_step
+            if views:
+                predict = partial(views_of(cfg).predict, network)
+            with expect_fused_path(taken=network is model):
                 (sample,) = predict(deepcopy(data))
             results.append(sample.pred_instances)
     same_detections(*results)
 
 
-def same_detections(found, wanted) -> None:
-    """Whether at least 9 of 10 detections have a partner: label, score, box and mask.
+def same_detections(actual, expected) -> None:
+    """Checks that at least 9 of 10 detections match in label, score, box and mask.
 
-    A last bit may decide which of two equal boxes is left; no more than that.
+    A last bit may decide which of two equal boxes is kept.
 
     Raises:
-        AssertionError: Where they do not.
+        AssertionError: Where fewer match.
     """
-    assert len(wanted) >= 5, f"Only {len(wanted)} detections: nothing is compared."
-    partners = 0
-    for index in range(len(wanted)):
-        near = (found.bboxes - wanted.bboxes[index]).abs().amax(1) < 0.1  # pixels
-        near &= found.labels == wanted.labels[index]
-        near &= (found.scores - wanted.scores[index]).abs() < 1e-3
+    assert len(expected) >= 5, f"Only {len(expected)} detections: too few to compare."
+    matches = 0
+    for index in range(len(expected)):
+        near = (actual.bboxes - expected.bboxes[index]).abs().amax(1) < 0.1  # pixels
+        near &= actual.labels == expected.labels[index]
+        near &= (actual.scores - expected.scores[index]).abs() < 1e-3
         for other in near.nonzero()[:, 0].tolist():
-            differing = (found.masks[other] != wanted.masks[index]).float().mean().item()
+            differing = (actual.masks[other] != expected.masks[index]).float().mean().item()
             if differing < 0.01:
-                partners += 1
+                matches += 1
                 break
-    assert partners >= 0.9 * max(len(wanted), len(found)), (
-        f"{partners} of {len(wanted)} detections of the plain path are among {len(found)} here."
+    assert matches >= 0.9 * max(len(expected), len(actual)), (
+        f"{matches} of {len(expected)} detections of the plain path are among {len(actual)} here."
     )
 
 
 CHECKS = (
     *(
-        Check(f"whole/{kind}-{what}{name}", partial(check, kind, dtype))
+        Check(f"whole/{kind}-{mode}{suffix}", partial(check, kind, dtype))
         for kind in KINDS
-        for what, check in (("train", check_training), ("eval", check_evaluation))
-        for name, dtype in (("", FLOAT), ("-bf16", BF16))
+        for mode, check in (("train", check_training), ("eval", check_evaluation))
+        for suffix, dtype in (("", FLOAT), ("-bf16", BF16))
     ),
-    Check("whole/detector-results", partial(check_detections, False)),
-    Check("whole/detector-views", partial(check_detections, True)),
+    Check("whole/detector-results", partial(check_detections, views=False)),
+    Check("whole/detector-views", partial(check_detections, views=True)),
 )

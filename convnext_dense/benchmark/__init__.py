@@ -1,1 +1,1 @@
-"""Speed and memory: models beside other libraries' models, data loading, the evaluation."""
+"""Speed and memory of models, compared with other libraries', of data loading and evaluation."""

@@ -4,24 +4,24 @@ from collections.abc import Callable
 
 from convnext_dense.errors import UserError
 
-MOST = 2**14  # tiny pictures fit in any number, and a larger batch is no faster
+MAX_BATCH = 2**14  # tiny images fit in any number, and larger batches are no faster
 
 
 def largest_batch(fits: Callable[[int], bool]) -> int:
-    """The largest power of two for which ``fits`` holds, at most ``MOST``.
+    """The largest power of two for which ``fits`` holds, at most ``MAX_BATCH``.
 
     Args:
-        fits: Tries a batch; a batch larger than one that does not fit is not tried.
+        fits: Tries a batch size; sizes above one that does not fit are not tried.
 
     Raises:
-        UserError: When not even one picture fits.
+        UserError: When not even one image fits.
     """
     if not fits(1):
         raise UserError(
-            "Not even one picture fits into the GPU's memory: lower --image-size, or compare fewer "
+            "Not even one image fits into the GPU's memory: lower --image-size, or compare fewer "
             "models at once."
         )
     size = 1
-    while size < MOST and fits(2 * size):
+    while size < MAX_BATCH and fits(2 * size):
         size *= 2
     return size

@@ -1,7 +1,7 @@
-"""Speed of the COCO evaluation beside pycocotools, on generated results.
+"""Speed of the COCO evaluation compared with pycocotools, on generated results.
 
-Both sides go from what a test leaves, an annotation file and one dict of arrays a picture, to the
-figures: ours by the metric of the detection configs, pycocotools as its demo has it.
+Both start from the results of a test, an annotation file and one dict of arrays per image, and end
+with the metrics: ours as in the detection configs, pycocotools as in its demo.
 """
 
 import contextlib
@@ -17,27 +17,27 @@ from mmengine.logging import MessageHub, MMLogger
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from convnext_dense.benchmark.synthetic_coco import CATEGORY_IDS, Generated, generate
+from convnext_dense.benchmark.synthetic_coco import CATEGORY_IDS, SyntheticCoco, generate
 from convnext_dense.benchmark.timing import Summary, run_rounds, summarise
 from convnext_dense.detection.coco_eval import SUMMARY
 from convnext_dense.detection.coco_metric import TASKS, CocoInstanceMetric, to_coco
 from convnext_dense.errors import UserError
 
-PICTURES, ROUNDS = 5000, 3  # COCO val2017; a round takes a minute or two
+PICTURES, ROUNDS = 5000, 3  # images as in COCO val2017; a round takes a minute or two
 TOLERANCE = 1e-6
 NAMES = ("convnext_dense", "pycocotools")
 
 
 @dataclass(frozen=True)
 class Evaluation(Summary):
-    """One side's figures of one task.
+    """The speed of one implementation for one task.
 
     Attributes:
         name: A name in ``NAMES``.
         mode: ``evaluation bbox`` or ``evaluation segm``.
-        batch_size: Pictures that are evaluated together.
+        batch_size: Number of images that are evaluated together.
         peak_memory_mb: Not measured: None.
-        map: What both sides found.
+        map: The mAP, the same of both.
     """
 
     name: str
@@ -47,97 +47,98 @@ class Evaluation(Summary):
     map: float
 
 
-def measure(pictures: int = PICTURES, rounds: int = ROUNDS) -> list[Evaluation]:
-    """Checks that both sides give the same figures, then times them in turns.
+def measure(images: int = PICTURES, rounds: int = ROUNDS) -> list[Evaluation]:
+    """Checks that both give the same metrics, then times them in interleaved rounds.
 
     Args:
-        pictures: Number of generated pictures.
+        images: Number of generated images.
         rounds: Number of interleaved rounds.
 
     Returns:
-        Ours and pycocotools' row of boxes, then of masks.
+        Our row and pycocotools' of boxes, then those of masks.
 
     Raises:
-        UserError: For figures that differ by more than ``TOLERANCE``.
+        UserError: For metrics that differ by more than ``TOLERANCE``.
     """
-    for name, value in (("pictures", pictures), ("rounds", rounds)):
+    for name, value in (("pictures", images), ("rounds", rounds)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, got {value}.")
-    made = generate(pictures)
+    data = generate(images)
     with TemporaryDirectory() as folder, _quiet():
         file = Path(folder) / "truth.json"
-        file.write_text(json.dumps(made.truth))
-        return [row for task in TASKS for row in _compare(made, file, task, rounds)]
+        file.write_text(json.dumps(data.ground_truth))
+        return [row for task in TASKS for row in _compare(data, file, task, rounds)]
 
 
-def _compare(made: Generated, file: Path, task: str, rounds: int) -> list[Evaluation]:
-    pictures = len(made.results)
-    results = made.results
+def _compare(data: SyntheticCoco, file: Path, task: str, rounds: int) -> list[Evaluation]:
+    images, results = len(data.results), data.results
     if task == "bbox":
         results = [{**result, "masks": None} for result in results]
-    sides = (
-        lambda: ours(results, file, made.classes, task),
-        lambda: pycocotools(results, file, task),
+    evaluations = (
+        lambda: evaluate_with_ours(results, file, data.classes, task),
+        lambda: evaluate_with_pycocotools(results, file, task),
     )
-    figures = [side() for side in sides]
-    check(*figures, task)
-    rates = pictures / run_rounds(sides, [1, 1], rounds, "cpu")
+    metrics = [evaluate() for evaluate in evaluations]
+    check_metrics(*metrics, task)
+    images_per_s = images / run_rounds(evaluations, [1, 1], rounds, "cpu")
     return [
         Evaluation(
             **asdict(summary),
             name=name,
             mode=f"evaluation {task}",
-            batch_size=pictures,
+            batch_size=images,
             peak_memory_mb=None,
-            map=float(figures[0][0]),
+            map=float(metrics[0][0]),
         )
-        for name, summary in zip(NAMES, summarise(rates), strict=True)
+        for name, summary in zip(NAMES, summarise(images_per_s), strict=True)
     ]
 
 
-def ours(results: list[dict], file: Path, classes: tuple[str, ...], task: str) -> np.ndarray:
-    """The twelve figures and each class's AP by the metric of the detection configs, (12 + K)."""
+def evaluate_with_ours(
+    results: list[dict], file: Path, classes: tuple[str, ...], task: str
+) -> np.ndarray:
+    """The twelve metrics and each class's AP by the metric of the detection configs, (12 + K)."""
     metric = CocoInstanceMetric(str(file), task)
     metric.dataset_meta = {"classes": classes}
-    figures = metric.compute_metrics(results)
+    metrics = metric.compute_metrics(results)
     per_class = MessageHub.get_current_instance().get_info("per_class")
-    values = [figures[f"{task}_{name}"] for name in SUMMARY]
+    values = [metrics[f"{task}_{name}"] for name in SUMMARY]
     return np.array(values + [per_class[name][f"{task}_mAP"] for name in classes], dtype=float)
 
 
-def pycocotools(results: list[dict], file: Path, task: str) -> np.ndarray:
+def evaluate_with_pycocotools(results: list[dict], file: Path, task: str) -> np.ndarray:
     """The same by pycocotools."""
-    detections = [one for result in results for one in to_coco(result, CATEGORY_IDS)]
+    detections = [detection for result in results for detection in to_coco(result, CATEGORY_IDS)]
     if task == "segm":
-        for one in detections:
-            del one["bbox"]  # or the areas would be the boxes'
+        for detection in detections:
+            del detection["bbox"]  # otherwise the areas would be those of the boxes
     coco = COCO(file)
     evaluation = COCOeval(coco, coco.loadRes(detections), task)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    some = np.ma.masked_less(precision, 0).mean(axis=(0, 1))
-    return np.concatenate([evaluation.stats, some.filled(np.nan)])
+    per_class = np.ma.masked_less(precision, 0).mean(axis=(0, 1))
+    return np.concatenate([evaluation.stats, per_class.filled(np.nan)])
 
 
-def check(mine: np.ndarray, oracle: np.ndarray, task: str) -> None:
-    """Compares figures; NaN equals NaN.
+def check_metrics(ours: np.ndarray, reference: np.ndarray, task: str) -> None:
+    """Compares metrics; NaN equals NaN.
 
     Raises:
-        UserError: For figures that differ by more than ``TOLERANCE``.
+        UserError: For metrics that differ by more than ``TOLERANCE``.
     """
-    if not np.allclose(mine, oracle, rtol=0, atol=TOLERANCE, equal_nan=True):
+    if not np.allclose(ours, reference, rtol=0, atol=TOLERANCE, equal_nan=True):
         raise UserError(
-            f"Our {task} figures differ from pycocotools' by up to "
-            f"{np.nanmax(np.abs(mine - oracle)):.2g}, so their speeds are not comparable: "
+            f"Our {task} metrics differ from pycocotools' by up to "
+            f"{np.nanmax(np.abs(ours - reference)):.2g}, so their speeds are not comparable: "
             "compare the versions of faster-coco-eval and pycocotools with requirements/."
         )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps both sides' tables from the screen."""
+    """Suppresses both implementations' tables."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel("ERROR")
@@ -148,17 +149,17 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def format_table(found: list[Evaluation]) -> str:
-    """A plain table, a line a row."""
-    lines = [f"{'':34}  pictures/s  (quartiles)         ratio     mAP"]
-    for one in found:
-        low, high = one.quartiles
+def format_table(rows: list[Evaluation]) -> str:
+    """A plain table, one line per row."""
+    lines = [f"{'':34}    images/s  (quartiles)         ratio     mAP"]
+    for row in rows:
+        low, high = row.quartiles
         lines.append(
-            f"{one.name + ', ' + one.mode:34}  {one.images_per_s:10.2f}  "
-            f"{f'({low:.2f} to {high:.2f})':18}  {one.ratio:5.2f}  {one.map:6.4f}"
+            f"{row.name + ', ' + row.mode:34}  {row.images_per_s:10.2f}  "
+            f"{f'({low:.2f} to {high:.2f})':18}  {row.ratio:5.2f}  {row.map:6.4f}"
         )
     lines.append(
-        f"{found[0].batch_size} generated pictures, from results to figures; all figures equal to "
-        f"{TOLERANCE:g}. The ratio is of pictures/s to pycocotools."
+        f"{rows[0].batch_size} generated images, from results to metrics; all metrics are equal to "
+        f"{TOLERANCE:g}. The ratio is of images/s to pycocotools."
     )
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Other libraries' networks: one entry a library, how it builds maps or a whole classifier.
+"""Other libraries' networks: for each library, how it builds a backbone or a classifier.
 
-``plain`` is our own network on its plain path, beside which its kernels are measured. All have
-random weights; nothing is downloaded.
+``plain`` is our own network on its plain path, with which its kernels are compared. All have random
+weights; nothing is downloaded.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from convnext_dense.errors import UserError
 from convnext_dense.models import VARIANTS, ConvNeXt, ConvNeXtClassifier
 
-# Families of torchvision whose four stages have names -> those names.
+# Families of torchvision -> the names of their four stages.
 STAGES = {
     ("convnext", "swin"): [f"features.{i}" for i in (1, 3, 5, 7)],
     ("resnet", "resnext", "wide_resnet"): [f"layer{i}" for i in (1, 2, 3, 4)],
@@ -30,12 +30,12 @@ class Library:
     """How a library's models are found and built.
 
     Attributes:
-        package: What must be installed.
+        package: The package that must be installed.
         naming: Its naming in :data:`convnext_dense.weights.namings.TARGETS`.
-        names: Gives the models it has.
-        build: Builds one from its name, (height, width), and the number of classes; None builds
-            what gives maps of several scales.
-        output_norms: Its maps have our output norms.
+        names: Lists its models.
+        build: Builds a model from its name, (height, width), and the number of classes; None builds
+            a backbone with feature maps at several scales.
+        output_norms: Whether its backbones have our output norms.
     """
 
     package: str
@@ -62,11 +62,11 @@ def _timm(model: str, image_size: tuple[int, int], num_classes: int | None) -> n
     options |= dict(features_only=True) if num_classes is None else dict(num_classes=num_classes)
     try:
         return timm.create_model(model, **options)
-    except (AssertionError, RuntimeError, TypeError) as error:  # what timm's families raise
-        what = "features" if num_classes is None else "logits"
+    except (AssertionError, RuntimeError, TypeError) as error:  # by timm's model families
+        output = "features" if num_classes is None else "logits"
         height, width = image_size
         raise UserError(
-            f"timm:{model} gives no {what} of {height} x {width} pictures ({error}): choose "
+            f"timm:{model} gives no {output} of {height} x {width} images ({error}): choose "
             "another peer or --image-size."
         ) from error
 
@@ -78,9 +78,9 @@ def _torchvision(model: str, image_size: tuple[int, int], num_classes: int | Non
         if model.startswith(families):
             network = torchvision.models.get_model(model)
             extractor = create_feature_extractor(network, {n: str(i) for i, n in enumerate(nodes)})
-            return _giving(extractor, lambda maps: list(maps.values()))
+            return _with_output(extractor, lambda features: list(features.values()))
     raise UserError(
-        f"The four maps of torchvision:{model} are not known here: compare whole classifiers "
+        f"The four feature maps of torchvision:{model} are not known: compare whole classifiers "
         f"(cls:tiny), or choose one of {', '.join(f for known in STAGES for f in known)}."
     )
 
@@ -92,24 +92,25 @@ def _transformers(model: str, image_size: tuple[int, int], num_classes: int | No
     if num_classes is None:
         stages = [f"stage{i}" for i in (1, 2, 3, 4)]
         network = library.ConvNextBackbone(library.ConvNextConfig(out_features=stages, **sizes))
-        return _giving(network, lambda output: output.feature_maps)
+        return _with_output(network, lambda output: output.feature_maps)
     config = library.ConvNextConfig(num_labels=num_classes, **sizes)
-    return _giving(library.ConvNextForImageClassification(config), lambda output: output.logits)
+    classifier = library.ConvNextForImageClassification(config)
+    return _with_output(classifier, lambda output: output.logits)
 
 
 def _mmpretrain(model: str, image_size: tuple[int, int], num_classes: int | None) -> nn.Module:
     try:
         models = importlib.import_module("mmpretrain.models")
-    except Exception as error:  # its imports break in many ways beside newer libraries
+    except Exception as error:  # with newer libraries its imports fail in many ways
         raise UserError(
             f"mmpretrain cannot be imported here ({type(error).__name__}: {error}): install "
-            "transformers below 5 beside it, or choose another peer."
+            "transformers below 5 with it, or choose another peer."
         ) from error
     arch = VARIANTS[_variant(model)]
     sizes = dict(depths=list(arch["depths"]), channels=list(arch["dims"]))
     if num_classes is None:
-        maps = models.ConvNeXt(sizes, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
-        return models.ImageClassifier(maps)  # without a head; its files' names begin so
+        backbone = models.ConvNeXt(sizes, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+        return models.ImageClassifier(backbone)  # without a head, for the prefix of its names
     head = dict(type="LinearClsHead", in_channels=arch["dims"][-1], num_classes=num_classes)
     return models.ImageClassifier(models.ConvNeXt(sizes), head=head)
 
@@ -121,8 +122,8 @@ def _plain(model: str, image_size: tuple[int, int], num_classes: int | None) -> 
     )
 
 
-def _giving(network: nn.Module, pick: Callable) -> nn.Module:
-    """The network itself, with tensors in the place of its own kind of output."""
+def _with_output(network: nn.Module, pick: Callable) -> nn.Module:
+    """The network, with tensors instead of its own type of output."""
     network.register_forward_hook(lambda _module, _inputs, output: pick(output))
     return network
 
@@ -131,7 +132,7 @@ def _variant(model: str) -> str:
     return model.removeprefix("convnext_")
 
 
-def _ours_there() -> list[str]:
+def _convnext_names() -> list[str]:
     return [f"convnext_{variant}" for variant in VARIANTS]
 
 
@@ -143,7 +144,11 @@ LIBRARIES = {
         lambda: torchvision.models.list_models(module=torchvision.models),
         _torchvision,
     ),
-    "mmpretrain": Library("mmpretrain", "mmpretrain", _ours_there, _mmpretrain, True),
-    "transformers": Library("transformers", "transformers", _ours_there, _transformers, True),
-    "plain": Library("convnext_dense", "ours", _ours_there, _plain, True),
+    "mmpretrain": Library(
+        "mmpretrain", "mmpretrain", _convnext_names, _mmpretrain, output_norms=True
+    ),
+    "transformers": Library(
+        "transformers", "transformers", _convnext_names, _transformers, output_norms=True
+    ),
+    "plain": Library("convnext_dense", "ours", _convnext_names, _plain, output_norms=True),
 }

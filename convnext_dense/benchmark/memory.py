@@ -1,4 +1,4 @@
-"""Peak memory of one model, in a process of its own."""
+"""Peak memory of one model, in a separate process."""
 
 import contextlib
 import ctypes
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from convnext_dense.benchmark import networks as networks
+from convnext_dense.benchmark import networks
 from convnext_dense.benchmark.modes import Options, make_step
 from convnext_dense.benchmark.timing import Step
 from convnext_dense.config.safe_reading import safe_reading
@@ -21,10 +21,10 @@ M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
 def peak_memory_mb(name: str, options: Options) -> float | None:
-    """Measures weights, pictures, activations and gradients at their peak (see :func:`peak_of`).
+    """Measures the peak of weights, images, activations and gradients (see :func:`peak_of`).
 
     Returns:
-        MiB. None also where the compiler's memory would be counted.
+        MiB. None also where the compiler's memory would be included.
     """
     if options.compile and options.device == "cpu":
         return None
@@ -32,7 +32,7 @@ def peak_memory_mb(name: str, options: Options) -> float | None:
 
 
 def peak_of(make: Callable[[], Step], device: str, threads: int | None = None) -> float | None:
-    """Measures what a step and its making need at their peak, in a fresh process.
+    """Measures the peak memory of a step and its construction, in a new process.
 
     Args:
         make: Can be pickled.
@@ -40,10 +40,9 @@ def peak_of(make: Callable[[], Step], device: str, threads: int | None = None) -
         threads: CPU threads; torch's own choice where it is None.
 
     Returns:
-        MiB allocated on the GPU, or by which the resident memory grew on the CPU, where the C
-        library gives freed tensors back at once (else it keeps, by chance, up to a fifth of what
-        it had: equal runs differ by 100 MiB). None on a CPU whose system does not tell it (no
-        /proc).
+        MiB allocated on the GPU; on the CPU the growth of the resident memory, with a C library
+        that returns freed tensors at once (else it keeps up to a fifth of its memory by chance,
+        and equal runs differ by 100 MiB). None on a CPU without /proc.
     """
     # Not forked: a child of a process that ran parallel code can hang.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -54,7 +53,7 @@ def _named_step(name: str, options: Options) -> Step:
     return make_step(networks.build(name, options.image_size, options.num_classes), options)
 
 
-@safe_reading()  # a spawned process knows nothing of its parent's refusal
+@safe_reading()  # a spawned process does not inherit it
 def _peak_here(make: Callable[[], Step], device: str, threads: int | None) -> float | None:
     if threads:
         torch.set_num_threads(threads)
@@ -63,7 +62,7 @@ def _peak_here(make: Callable[[], Step], device: str, threads: int | None) -> fl
     step = make()
     step()
     if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()  # compiling is over
+        torch.cuda.reset_peak_memory_stats()  # without the compilation
     step()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / MIB
@@ -72,13 +71,13 @@ def _peak_here(make: Callable[[], Step], device: str, threads: int | None) -> fl
 
 
 def _give_freed_memory_back() -> None:
-    """Has glibc map every tensor by itself; it would raise that limit to 32 MiB by experience."""
+    """Makes glibc map each tensor separately; by default it raises this limit up to 32 MiB."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**17)
 
 
 def _resident_mib(field: str) -> float | None:
-    """This process's size from /proc; getrusage's ru_maxrss would start at the parent's."""
+    """This process's memory from /proc; getrusage's ru_maxrss would start at the parent's."""
     status = Path("/proc/self/status")
     line = re.search(rf"{field}:\s*(\d+) kB", status.read_text()) if status.exists() else None
     return int(line[1]) / 1024 if line else None

@@ -1,8 +1,8 @@
 """One iteration of each mode, and the options under which it runs.
 
 ``infer`` is a forward pass in inference mode. ``train`` is a forward and a backward pass of the sum
-of the maps' mean squares, or of a classifier's cross-entropy, without an optimizer, whose step
-costs both sides the same. ``detect`` and ``segment`` go from pictures in bytes to results.
+of the feature maps' mean squares, or of a classifier's cross-entropy, without an optimizer, whose
+step costs all models the same. ``detect`` and ``segment`` go from uint8 images to results.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ from convnext_dense.benchmark.whole_models import WholeModel
 from convnext_dense.errors import UserError
 from convnext_dense.models import IsotropicConvNeXt, StagedNetwork
 
-AUTO = "auto"  # the batch size that fits
+AUTO = "auto"  # the largest batch size that fits
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-Output = torch.Tensor | Sequence[torch.Tensor]  # logits, or maps
+Output = torch.Tensor | Sequence[torch.Tensor]  # logits, or feature maps
 Forward = Callable[[], Output]
 
 
@@ -44,27 +44,28 @@ def _loss(output: Output) -> torch.Tensor:
     return sum(y.float().square().mean() for y in output)
 
 
-# Mode -> how it makes one iteration of a network and its forward pass.
+# Mode -> function that makes an iteration from a network and its forward pass.
 MODES = {"infer": _infer, "train": _train, "detect": _infer, "segment": _infer}
 
 
 @dataclass(frozen=True)
 class Options:
-    """How every model of a run is measured.
+    """The measurement's options, the same for all models.
 
     Attributes:
         mode: A name in ``MODES``.
         device: ``cpu`` or ``cuda``.
         amp: A name in ``AMP``: the type of the autocast forward pass.
-        channels_last: Give the pictures and the peers' weights in channels-last memory; ours
-            computes in it in any case.
-        compile: Run every model through ``torch.compile``; of detectors and segmentors the
-            backbone, since the shapes behind it change with every picture.
-        batch_size: Pictures per iteration; ``auto`` for the largest power of two that fits.
-        image_size: (height, width) in pixels; None for the model's own.
+        channels_last: Use channels-last memory for the images and the peers' weights; our models
+            always do.
+        compile: Run every model through ``torch.compile``; of detectors and segmentors
+            only the backbone, since the shapes after it change with every image.
+        batch_size: Images per iteration; ``auto`` for the largest power of two that fits.
+        image_size: (height, width) in pixels; None for the model's default.
         rounds: Number of interleaved rounds.
         threads: CPU threads; torch's own choice where it is None.
-        num_classes: Of the peers of a classifier; None compares maps. Known once ours is built.
+        num_classes: Classes of a classifier's peers; None compares feature maps. Set when our model
+            is known.
     """
 
     mode: str = "infer"
@@ -90,13 +91,13 @@ class Options:
             raise UserError("torch finds no CUDA device here: use --device cpu.")
         if self.device == "cpu" and self.batch_size == AUTO:
             raise UserError(
-                "--batch-size auto looks for what fits into a GPU's memory, and a CPU's machine "
-                "swaps or kills instead of saying no: give a number."
+                "--batch-size auto finds the largest batch that fits into a GPU's memory. On "
+                "a CPU the system would swap or kill the process: give a number."
             )
 
 
 def make_step(network: nn.Module, options: Options) -> Step:
-    """Makes one iteration of the mode, with everything it needs on the device."""
+    """Makes one iteration of the mode, with network and input on the device."""
     network = network.to(options.device).train(options.mode == "train")
     whole = isinstance(network, WholeModel)
     if whole:

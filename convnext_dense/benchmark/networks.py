@@ -1,7 +1,7 @@
-"""The networks of a comparison: ours, other libraries', and the proof that they are the same.
+"""The networks of a comparison: ours, other libraries', and a check that they are the same.
 
-A name is a variant (``tiny``: the backbone and its four maps), ``cls:VARIANT`` (the classifier), a
-config file, or a peer (``timm:convnext_tiny``).
+A name is a variant (``tiny``: the backbone with its four feature maps), ``cls:VARIANT`` (the
+classifier), a config file, or a peer (``timm:convnext_tiny``).
 """
 
 import re
@@ -21,9 +21,9 @@ from convnext_dense.weights import convert
 TOLERANCE = 1e-4  # relative, fp32
 CLASSIFIER = "cls:"
 CLASSES = 1000  # of a classifier without a config
-MAPS, LOGITS = "maps", "logits"
-# Modes in which each kind of network is measured; configs of dense tasks have one of their own.
-KINDS = {MAPS: ("infer", "train"), LOGITS: ("infer", "train")} | {
+FEATURE_MAPS, LOGITS = "feature maps", "logits"
+# Output of a network -> the modes that measure it; for whole models the key is the mode itself.
+MODES_OF_OUTPUT = {FEATURE_MAPS: ("infer", "train"), LOGITS: ("infer", "train")} | {
     mode: (mode,) for mode in whole_models.SCOPES.values()
 }
 
@@ -31,15 +31,15 @@ KINDS = {MAPS: ("infer", "train"), LOGITS: ("infer", "train")} | {
 def build(name: str, image_size: tuple[int, int], num_classes: int | None = None) -> nn.Module:
     """Builds a network with random weights, without stochastic depth.
 
-    Libraries differ in their rates of stochastic depth, which would be compared with it.
+    Libraries have different drop path rates by default, which would change the speed.
 
     Args:
         name: One of ours (``tiny``, ``cls:tiny``, a config) or a peer (``timm:convnext_tiny``).
         image_size: (height, width) in pixels, for networks that are built for one size.
-        num_classes: Of a peer that is a whole classifier; None for maps of several scales.
+        num_classes: Classes of a peer that is a classifier; None for a backbone.
 
     Raises:
-        UserError: For a peer that cannot be built so.
+        UserError: For a peer that cannot be built with these arguments.
     """
     if is_peer(name):
         library, _, model = name.partition(":")
@@ -47,9 +47,9 @@ def build(name: str, image_size: tuple[int, int], num_classes: int | None = None
     else:
         network = _build_ours(name)
     for module in network.modules():
-        for suffix, rate in (("DropPath", "drop_prob"), ("StochasticDepth", "p")):
+        for suffix, attribute in (("DropPath", "drop_prob"), ("StochasticDepth", "p")):
             if type(module).__name__.endswith(suffix):
-                setattr(module, rate, 0.0)
+                setattr(module, attribute, 0.0)
     return network
 
 
@@ -60,36 +60,36 @@ def is_peer(name: str) -> bool:
 
 def _build_ours(name: str) -> nn.Module:
     if whole_models.is_config(name):
-        network = whole_models.build(name)
-    # Fresh weights hide much: gamma is 1e-6, biases are 0, norms are 1. Here every value counts.
+        network = whole_models.build_model(name)
+    # With the initial gamma of 1e-6, biases of 0 and norms of 1, differences would be hidden.
     elif name.startswith(CLASSIFIER):
         arch = name.removeprefix(CLASSIFIER)
         network = ConvNeXtClassifier(CLASSES, arch, layer_scale_init_value=1.0)
     else:
         network = ConvNeXt(name, layer_scale_init_value=1.0)
-    if kind_of(name) in (MAPS, LOGITS):
+    if output_of(name) in (FEATURE_MAPS, LOGITS):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.02)
     return network
 
 
-def kind_of(name: str) -> str:
-    """What one of our models gives: a key of ``KINDS``."""
+def output_of(name: str) -> str:
+    """The output of one of our models: a key of ``MODES_OF_OUTPUT``."""
     if not whole_models.is_config(name):
-        return LOGITS if name.startswith(CLASSIFIER) else MAPS
-    return whole_models.SCOPES.get(whole_models.read(name).default_scope, LOGITS)
+        return LOGITS if name.startswith(CLASSIFIER) else FEATURE_MAPS
+    return whole_models.SCOPES.get(whole_models.read_config(name).default_scope, LOGITS)
 
 
 def is_backbone(name: str) -> bool:
     """Whether a name is that of our backbone."""
-    return not is_peer(name) and kind_of(name) == MAPS
+    return not is_peer(name) and output_of(name) == FEATURE_MAPS
 
 
 def classes_of(name: str) -> int:
     """Outputs of one of our classifiers."""
     config = whole_models.is_config(name)
-    return whole_models.read(name).model.backbone.num_classes if config else CLASSES
+    return whole_models.read_config(name).model.backbone.num_classes if config else CLASSES
 
 
 def check_model(name: str, mode: str) -> None:
@@ -100,11 +100,12 @@ def check_model(name: str, mode: str) -> None:
     """
     if not whole_models.is_config(name):
         parse_arch(name.removeprefix(CLASSIFIER))
-    modes = KINDS[kind_of(name)]
+    modes = MODES_OF_OUTPUT[output_of(name)]
     if mode not in modes:
+        models = "a variant, cls:VARIANT or a classification config"
         raise UserError(
             f"{mode} does not measure {name}: use {' or '.join(modes)}, or give "
-            f"{whole_models.WANTED.get(mode, 'a variant, cls:VARIANT or a classification config')}."
+            f"{whole_models.EXPECTED_CONFIG.get(mode, models)}."
         )
 
 
@@ -125,7 +126,7 @@ def check_peer(name: str) -> None:
     # A dot precedes timm's weight tags.
     if not (timm.is_model(model) if library == "timm" else model in known):
         near = get_close_matches(model, known, n=5)
-        near = near or [one for one in known if one.startswith("convnext_")]
+        near = near or [model_name for model_name in known if model_name.startswith("convnext_")]
         raise UserError(f"{library} has no model {model!r}: choose one such as {', '.join(near)}.")
 
 
@@ -133,26 +134,26 @@ def variant_of(name: str) -> str | None:
     """The variant of one of our plain ConvNeXt; None for any other network."""
     if not whole_models.is_config(name):
         return name.removeprefix(CLASSIFIER)
-    return whole_models.variant(whole_models.read(name))
+    return whole_models.convnext_variant(whole_models.read_config(name))
 
 
 def default_peers(name: str) -> list[str]:
-    """timm's model of the same variant, where timm has one."""
+    """timm's model of the same variant, if there is one."""
     model = f"convnext_{variant_of(name)}"
     return [f"timm:{model}"] if timm.is_model(model) else []
 
 
 def is_same_network(ours: str, name: str) -> bool:
-    """Whether a peer computes what ours computes, so that it must do so with our weights."""
+    """Whether a peer is the same network as ours, so that its outputs must equal ours."""
     model = name.partition(":")[2].partition(".")[0]  # a dot precedes timm's weight tags
     return is_peer(name) and model == f"convnext_{variant_of(ours)}"
 
 
 def copy_weights(ours: nn.Module, peer: nn.Module, name: str) -> None:
-    """Gives another library's network our weights; our output norms may have no place there.
+    """Copies our weights to another library's network, without output norms where it has none.
 
     Raises:
-        UserError: When the parameters are not the same ones.
+        UserError: When the parameters differ.
     """
     library = name.partition(":")[0]
     state = convert(ours.state_dict(), LIBRARIES[library].naming).state_dict
@@ -167,33 +168,33 @@ def copy_weights(ours: nn.Module, peer: nn.Module, name: str) -> None:
             f"{name} has other parameters than ours ({differing[0]} is the first of "
             f"{len(differing)}): install another version of {library}."
         )
-    # The 1x1 convolutions of timm's small variants are linear layers with two idle axes.
+    # The 1x1 convolutions of timm's small variants are linear layers with two axes of length 1.
     peer.load_state_dict({key: value.view_as(own[key]) for key, value in state.items()})
 
 
 def check_features(ours: nn.Module, peer: nn.Module, name: str, device: str) -> None:
     """Compares our stages' outputs, or our logits, with a peer's in fp32.
 
-    Our output norms count where the library has them too.
+    Our output norms are included where the library has them too.
 
     Raises:
         UserError: Where one differs by more than ``TOLERANCE`` of its norm.
     """
     library = LIBRARIES[name.partition(":")[0]]
-    pictures = torch.randn(2, 3, 64, 96, device=device)
-    # TF32 convolutions, cuDNN's default, are good to 1e-3 only.
+    images = torch.randn(2, 3, 64, 96, device=device)
+    # TF32 convolutions, cuDNN's default, have errors up to 1e-3.
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        expected = peer.eval()(pictures)
-        whole = isinstance(expected, torch.Tensor)
-        plain = whole or library.output_norms
-        maps = ours.eval()(pictures) if plain else list(ours.eval().stage_maps(pictures))
-    pairs = zip(*((m,) if whole else m for m in (maps, expected)), strict=True)
-    for i, (actual, reference) in enumerate(pairs):
-        error = ((actual - reference).norm() / reference.norm()).item()
+        expected = peer.eval()(images)
+        is_classifier = isinstance(expected, torch.Tensor)
+        with_norms = is_classifier or library.output_norms
+        actual = ours.eval()(images) if with_norms else list(ours.eval().stage_maps(images))
+    pairs = zip(*((y,) if is_classifier else y for y in (actual, expected)), strict=True)
+    for i, (output, reference) in enumerate(pairs):
+        error = ((output - reference).norm() / reference.norm()).item()
         if not error <= TOLERANCE:  # also where it is NaN
-            part = "The output of our classifier" if whole else f"Stage {i} of our backbone"
+            part = "The output of our classifier" if is_classifier else f"Stage {i} of our backbone"
             raise UserError(
                 f"{part} differs from {name} with the same weights by {error:.1e} of its norm "
-                f"({TOLERANCE:.0e} is allowed): these are two functions, and their speeds say "
-                f"nothing. Try another version of {library.package}."
+                f"({TOLERANCE:.0e} is allowed): these are two functions, and their speeds cannot "
+                f"be compared. Try another version of {library.package}."
             )

@@ -1,9 +1,9 @@
-"""Generated ground truth and detections of COCO's size and kind, to time evaluations on.
+"""Generated ground truth and detections like COCO's, for the speed of evaluations.
 
-The counts follow COCO val2017: 80 categories of which few are frequent, 7.4 objects a picture as
+The counts follow COCO val2017: 80 categories of which few are frequent, 7.4 objects per image as
 polygons, one in a hundred a crowd. Detections are jittered objects, some with a wrong category, and
-others in the wrong place, mostly of categories that are in the picture; their masks are RLE, as a
-detector's metric keeps them.
+others at wrong positions, mostly of categories in the image. Their masks are RLE, as in a
+detector's metric.
 """
 
 from dataclasses import dataclass
@@ -13,33 +13,33 @@ from pycocotools import mask as mask_api
 
 CATEGORY_IDS = tuple(number for number in range(1, 91) if number % 9)  # 80, with gaps
 SIZES = ((480, 640), (640, 480))  # (height, width)
-OBJECTS, DETECTIONS = 7.4, 36  # means of a picture; the second of a trained two-stage detector
-MOST = 100  # detections of a picture
+OBJECTS, DETECTIONS = 7.4, 36  # means per image; detections as of a trained two-stage detector
+MAX_DETECTIONS = 100  # per image
 CORNERS = 24
 
 
 @dataclass(frozen=True)
-class Generated:
-    """What an evaluation reads.
+class SyntheticCoco:
+    """The input of an evaluation.
 
     Attributes:
-        truth: Content of a COCO annotation file.
-        results: One dict a picture, as :class:`CocoInstanceMetric` keeps it: ``img_id``,
+        ground_truth: Content of a COCO annotation file.
+        results: One dict per image, as in :class:`CocoInstanceMetric`: ``img_id``,
             ``bboxes`` (n, 4) in xyxy pixels, ``scores`` (n), ``labels`` (n), ``masks`` as RLE.
         classes: Names of the categories, in the labels' order.
     """
 
-    truth: dict
+    ground_truth: dict
     results: list[dict]
     classes: tuple[str, ...]
 
 
-def generate(pictures: int, seed: int = 0) -> Generated:
-    """Draws truth and results of so many pictures; the same for the same seed."""
+def generate(image_count: int, seed: int = 0) -> SyntheticCoco:
+    """Draws ground truth and results of a number of images; the same for the same seed."""
     rng = np.random.default_rng(seed)
     names = tuple(f"class {number}" for number in CATEGORY_IDS)
     images, annotations, results = [], [], []
-    for number in range(1, pictures + 1):
+    for number in range(1, image_count + 1):
         size = SIZES[int(rng.integers(len(SIZES)))]
         images.append(dict(id=number, height=size[0], width=size[1], file_name=f"{number}.jpg"))
         count = rng.poisson(rng.gamma(2, OBJECTS / 2))
@@ -48,13 +48,13 @@ def generate(pictures: int, seed: int = 0) -> Generated:
             crowd = rng.random() < 0.01
             annotations.append(_annotation(len(annotations) + 1, number, label, shape, size, crowd))
         results.append(_detected(rng, number, labels, shapes, size))
-    categories = [dict(id=one, name=name) for one, name in zip(CATEGORY_IDS, names, strict=True)]
-    truth = dict(images=images, annotations=annotations, categories=categories)
-    return Generated(truth, results, names)
+    categories = [dict(id=i, name=name) for i, name in zip(CATEGORY_IDS, names, strict=True)]
+    ground_truth = dict(images=images, annotations=annotations, categories=categories)
+    return SyntheticCoco(ground_truth, results, names)
 
 
 def _labels(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Labels of which the first are the most frequent, (count)."""
+    """Random labels, (count); the first classes are the most frequent."""
     shares = 1 / np.arange(1, len(CATEGORY_IDS) + 1)
     return rng.choice(len(CATEGORY_IDS), count, p=shares / shares.sum())
 
@@ -95,17 +95,18 @@ def _detected(
     shapes: np.ndarray,
     size: tuple[int, int],
 ) -> dict:
-    """One picture's result: the objects found several times or never, and what is not there."""
-    again = np.repeat(np.arange(len(labels)), rng.integers(0, 4, len(labels)))
-    spread = shapes[again].max(axis=1) - shapes[again].min(axis=1)
-    found = shapes[again] + rng.normal(0, 0.1, (len(again), 2))[:, None] * spread[:, None]
-    wrong = rng.random(len(again)) < 0.15
+    """The result of one image: each object several times or never, and false positives."""
+    sources = np.repeat(np.arange(len(labels)), rng.integers(0, 4, len(labels)))
+    spread = shapes[sources].max(axis=1) - shapes[sources].min(axis=1)
+    detected = shapes[sources] + rng.normal(0, 0.1, (len(sources), 2))[:, None] * spread[:, None]
+    wrong = rng.random(len(sources)) < 0.15
     pool = np.concatenate([labels, _labels(rng, 3)])
-    others = rng.choice(pool, len(again))
-    more = rng.poisson(DETECTIONS - 1.5 * OBJECTS)
-    shapes = np.concatenate([found, _polygons(rng, more, size)])[:MOST]
-    labels = np.concatenate([np.where(wrong, others, labels[again]), rng.choice(pool, more)])[:MOST]
-    scores = np.concatenate([rng.beta(3, 2, len(again)), rng.beta(1, 6, more)])[:MOST]
+    wrong_labels = rng.choice(pool, len(sources))
+    extra = rng.poisson(DETECTIONS - 1.5 * OBJECTS)
+    shapes = np.concatenate([detected, _polygons(rng, extra, size)])[:MAX_DETECTIONS]
+    labels = np.where(wrong, wrong_labels, labels[sources])
+    labels = np.concatenate([labels, rng.choice(pool, extra)])[:MAX_DETECTIONS]
+    scores = np.concatenate([rng.beta(3, 2, len(sources)), rng.beta(1, 6, extra)])[:MAX_DETECTIONS]
     shapes = np.clip(shapes, 0, (size[1] - 1, size[0] - 1))
     order = np.argsort(-scores)
     boxes = np.concatenate([shapes.min(axis=1), shapes.max(axis=1)], axis=1)

@@ -1,12 +1,12 @@
-"""Speed and memory of our models beside other libraries', in one interleaved run.
+"""Speed and memory of our models compared with other libraries', in one interleaved run.
 
-What is compared: our backbone as its users run it, with its four output norms, which timm's
-features lack; our classifiers; whole detectors and segmentors. A peer of the same variant gets our
-random weights, and its outputs must equal ours before anything is timed; any other model is
-compared for speed alone, and the table says so.
+The models are our backbone as its users run it, with its four output norms, which timm's features
+lack; our classifiers; whole detectors and segmentors. A peer of the same variant gets our random
+weights, and its outputs must equal ours before anything is timed. Any other model is compared in
+speed only, and the table says so.
 
-Rounds alternate between the models and turn their order every time, so that a machine that slows
-down slows all of them; the ratio is the quotient of the printed medians.
+The models take turns in each round, in alternating order, so that a machine that slows down slows
+all of them. The ratio is the quotient of the printed medians.
 """
 
 import gc
@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from convnext_dense.benchmark import networks as networks
-from convnext_dense.benchmark import whole_models
+from convnext_dense.benchmark import networks, whole_models
 from convnext_dense.benchmark.batch_size import largest_batch
 from convnext_dense.benchmark.memory import peak_memory_mb
 from convnext_dense.benchmark.modes import AUTO, Options, make_step
@@ -26,24 +25,24 @@ from convnext_dense.benchmark.timing import Summary, WarmUp, run_rounds, summari
 from convnext_dense.errors import UserError
 
 FIELDS = ("name", "mode", "batch_size", "images_per_s", "iqr", "peak_memory_mb", "ratio")
-# (height, width) where neither the command line nor a config says it.
-SIZES = {networks.MAPS: (512, 512), networks.LOGITS: (224, 224)}  # 224: the paper's table 1
+# (height, width) where neither the command line nor a config gives it.
+SIZES = {networks.FEATURE_MAPS: (512, 512), networks.LOGITS: (224, 224)}  # 224: the paper's table 1
 
 
 @dataclass(frozen=True)
 class Measurement(Summary):
-    """One model's figures.
+    """The results of one model.
 
     Attributes:
         name: As on the command line: ``tiny``, ``timm:convnext_tiny``.
         mode: A name in ``MODES``.
-        batch_size: Pictures per iteration.
+        batch_size: Images per iteration.
         image_size: (height, width) in pixels.
         peak_memory_mb: See :func:`peak_memory_mb`.
         warmup_s: Seconds before the first round, without ``compile_s``.
-        compile_s: Seconds of the first, compiling iteration; None without ``compile``. The first
-            model's contain the compiler's own start.
-        same_weights: A peer whose outputs were checked against ours; None for ours.
+        compile_s: Seconds of the first iteration, which compiles; None without ``compile``. For the
+            first model they include the compiler's start.
+        same_weights: Whether a peer's outputs were compared with ours; None for our model.
     """
 
     name: str
@@ -71,7 +70,7 @@ def parse_image_size(text: str) -> tuple[int, int]:
 def compare(
     models: Sequence[str], peers: Sequence[str] | None, options: Options
 ) -> list[Measurement]:
-    """Measures each model beside its peers.
+    """Measures each model together with its peers.
 
     Args:
         models: Variants, ``cls:VARIANT`` or configs.
@@ -80,50 +79,52 @@ def compare(
         options: How to measure.
 
     Returns:
-        For each model: ours first, then its peers.
+        For each model: its row, then those of its peers.
 
     Raises:
         UserError: For an unknown name, outputs that differ from a peer's with the same weights,
             or models that do not fit into the GPU's memory.
     """
-    if peers is None and options.mode in whole_models.WANTED:
+    if peers is None and options.mode in whole_models.EXPECTED_CONFIG:
         models, peers = models[:1], models[1:]
-    for model in models:  # all names, before the first model costs its minutes
+    for model in models:  # all names, before the first measurement takes its minutes
         networks.check_model(model, options.mode)
         for peer in peers or ():
             _check_peer(peer, model, options.mode)
     if options.threads:
         torch.set_num_threads(options.threads)
-    found = []
+    measurements = []
     for model in models:
-        chosen = networks.default_peers(model) if peers is None else peers
-        found += _compare_one(model, chosen, options)
-    return found
+        model_peers = networks.default_peers(model) if peers is None else peers
+        measurements += _compare_one(model, model_peers, options)
+    return measurements
 
 
 def _check_peer(peer: str, model: str, mode: str) -> None:
     if not whole_models.is_config(peer):
-        if mode in whole_models.WANTED:
-            raise UserError(f"{mode} compares configs: {peer!r} is no path of a config file.")
+        if mode in whole_models.EXPECTED_CONFIG:
+            raise UserError(f"{mode} compares configs: {peer!r} is no config file.")
         networks.check_peer(peer)
         return
     networks.check_model(peer, mode)
-    if networks.kind_of(peer) != networks.kind_of(model):
-        raise UserError(f"{model} gives maps and {peer} logits: compare cls:{model} with it.")
+    if networks.output_of(peer) != networks.output_of(model):
+        raise UserError(
+            f"{model} gives feature maps and {peer} logits: compare cls:{model} with it."
+        )
 
 
 def _compare_one(model: str, peers: Sequence[str], options: Options) -> list[Measurement]:
     names = [model, *peers]
-    options = _settled(names, options)
+    options = _complete_options(names, options)
     try:
-        summaries, warm = _race(names, options)
+        summaries, warm_ups = _measure_together(names, options)
     except torch.OutOfMemoryError as error:
         height, width = options.image_size
         raise UserError(
             f"{' and '.join(names)} do not fit into the GPU's memory at {options.batch_size} "
-            f"pictures of {height} x {width}: lower --batch-size or --image-size."
+            f"images of {height} x {width}: lower --batch-size or --image-size."
         ) from error
-    torch.cuda.empty_cache()  # the processes that measure memory need the room
+    torch.cuda.empty_cache()  # for the processes that measure memory
     return [
         Measurement(
             **asdict(summary),
@@ -132,22 +133,22 @@ def _compare_one(model: str, peers: Sequence[str], options: Options) -> list[Mea
             batch_size=options.batch_size,
             image_size=options.image_size,
             peak_memory_mb=peak_memory_mb(name, options),
-            warmup_s=w.rest_s if options.compile else w.first_s + w.rest_s,
-            compile_s=w.first_s if options.compile else None,
+            warmup_s=warm.rest_s if options.compile else warm.first_s + warm.rest_s,
+            compile_s=warm.first_s if options.compile else None,
             same_weights=networks.is_same_network(model, name) if i else None,
         )
-        for i, (name, summary, w) in enumerate(zip(names, summaries, warm, strict=True))
+        for i, (name, summary, warm) in enumerate(zip(names, summaries, warm_ups, strict=True))
     ]
 
 
-def _settled(names: Sequence[str], options: Options) -> Options:
-    """The options with what depends on the models: size of the pictures, classes, batch."""
-    ours, kind = names[0], networks.kind_of(names[0])
+def _complete_options(names: Sequence[str], options: Options) -> Options:
+    """The options with the models' image size, number of classes and batch size."""
+    ours, output = names[0], networks.output_of(names[0])
     if options.image_size is None:
         config = whole_models.is_config(ours)
-        size = whole_models.picture_size(ours) if config else SIZES[kind]
+        size = whole_models.input_size(ours) if config else SIZES[output]
         options = replace(options, image_size=size)
-    if kind == networks.LOGITS:
+    if output == networks.LOGITS:
         options = replace(options, num_classes=networks.classes_of(ours))
     if options.batch_size == AUTO:
         options = replace(options, batch_size=_fitting_batch(names, options))
@@ -155,13 +156,13 @@ def _settled(names: Sequence[str], options: Options) -> Options:
 
 
 def _fitting_batch(names: Sequence[str], options: Options) -> int:
-    """The largest batch that every model runs while all of them are on the GPU, as in the race."""
+    """The largest batch that every model can run while all of them are on the GPU."""
     built = [networks.build(n, options.image_size, options.num_classes) for n in names]
 
     def fits(size: int) -> bool:
         trial = replace(options, batch_size=size, compile=False)
         try:
-            steps = [make_step(network, trial) for network in built]  # with pictures for each
+            steps = [make_step(network, trial) for network in built]  # each with its images
             for step in steps:
                 step()
         except torch.OutOfMemoryError:
@@ -175,9 +176,9 @@ def _fitting_batch(names: Sequence[str], options: Options) -> int:
     return largest_batch(fits)
 
 
-def _race(names: Sequence[str], options: Options) -> tuple[list[Summary], list[WarmUp]]:
+def _measure_together(names: Sequence[str], options: Options) -> tuple[list[Summary], list[WarmUp]]:
     if options.compile:
-        torch.compiler.reset()  # its cache holds eight networks: a ninth would run uncompiled
+        torch.compiler.reset()  # its cache holds eight networks; a ninth would not be compiled
     size, classes = options.image_size, options.num_classes
     built = [networks.build(name, size, classes).to(options.device) for name in names]
     ours = built[0]
@@ -186,50 +187,51 @@ def _race(names: Sequence[str], options: Options) -> tuple[list[Summary], list[W
             networks.copy_weights(ours, peer, name)
             networks.check_features(ours, peer, name, options.device)
     steps = [make_step(network, options) for network in built]
-    warm = [warm_up(step, options.device) for step in steps]
-    seconds = run_rounds(steps, [w.count for w in warm], options.rounds, options.device)
-    return summarise(options.batch_size / seconds), warm
+    warm_ups = [warm_up(step, options.device) for step in steps]
+    counts = [warm.count for warm in warm_ups]
+    seconds = run_rounds(steps, counts, options.rounds, options.device)
+    return summarise(options.batch_size / seconds), warm_ups
 
 
-def to_json(found: Sequence[Measurement]) -> list[dict]:
-    """One row a model, with exactly the keys ``FIELDS``."""
-    return [{field: getattr(one, field) for field in FIELDS} for one in found]
+def to_json(rows: Sequence[Measurement]) -> list[dict]:
+    """One dict per model, with exactly the keys ``FIELDS``."""
+    return [{field: getattr(row, field) for field in FIELDS} for row in rows]
 
 
-def format_table(found: Sequence[Measurement], options: Options) -> str:
-    """A plain table, and a line each on the run and on what it compares."""
-    width = max(len(one.name) for one in found)
+def format_table(rows: Sequence[Measurement], options: Options) -> str:
+    """A plain table, with lines on the run's options and on the comparison."""
+    width = max(len(row.name) for row in rows)
     lines = [f"{'':{width}}  images/s  (quartiles)         ratio  peak MiB  warm-up s"]
-    for one in found:
-        low, high = one.quartiles
-        ratio = "-" if one.ratio is None else f"{one.ratio:.3f}"
-        memory = "-" if one.peak_memory_mb is None else f"{one.peak_memory_mb:.0f}"
-        compiling = "" if one.compile_s is None else f" + {one.compile_s:.1f} compiling"
+    for row in rows:
+        low, high = row.quartiles
+        ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+        memory = "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"
+        compiling = "" if row.compile_s is None else f" + {row.compile_s:.1f} compiling"
         lines.append(
-            f"{one.name:{width}}  {one.images_per_s:8.2f}  {f'({low:.2f} to {high:.2f})':18}"
-            f"  {ratio:>5}  {memory:>8}  {one.warmup_s:9.1f}{compiling}"
+            f"{row.name:{width}}  {row.images_per_s:8.2f}  {f'({low:.2f} to {high:.2f})':18}"
+            f"  {ratio:>5}  {memory:>8}  {row.warmup_s:9.1f}{compiling}"
         )
     flags = [f"amp {options.amp}", *(f for f in ("channels_last", "compile") if asdict(options)[f])]
     cuda = options.device == "cuda"
     device = torch.cuda.get_device_name() if cuda else f"cpu {platform.machine()}"
-    sizes = {f"{one.batch_size} x 3 x {one.image_size[0]} x {one.image_size[1]}" for one in found}
+    sizes = {f"{row.batch_size} x 3 x {row.image_size[0]} x {row.image_size[1]}" for row in rows}
     lines += [
         f"{options.mode}, {', '.join(sorted(sizes))}, {', '.join(flags)}, "
         f"{options.rounds} rounds; torch {torch.__version__}, {device}, "
         f"{torch.get_num_threads()} threads",
         "The ratio is of images/s to the first peer.",
-        *_notes(found),
+        *_notes(rows),
     ]
     return "\n".join(lines)
 
 
-def _notes(found: Sequence[Measurement]) -> list[str]:
-    """What the rows do and do not compare."""
+def _notes(rows: Sequence[Measurement]) -> list[str]:
+    """Sentences on the comparability of the rows."""
     notes = []
-    if any(networks.is_backbone(one.name) for one in found if one.same_weights is None):
+    if any(networks.is_backbone(row.name) for row in rows if row.same_weights is None):
         notes.append("Our backbone includes its four output norms, which timm's features lack.")
-    same = dict.fromkeys(one.name for one in found if one.same_weights)
-    other = dict.fromkeys(one.name for one in found if one.same_weights is False)
+    same = dict.fromkeys(row.name for row in rows if row.same_weights)
+    other = dict.fromkeys(row.name for row in rows if row.same_weights is False)
     if same:
         notes.append(f"Same weights and outputs as ours: {', '.join(same)}.")
     if other:

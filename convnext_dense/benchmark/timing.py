@@ -1,4 +1,4 @@
-"""Interleaved timing: rounds, their order, and what is made of them. Knows no networks."""
+"""Interleaved timing: rounds, their order, and their summary. Knows no networks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,19 +8,19 @@ from time import perf_counter
 import numpy as np
 import torch
 
-MIN_ROUND_S = 0.2  # a shorter round measures the clock and the scheduler
+MIN_ROUND_S = 0.2  # shorter rounds are dominated by the clock and the scheduler
 
 Step = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """What warming up took and found.
+    """The result of a warm-up.
 
     Attributes:
-        first_s: Seconds of the first iteration, in which a compiled model is compiled.
+        first_s: Seconds of the first iteration, which compiles a compiled model.
         rest_s: Seconds of the iterations after it.
-        count: Iterations that last at least ``MIN_ROUND_S`` together.
+        count: Number of iterations that take at least ``MIN_ROUND_S`` together.
     """
 
     first_s: float
@@ -30,7 +30,7 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Summary:
-    """The rounds of one model.
+    """A summary of one model's rounds.
 
     Attributes:
         images_per_s: Median.
@@ -58,23 +58,23 @@ def seconds_of(step: Step, count: int, device: str) -> float:
 
 
 def warm_up(step: Step, device: str) -> WarmUp:
-    """Runs a step until as many iterations as one round has are long enough to be timed."""
+    """Runs a step, and finds the number of iterations that make a round long enough."""
     first = seconds_of(step, 1, device)
     count, rest = 1, 0.0
-    while (took := seconds_of(step, count, device)) < MIN_ROUND_S:
-        rest += took
-        count = max(count + 1, math.ceil(count * MIN_ROUND_S / max(took, 1e-6)))
-    return WarmUp(first, rest + took, count)
+    while (elapsed := seconds_of(step, count, device)) < MIN_ROUND_S:
+        rest += elapsed
+        count = max(count + 1, math.ceil(count * MIN_ROUND_S / max(elapsed, 1e-6)))
+    return WarmUp(first, rest + elapsed, count)
 
 
 def run_rounds(
     steps: Sequence[Step], counts: Sequence[int], rounds: int, device: str
 ) -> np.ndarray:
-    """Times every step once a round, forwards in even rounds and backwards in odd ones.
+    """Times every step once per round, in reverse order in odd rounds.
 
     Args:
-        steps: One a model.
-        counts: Iterations per round, one a model.
+        steps: One per model.
+        counts: Iterations per round of each model.
         rounds: Number of rounds.
         device: ``cpu`` or ``cuda``.
 
@@ -89,13 +89,13 @@ def run_rounds(
     return seconds
 
 
-def summarise(rates: np.ndarray) -> list[Summary]:
+def summarise(images_per_s: np.ndarray) -> list[Summary]:
     """Medians and quartiles of every model.
 
     Args:
-        rates: Images/s, (models, rounds): ours, then the peers.
+        images_per_s: (models, rounds), our model first, then the peers.
     """
-    quartiles = np.percentile(rates, (25, 50, 75), axis=1).T.tolist()
+    quartiles = np.percentile(images_per_s, (25, 50, 75), axis=1).T.tolist()
     medians = [median for _, median, _ in quartiles]
     ratios = [median / medians[1] for median in medians] if len(medians) > 1 else [None]
     return [

@@ -1,9 +1,9 @@
 """The models of configs: classifiers' networks; detectors and segmentors from pixels to results.
 
-Weights are random and nothing is read but the config. A random detector's scores are all alike, and
-few or none pass the recipe's threshold, by chance: hardly a mask would be computed, and two models
-not equally many. Its threshold is moved so that the ``CANDIDATES`` best scores of the first picture
-pass, which fills the list of detections or nearly so.
+Weights are random, and only the config is read. The scores of a random detector are all alike, and
+few or none exceed the recipe's threshold, by chance: it would compute hardly any masks, and another
+model another number of them. Therefore the threshold is set so that the ``CANDIDATES`` best scores
+of the first image exceed it, which fills the list of detections or nearly so.
 """
 
 from copy import deepcopy
@@ -26,7 +26,7 @@ from convnext_dense.tasks import task_of
 
 # Scope of a config -> the mode that measures its model.
 SCOPES = {"mmdet": "detect", "mmseg": "segment"}
-WANTED = {"detect": "a detection config", "segment": "a segmentation config"}
+EXPECTED_CONFIG = {"detect": "a detection config", "segment": "a segmentation config"}
 CANDIDATES = 1000  # boxes of a class that enter non-maximum suppression
 META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 
@@ -53,7 +53,7 @@ class WholeModel(nn.Module):
         return self
 
     def batch(self, count: int, image_size: tuple[int, int]) -> dict[str, list]:
-        """Random pictures, uint8 as from a loader, with what their results need."""
+        """Random uint8 images as from a loader, with the metadata that results need."""
         with DefaultScope.overwrite_default_scope(self.scope):
             pack = TRANSFORMS.build({**self.packing, "meta_keys": META_KEYS})
         rng = np.random.default_rng(0)
@@ -73,25 +73,25 @@ class WholeModel(nn.Module):
         return {key: [sample[key] for sample in samples] for key in ("inputs", "data_samples")}
 
     def forward(self, data: dict[str, list]) -> list:
-        """Results of a batch: ``DetDataSample`` or ``SegDataSample``, one a picture."""
+        """Results of a batch: ``DetDataSample`` or ``SegDataSample``, one per image."""
         with DefaultScope.overwrite_default_scope(self.scope):
             return self.model.test_step(data)
 
     @torch.no_grad()
     def let_candidates_pass(self, data: dict[str, list]) -> None:
-        """Moves the score threshold of two-stage detectors; other models stay as they are."""
+        """Sets the score threshold of two-stage detectors; does nothing for other models."""
         roi = getattr(self.model, "roi_head", None)
         if roi is None:
             return
-        batch = self.model.data_preprocessor(data, False)
+        batch = self.model.data_preprocessor(data, training=False)
         samples = batch["data_samples"]
         features = self.model.extract_feat(batch["inputs"])
         proposals = self.model.rpn_head.predict(features, samples, rescale=False)
         metas = [sample.metainfo for sample in samples]
-        found = roi.predict_bbox(features, metas, proposals, rcnn_test_cfg=None)
-        scores = found[0].scores[:, :-1].flatten()  # the last is the background
-        kept = min(CANDIDATES, len(scores))
-        roi.test_cfg.score_thr = scores.topk(kept).values[-1].item()
+        detections = roi.predict_bbox(features, metas, proposals, rcnn_test_cfg=None)
+        scores = detections[0].scores[:, :-1].flatten()  # the last is the background
+        count = min(CANDIDATES, len(scores))
+        roi.test_cfg.score_thr = scores.topk(count).values[-1].item()
 
 
 def is_config(name: str) -> bool:
@@ -100,16 +100,16 @@ def is_config(name: str) -> bool:
 
 
 @lru_cache
-def read(path: str) -> Config:
-    """Reads a config; its heads get the classes of its data set's type.
+def read_config(path: str) -> Config:
+    """Reads a config; its heads get the classes of its dataset's type.
 
     Raises:
-        UserError: For a missing file, with the nearest one beside it.
+        UserError: For a missing file, with the nearest one in its folder.
     """
     if not Path(path).is_file():
-        beside = {one.name: str(one) for one in Path(path).parent.glob("*.py")}
-        near = get_close_matches(Path(path).name, beside, n=1)
-        hint = f" the nearest is {beside[near[0]]}." if near else " give the path of one."
+        neighbours = {file.name: str(file) for file in Path(path).parent.glob("*.py")}
+        near = get_close_matches(Path(path).name, neighbours, n=1)
+        hint = f" the nearest is {neighbours[near[0]]}." if near else " give the path of one."
         raise UserError(f"There is no config file {path}:{hint}")
     cfg = load_config(path)
     task_of(cfg).assume_classes(cfg)
@@ -118,15 +118,15 @@ def read(path: str) -> Config:
     return cfg
 
 
-def build(path: str) -> nn.Module:
+def build_model(path: str) -> nn.Module:
     """Builds a config's model: a :class:`WholeModel`, or a classifier's network."""
-    cfg = deepcopy(read(path))  # mmdet's models change theirs
+    cfg = deepcopy(read_config(path))  # mmdet's models modify it
     if cfg.default_scope in SCOPES:
         return WholeModel(cfg)
     return MODELS.build(cfg.model).backbone
 
 
-def variant(cfg: Config) -> str | None:
+def convnext_variant(cfg: Config) -> str | None:
     """The variant of a config whose model is a plain ConvNeXt classifier; else None."""
     backbone = cfg.model.get("backbone", {})
     plain = backbone.get("type") == "ConvNeXtClassifier" and not backbone.get("use_grn")
@@ -134,16 +134,16 @@ def variant(cfg: Config) -> str | None:
     return arch if plain and isinstance(arch, str) else None
 
 
-def picture_size(path: str) -> tuple[int, int]:
-    """(height, width) of a config's test pictures; a landscape where a scale is given.
+def input_size(path: str) -> tuple[int, int]:
+    """(height, width) of a config's test images; landscape format where a scale is given.
 
     Raises:
-        UserError: Where the config does not say it.
+        UserError: Where the config does not give it.
     """
-    data = read(path).test_dataloader.dataset
+    data = read_config(path).test_dataloader.dataset
     if size := data.get("transform", {}).get("size"):
         return size, size
     scales = [step.scale for step in data.get("pipeline", []) if step["type"] == "Resize"]
     if not scales:
-        raise UserError(f"{path} names no test scale: give --image-size.")
+        raise UserError(f"{path} has no test scale: give --image-size.")
     return min(scales[0]), max(scales[0])

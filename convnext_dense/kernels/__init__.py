@@ -1,6 +1,6 @@
 """Fused kernels for the ConvNeXt block on NVIDIA GPUs, in Triton: docs/kernels.md.
 
-Importing this needs no Triton and no GPU; :func:`available` says whether they can be called.
+Importing this needs no Triton and no GPU; :func:`available` says whether the kernels can run.
 """
 
 import torch
@@ -11,8 +11,9 @@ from convnext_dense.kernels.availability import Availability, available, usable
 
 __all__ = ["Availability", "available", "block", "dwconv_norm", "mlp", "usable"]
 
-# Up to here memory traffic outweighs the products (8 C flops to 10 bytes against 184 to 236 of the
-# H200 and H100), so an epilogue saves more than Triton's products lose to cuBLAS's. Counted.
+# Up to this width the MLP is limited by memory traffic (8 C flops to 10 bytes, against 184 to 236
+# flops per byte of H200 and H100), so that a fused epilogue saves more than Triton's matrix
+# products lose to cuBLAS's. By count.
 FUSED_CHANNELS = 512
 
 
@@ -31,15 +32,15 @@ def dwconv_norm(
         (N, H, W, C), contiguous, in the dtype of ``x``; under autocast in autocast's.
 
     Raises:
-        ValueError: For shapes that do not fit: the kernels would read what lies beside them.
+        ValueError: For shapes that do not fit: the kernels would read beyond the tensors.
     """
     if x.dim() != 4 or dw_w.shape != (x.shape[1], 1, 7, 7):
         raise ValueError(
-            f"A map (N, C, H, W) with filters (C, 1, 7, 7) is needed, got {tuple(x.shape)} and "
-            f"{tuple(dw_w.shape)}."
+            f"A feature map (N, C, H, W) with filters (C, 1, 7, 7) is needed, got {tuple(x.shape)} "
+            f"and {tuple(dw_w.shape)}."
         )
     rows = x.permute(0, 2, 3, 1).contiguous()
-    save = _differentiates(rows, dw_w, dw_b, ln_w, ln_b)
+    save = _needs_backward(rows, dw_w, dw_b, ln_w, ln_b)
     return operators.dwconv_norm(rows, dw_w, dw_b, ln_w, ln_b, eps, save)[0]
 
 
@@ -54,10 +55,10 @@ def mlp(
         residual: Of the same shape; the result has its dtype.
         w1, b1: (4C, C), (4C,).
         w2, b2: (C, 4C), (C,).
-        gamma: (C,); None is a gamma of 1.
-        fuse_expand: The GELU and its gradient in Triton products; False is ``F.linear`` and
-            ``F.gelu``, None decides by C and dtype.
-        fuse_project: Likewise gamma and residual; False folds gamma into the weight.
+        gamma: (C,); None means 1.
+        fuse_expand: Compute the GELU and its gradient in Triton's matrix products; False uses
+            ``F.linear`` and ``F.gelu``, None decides by C and dtype.
+        fuse_project: The same for gamma and residual; False folds gamma into the weight.
 
     Returns:
         (N, H, W, C), contiguous.
@@ -68,15 +69,17 @@ def mlp(
     c = y.shape[-1]
     if residual.shape != y.shape or w1.shape[1] != c or w2.shape != (c, w1.shape[0]):
         shapes = [tuple(value.shape) for value in (y, residual, w1, w2)]
-        raise ValueError(f"Maps (N, H, W, C), weights (D, C) and (C, D) are needed, got {shapes}.")
-    # TF32 and float32 products of Triton do not reach cuBLAS's.
+        raise ValueError(
+            f"Feature maps (N, H, W, C), weights (D, C) and (C, D) are needed, got {shapes}."
+        )
+    # In TF32 and float32 Triton's matrix products are slower than cuBLAS's.
     half = torch.is_autocast_enabled(y.device.type) or y.dtype in (torch.bfloat16, torch.float16)
-    rule = half and y.shape[-1] <= FUSED_CHANNELS
-    save = _differentiates(y, residual, w1, b1, w2, b2, gamma)
+    fuse = half and y.shape[-1] <= FUSED_CHANNELS
+    save = _needs_backward(y, residual, w1, b1, w2, b2, gamma)
     return operators.mlp(
         y, residual, w1, b1, w2, b2, gamma,
-        rule if fuse_expand is None else fuse_expand,
-        rule if fuse_project is None else fuse_project,
+        fuse if fuse_expand is None else fuse_expand,
+        fuse if fuse_project is None else fuse_project,
         save,
     )[0]  # fmt: skip
 
@@ -89,8 +92,8 @@ def block(
     """A whole ConvNeXt block without stochastic depth: branch and residual.
 
     Args:
-        x: (N, C, H, W); copied only where it is not channels-last. Its dtype is the stream's: a
-            float32 stream stays float32 under autocast, the branch does not.
+        x: (N, C, H, W); copied only where it is not channels-last. The result has its dtype: under
+            autocast a float32 residual stream stays float32, and only the branch is cast.
         dw_w, dw_b, ln_w, ln_b, eps: See :func:`dwconv_norm`.
         w1, b1, w2, b2, gamma, fuse_expand, fuse_project: See :func:`mlp`.
 
@@ -103,6 +106,6 @@ def block(
     return out.permute(0, 3, 1, 2)
 
 
-def _differentiates(*tensors: Tensor | None) -> bool:
-    """Whether a backward will come: only then is written what it reads."""
+def _needs_backward(*tensors: Tensor | None) -> bool:
+    """Whether a backward pass may follow: only then the kernels write the tensors it reads."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -1,4 +1,4 @@
-"""Whether the kernels can run here, whether blocks take them, and if not, why."""
+"""Whether the kernels can run on a device, whether blocks use them, and the reason if not."""
 
 import importlib.util
 import os
@@ -9,20 +9,20 @@ import torch
 
 from convnext_dense.errors import UserError
 from convnext_dense.kernels import failures
-from convnext_dense.kernels.trial import failure
+from convnext_dense.kernels.trial import find_failure
 
-# What Ampere brought and the kernels count on: bf16 matrix products.
-CAPABILITY = (8, 0)
-TORCH = (2, 9)  # products with a float32 result, and the setting of their precision
+# Ampere: the kernels need its bf16 matrix products.
+MIN_CAPABILITY = (8, 0)
+MIN_TORCH = (2, 9)  # matrix products with a float32 result, and the setting of their precision
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SWITCH = "CONVNEXT_DENSE_KERNELS"
-# GPUs, as torch names them, on which docs/results.md has the kernels ahead of torch's own
-# operations. There blocks take them unasked; a test compares this with the document.
+# GPUs, by torch's name, on which the kernels are faster than torch's operators in
+# docs/results.md. There blocks use them by default; a test compares this list with the document.
 FASTER_ON: tuple[str, ...] = ()
 
 
 class Availability(NamedTuple):
-    """Truth of the answer, and the reason where it is no."""
+    """Whether the kernels can run, and the reason where they cannot; true or false as ``ok``."""
 
     ok: bool
     reason: str
@@ -37,41 +37,41 @@ def available(
     """Whether the Triton kernels run on a device.
 
     Args:
-        device: Where the tensors are.
-        dtype: What they are computed in.
+        device: The tensors' device.
+        dtype: The type of the computation.
 
     Returns:
         A truth value with ``reason``: one sentence where it is false, else empty. Before the first
-        yes a small block is computed on the device, and compared with torch's.
+        positive answer a small block is computed on the device and compared with torch's result.
 
     Raises:
         UserError: When ``CONVNEXT_DENSE_KERNELS`` is neither 0 nor 1.
     """
     device = torch.device(device)
-    reason = _why_unavailable(device.type, device.index, dtype)
-    if failures.failed(device):
+    reason = _reason_unavailable(device.type, device.index, dtype)
+    if failures.has_failed(device):
         reason = reason or "A kernel failed on this device earlier in this process."
     return Availability(not reason, reason)
 
 
 @torch.compiler.assume_constant_result
 def usable(device_type: str, device_index: int | None, dtype: torch.dtype) -> bool:
-    """Whether blocks take the kernels: they are available and asked for, or measured to be faster.
+    """Whether blocks use the kernels: they are available, and enabled or measured to be faster.
 
-    Inside of a compiled model the answer becomes a constant. After a failure in the middle of a run
-    it stays yes: the operators then compute with torch's own operations, and what was saved for
-    a backward pass before goes on to fit.
+    Inside a compiled model the answer becomes a constant. After a failure in the middle of a run it
+    stays true: the operators then compute with torch's own operators, and tensors that were saved
+    for a backward pass remain valid.
 
     Raises:
         UserError: As :func:`available`.
     """
-    return asked_for(device_type, device_index) and not _why_unavailable(
+    return kernels_requested(device_type, device_index) and not _reason_unavailable(
         device_type, device_index, dtype
     )
 
 
-def asked_for(device_type: str, device_index: int | None = None) -> bool:
-    """Whether blocks are to take the kernels on a device, by the switch or by measurements.
+def kernels_requested(device_type: str, device_index: int | None = None) -> bool:
+    """Whether blocks should use the kernels on a device, by the switch or by measurements.
 
     Raises:
         UserError: When the switch is neither 0 nor 1.
@@ -83,25 +83,25 @@ def asked_for(device_type: str, device_index: int | None = None) -> bool:
 
 
 def describe(device: torch.device, dtype: torch.dtype) -> str:
-    """One sentence for the log of a run: what computes the blocks; empty on a CPU, unasked.
+    """One sentence on the path of the blocks for a run's log; empty on a CPU by default.
 
     Raises:
         UserError: As :func:`available`.
     """
-    if not asked_for(device.type, device.index):
+    if not kernels_requested(device.type, device.index):
         if device.type != "cuda":
             return ""
         if read_switch() == "0":
-            return f"Blocks: torch's operations, since {SWITCH} is 0."
+            return f"Blocks: torch's operators, since {SWITCH} is 0."
         return (
-            f"Blocks: torch's operations. {SWITCH}=1 takes the fused kernels: by count, in 16 bits "
-            "and up to 512 channels, 0.7 of the memory traffic in training and 0.45 in inference; "
-            "not yet measured on this GPU (docs/kernels.md)."
+            f"Blocks: torch's operators. {SWITCH}=1 enables the fused kernels: by count, in 16 "
+            "bits and up to 512 channels, 0.7 of the memory traffic in training and 0.45 in "
+            "inference; not yet measured on this GPU (docs/kernels.md)."
         )
     answer = available(device, dtype)
     if answer:
         return f"Blocks: the fused kernels, in {str(dtype).removeprefix('torch.')}."
-    return f"Blocks: torch's operations, though the kernels are asked for. {answer.reason}"
+    return f"Blocks: torch's operators, though the kernels are enabled. {answer.reason}"
 
 
 def read_switch() -> str | None:
@@ -113,7 +113,7 @@ def read_switch() -> str | None:
     value = os.environ.get(SWITCH) or None
     if value not in (None, "0", "1"):
         raise UserError(
-            f"{SWITCH} must be 1 (take the fused kernels), 0 (never) or unset, got {value!r}."
+            f"{SWITCH} must be 1 (use the fused kernels), 0 (never) or unset, got {value!r}."
         )
     return value
 
@@ -121,39 +121,39 @@ def read_switch() -> str | None:
 _reasons: dict[tuple, str] = {}
 
 
-def _why_unavailable(device_type: str, device_index: int | None, dtype: torch.dtype) -> str:
+def _reason_unavailable(device_type: str, device_index: int | None, dtype: torch.dtype) -> str:
     if read_switch() == "0":
         return f"The kernels are switched off: {SWITCH} is 0."
-    question = device_type, device_index, dtype
-    key = *question, failures.interpreting()
+    arguments = device_type, device_index, dtype
+    key = *arguments, failures.triton_interprets()
     if key not in _reasons:
-        if device_type == "cuda" and failures.capturing():
-            return "The kernels cannot be tried while a CUDA graph is captured."  # ask again later
-        _reasons[key] = _find_reason(*question)
+        if device_type == "cuda" and failures.capturing_cuda_graph():
+            return "The kernels cannot be tried while a CUDA graph is captured."  # not remembered
+        _reasons[key] = _find_reason(*arguments)
     return _reasons[key]
 
 
 def _find_reason(device_type: str, device_index: int | None, dtype: torch.dtype) -> str:
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed; it comes with torch for Linux with CUDA."
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < TORCH:
-        wanted = ".".join(map(str, TORCH))
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < MIN_TORCH:
+        wanted = ".".join(map(str, MIN_TORCH))
         return f"The kernels need torch {wanted} or newer; this is {torch.__version__}."
     if dtype not in DTYPES:
         return f"The kernels compute in float32, bfloat16 and float16, not in {dtype}."
-    if device_type == "cpu" and failures.interpreting():
-        return ""  # the tests compare every path there; a trial takes the interpreter seconds
+    if device_type == "cpu" and failures.triton_interprets():
+        return ""  # for tests, which compare every path; a trial would take seconds
     if device_type != "cuda":
         return f"The kernels are for NVIDIA GPUs; the tensors are on {device_type}."
     if not torch.cuda.is_available() or torch.version.cuda is None:
         return "There is no CUDA device that torch can use."
     capability = torch.cuda.get_device_capability(device_index)
-    if capability < CAPABILITY:
+    if capability < MIN_CAPABILITY:
         return (
             f"The GPU's compute capability is {'.'.join(map(str, capability))}; the kernels need "
-            f"{'.'.join(map(str, CAPABILITY))}."
+            f"{'.'.join(map(str, MIN_CAPABILITY))}."
         )
-    reason = failure(torch.device(device_type, device_index), dtype)
+    reason = find_failure(torch.device(device_type, device_index), dtype)
     if reason:
-        warnings.warn(f"{reason} The plain path is taken: slower, the same results.", stacklevel=2)
+        warnings.warn(f"{reason} The plain path is used: slower, the same results.", stacklevel=2)
     return reason

@@ -1,4 +1,4 @@
-"""Backward passes by autograd, where hand-written ones can be neither differentiated nor mapped."""
+"""Backward passes by autograd, where hand-written ones cannot be differentiated or vmapped."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,41 +6,41 @@ import torch
 from torch import Tensor
 
 
-# Dynamo would answer this by itself, and wrongly, were it not told to call the function.
+# Dynamo's own evaluation of this function is wrong: the decorator has it called instead.
 @torch.compiler.assume_constant_result
-def in_transform() -> bool:
-    """Whether one of torch.func's transforms (vmap, grad, jvp ...) is under way."""
+def in_functorch_transform() -> bool:
+    """Whether the caller runs inside one of torch.func's transforms (vmap, grad, jvp ...)."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def left_to_autograd(grad: Tensor) -> bool:
-    """Whether a backward pass is differentiated again, or made for several gradients at once."""
-    several = torch._C._functorch.is_legacy_batchedtensor(grad)  # is_grads_batched
-    return torch.is_grad_enabled() or in_transform() or several
+def needs_autograd(grad: Tensor) -> bool:
+    """Whether a backward pass is differentiated again, or batched over several gradients."""
+    batched = torch._C._functorch.is_legacy_batchedtensor(grad)  # is_grads_batched
+    return torch.is_grad_enabled() or in_functorch_transform() or batched
 
 
-def by_autograd(
+def gradients_by_autograd(
     function: Callable[..., Tensor],
     inputs: Sequence[Tensor | None],
     grad: Tensor,
     needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Gradients of the needed inputs, by torch's operations.
+    """Gradients of the needed inputs, by torch's operators.
 
     Args:
-        function: Computes the forward pass again.
+        function: Recomputes the forward pass.
         inputs: Its arguments.
         grad: Gradient of its result.
-        needed: Whose gradients are; more values than inputs are left alone.
+        needed: For each input, whether its gradient is needed; further values are ignored.
 
     Returns:
-        One for each input, None where it is not needed.
+        A gradient for each input, None where it is not needed.
     """
-    wanted = [value for value, need in zip(inputs, needed, strict=False) if need]
-    if not wanted:
+    differentiated = [value for value, need in zip(inputs, needed, strict=False) if need]
+    if not differentiated:
         return [None] * len(inputs)
-    again = torch.is_grad_enabled()
+    create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         result = function(*inputs)
-    found = iter(torch.autograd.grad(result, wanted, grad, create_graph=again))
-    return [next(found) if need else None for _, need in zip(inputs, needed, strict=False)]
+    gradients = iter(torch.autograd.grad(result, differentiated, grad, create_graph=create_graph))
+    return [next(gradients) if need else None for _, need in zip(inputs, needed, strict=False)]

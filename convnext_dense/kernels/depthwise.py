@@ -1,8 +1,8 @@
 """Triton: the depthwise 7x7 convolution with its bias and the LayerNorm after it, and gradients.
 
-Everything is (N, H, W, C), contiguous. Filters come as (49, C), so that neighbouring threads read
-neighbouring channels. A program keeps its sums in registers as tuples of tensors: Triton has no
-shift along a register axis, and a tuple's index is known when it compiles.
+All feature maps are (N, H, W, C), contiguous. Filters are (49, C), so that neighbouring threads
+read neighbouring channels. A program keeps its sums in registers as tuples of tensors: Triton
+cannot shift along a register axis, and a tuple's index is known at compile time.
 """
 
 import torch
@@ -18,10 +18,10 @@ from convnext_dense.kernels.tiles import (
     GRADIENT_TW,
     PROGRAMS,
     accumulator,
+    autotuned,
     convolution_fits,
-    size_class,
+    size_bucket,
     split_channels,
-    timed,
 )
 
 TAPS = 49
@@ -31,11 +31,11 @@ TAPS = 49
 def _columns(
     x, rows, left, channels, H, W, C: tl.constexpr, COUNT: tl.constexpr, ACC: tl.constexpr
 ):
-    """COUNT columns from `left` on, each (rows, channels); zero outside of the picture."""
+    """COUNT columns from `left` on, each (rows, channels); zero outside the image."""
     inside = ((rows >= 0) & (rows < H))[:, None] & (channels < C)[None, :]
     start = x + (rows * W + left)[:, None] * C + channels[None, :]
     columns = ()
-    # From one pointer by constants: with one for each column the registers do not suffice.
+    # One pointer plus constants: a pointer for each column would take too many registers.
     for j in tl.static_range(COUNT):
         mask = inside & (left + j >= 0) & (left + j < W)
         columns = columns + (tl.load(start + j * C, mask=mask, other=0.0).to(ACC),)
@@ -44,7 +44,7 @@ def _columns(
 
 @triton.jit
 def _tile(H, W, TH: tl.constexpr, TW: tl.constexpr, tile):
-    """Picture, first row and first column of a tile; tiles run along a row first."""
+    """Image, first row and first column of a tile; tiles are numbered along a row first."""
     across = tl.cdiv(W, TW)
     down = tl.cdiv(H, TH)
     return tile // (across * down), tile // across % down * TH, tile % across * TW
@@ -56,7 +56,7 @@ def _convolve(
     C: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr, FLIP: tl.constexpr, BIAS: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """TW columns of outputs, each (TH, channels)."""
+    """TW columns of the output, each (TH, channels)."""
     rows = top + tl.arange(0, TH)
     bias = tl.zeros([1], ACC)
     if BIAS:
@@ -64,7 +64,7 @@ def _convolve(
     sums = ()
     for _ in tl.static_range(TW):
         sums = sums + (tl.zeros([TH, channels.shape[0]], ACC) + bias[None, :],)
-    # A loop in the machine code too: unrolled, three blocks of channels compile for minutes.
+    # Not unrolled: with three blocks of channels the unrolled loop would compile for minutes.
     for kh in range(7):
         columns = _columns(x, rows + (kh - 3), left - 3, channels, H, W, C, TW + 6, ACC)
         for kw in tl.static_range(7):
@@ -77,7 +77,7 @@ def _convolve(
     return sums
 
 
-@timed(CONVOLUTION, key=["C", "SIZE", "NORM", "SAVE"], fits=convolution_fits)
+@autotuned(CONVOLUTION, key=["C", "SIZE", "NORM", "SAVE"], fits=convolution_fits)
 @triton.heuristics({"TH": lambda a: max(1, a["ELEMENTS"] // a["PADDED"])})
 @triton.jit(do_not_specialize=["H", "W", "SIZE"])
 def _convolution_kernel(
@@ -86,8 +86,8 @@ def _convolution_kernel(
     PADDED: tl.constexpr, FLIP: tl.constexpr, NORM: tl.constexpr, SAVE: tl.constexpr,
     ACC: tl.constexpr, ELEMENTS: tl.constexpr, TW: tl.constexpr, TH: tl.constexpr,
 ):  # fmt: skip
-    picture, top, left = _tile(H, W, TH, TW, tl.program_id(0))
-    pixel = picture.to(tl.int64) * H * W
+    image, top, left = _tile(H, W, TH, TW, tl.program_id(0))
+    pixel = image.to(tl.int64) * H * W
     first = tl.program_id(1) * BLOCK * CHUNKS
     outputs = ()
     for chunk in tl.static_range(CHUNKS):
@@ -97,7 +97,7 @@ def _convolution_kernel(
         )  # fmt: skip
     rows = top + tl.arange(0, TH)
     for i in tl.static_range(TW):
-        place = pixel + rows * W + (left + i)
+        position = pixel + rows * W + (left + i)
         inside = (rows < H) & (left + i < W)
         if NORM:
             total = tl.zeros([TH], ACC)
@@ -111,11 +111,11 @@ def _convolution_kernel(
                 total += tl.sum(tl.where((channels < C)[None, :], centred * centred, 0.0), 1)
             scale = 1.0 / tl.sqrt(total / C + EPS)
             if SAVE:
-                tl.store(mean + place, average, mask=inside)
-                tl.store(rstd + place, scale, mask=inside)
+                tl.store(mean + position, average, mask=inside)
+                tl.store(rstd + position, scale, mask=inside)
         for chunk in tl.static_range(CHUNKS):
             channels = first + chunk * BLOCK + tl.arange(0, BLOCK)
-            there = place[:, None] * C + channels[None, :]
+            there = position[:, None] * C + channels[None, :]
             mask = inside[:, None] & (channels < C)[None, :]
             output = outputs[chunk * TW + i]
             if SAVE:
@@ -136,7 +136,7 @@ def _filter_gradient_kernel(
     channels = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     group = tl.program_id(1)
     tiles = N * tl.cdiv(H, TH) * tl.cdiv(W, TW)
-    # Neighbouring tiles in one program: they share most of what they read.
+    # Neighbouring tiles go to one program: they share most of the values they read.
     each = tl.cdiv(tiles, tl.num_programs(1))
     tile = group * each
     stop = tl.minimum(tile + each, tiles)
@@ -144,8 +144,8 @@ def _filter_gradient_kernel(
     for _ in tl.static_range(49):
         sums = sums + (tl.zeros([TH, BLOCK], ACC),)
     while tile < stop:
-        picture, top, left = _tile(H, W, TH, TW, tile)
-        start = picture.to(tl.int64) * H * W * C
+        image, top, left = _tile(H, W, TH, TW, tile)
+        start = image.to(tl.int64) * H * W * C
         rows = top + tl.arange(0, TH)
         outer = _columns(grad + start, rows, left, channels, H, W, C, TW, ACC)
         added = ()
@@ -173,7 +173,7 @@ def convolve_and_normalise(
         w: The filters, (C, 1, 7, 7).
         b, ln_w, ln_b: (C,).
         eps: Added to the variance.
-        save: Also write what the backward needs.
+        save: Also write the tensors that the backward pass needs.
 
     Returns:
         The result, the convolution's output (both like ``x``), mean and reciprocal standard
@@ -197,9 +197,10 @@ def input_gradient(grad: Tensor, w: Tensor) -> Tensor:
 
 def _launch(x: Tensor, w: Tensor, others: tuple[Tensor, ...], eps: float, **flags: bool) -> None:
     n, h, width, c = x.shape
-    if x.numel() == 0:  # launching nothing would let the timing choose by noise
+    if x.numel() == 0:  # autotuning an empty launch would choose a configuration by noise
         return
-    # A LayerNorm needs all channels of a pixel in one program; the gradient takes a block each.
+    # A LayerNorm needs all channels of a pixel in one program; for the gradient each program has
+    # one block of channels.
     block, chunks = split_channels(c, 2048 if flags["NORM"] else GRADIENT_CHANNELS)
     programs = 1 if flags["NORM"] else chunks
     chunks = chunks // programs
@@ -209,7 +210,7 @@ def _launch(x: Tensor, w: Tensor, others: tuple[Tensor, ...], eps: float, **flag
         return tiles, programs
 
     _convolution_kernel[grid](
-        x, _by_tap(w), *others, h, width, size_class(h * width),
+        x, _filters_by_tap(w), *others, h, width, size_bucket(h * width),
         C=c, EPS=eps, BLOCK=block, CHUNKS=chunks, PADDED=triton.next_power_of_2(block * chunks),
         ACC=accumulator(x.dtype), **flags,
     )  # fmt: skip
@@ -219,7 +220,7 @@ def filter_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """Gradient of the filters, (C, 1, 7, 7), in float32 (float64 for float64).
 
     49 sums per channel stay in registers while a program walks over its tiles; the programs'
-    sums are added in a fixed order afterwards. No atomics: two runs agree in every bit.
+    sums are then added in a fixed order. Without atomics two runs agree in every bit.
 
     Args:
         x: The convolution's input, (N, H, W, C).
@@ -241,6 +242,6 @@ def filter_gradient(x: Tensor, grad: Tensor) -> Tensor:
     return sum_partials(partial).view(TAPS, c).t().reshape(c, 1, 7, 7)
 
 
-def _by_tap(w: Tensor) -> Tensor:
+def _filters_by_tap(w: Tensor) -> Tensor:
     """(C, 1, 7, 7) filters as (49, C)."""
     return w.reshape(w.shape[0], TAPS).t().contiguous()

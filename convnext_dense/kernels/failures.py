@@ -1,4 +1,4 @@
-"""Where an operator's kernels run, and what happens when one fails in the middle of a run."""
+"""Running an operator by its kernels, and by torch's operators after a kernel has failed."""
 
 import os
 import warnings
@@ -13,88 +13,92 @@ Result = TypeVar("Result")
 
 
 class KernelWarning(UserWarning):
-    """A kernel failed; torch's operations compute the same from here on."""
+    """A kernel failed; torch's operators compute the same results from then on."""
 
 
-_failed: set[torch.device] = set()
-_raising = False  # of the process: backward passes run in threads of their own
+_failed_devices: set[torch.device] = set()
+_raise_errors = False  # a global, since backward passes run in threads of their own
 
 
-def interpreting() -> bool:
+def triton_interprets() -> bool:
     """Whether Triton interprets its kernels in this process, which then run on a CPU.
 
-    Asked of the environment: asking Triton would import it.
+    Reads the environment: asking Triton would import it.
     """
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")
 
 
-def capturing() -> bool:
-    """Whether a CUDA graph is being captured: nothing may wait for the device, or read the host."""
+def capturing_cuda_graph() -> bool:
+    """Whether a CUDA graph is being captured, when nothing may wait for the device."""
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 def with_fallback(
     kernel: str, like: Tensor, fused: Callable[[], Result], plain: Callable[[], Result]
 ) -> Result:
-    """Computes by the kernels where they run, else by torch's operations.
+    """Computes by the kernels where they run, else by torch's operators.
 
-    Kernels are launched on the tensors' device, whichever is the current one. An exception of
-    Triton or of the driver is no reason to lose a training: the operator's result comes from
-    torch's operations then, and so do all later ones on this device, with one warning.
+    Kernels are launched on the tensors' device, also where another device is the current one. An
+    exception of Triton or of the driver does not end a training: this result and all later ones on
+    this device are computed by torch's operators, with one warning.
 
     Args:
-        kernel: The operator, for the warning.
+        kernel: The operator's name, for the warning.
         like: One of the tensors.
         fused: Launches the kernels.
-        plain: Computes the same, without Triton.
+        plain: Computes the same without Triton.
 
     Raises:
-        Exception: As it comes where it is no kernel's: too little memory, of which torch's
-            operations would need more, or what a signal's handler raises. Any inside of
-            :func:`raising`, and while a CUDA graph is captured: a size that was not computed before
-            is tuned first, which waits for the device.
+        Exception: Any exception that no kernel caused: out of memory, where torch's operators
+            would need even more, or an exception of a signal handler. All exceptions inside
+            :func:`raise_kernel_errors` and while a CUDA graph is captured: there a new size cannot
+            be tuned, since tuning waits for the device.
     """
-    triton_runs = like.is_cuda or interpreting()
-    if not triton_runs or like.device in _failed:
+    triton_runs = like.is_cuda or triton_interprets()
+    if not triton_runs or like.device in _failed_devices:
         return plain()
     try:
-        with torch.cuda.device_of(like):  # nothing happens for a CPU's
+        with torch.cuda.device_of(like):  # without effect for a CPU tensor
             return fused()
     except Exception as error:
-        if _raising or not _of_a_kernel(error) or (like.is_cuda and capturing()):
+        captured = like.is_cuda and capturing_cuda_graph()
+        if _raise_errors or captured or not _is_kernel_error(error):
             raise
-        _failed.add(like.device)
+        _failed_devices.add(like.device)
         warnings.warn(_message(kernel, like.device, error), KernelWarning, stacklevel=2)
     return plain()
 
 
 @contextmanager
-def raising() -> Iterator[None]:
-    """Has failures raised instead: for trials, tests and measurements, which want to know."""
-    global _raising
-    before, _raising = _raising, True
+def raise_kernel_errors() -> Iterator[None]:
+    """Raises kernel errors instead of falling back: for trials, tests and measurements."""
+    global _raise_errors
+    before, _raise_errors = _raise_errors, True
     try:
         yield
     finally:
-        _raising = before
+        _raise_errors = before
 
 
-def failed(device: torch.device) -> bool:
-    """Whether a kernel has failed on a device in this process; without a number, on any of them."""
-    return any(one.type == device.type and device.index in (None, one.index) for one in _failed)
+def has_failed(device: torch.device) -> bool:
+    """Whether a kernel has failed on a device in this process; without an index, on any device."""
+    return any(
+        failed.type == device.type and device.index in (None, failed.index)
+        for failed in _failed_devices
+    )
 
 
-def reset() -> None:
-    """Gives the kernels another chance in this process."""
-    _failed.clear()
+def forget_failures() -> None:
+    """Lets the kernels run again in this process."""
+    _failed_devices.clear()
 
 
-def _of_a_kernel(error: Exception) -> bool:
-    """Whether Triton, its compilers or the driver threw it: they throw built-in exceptions too."""
+def _is_kernel_error(error: Exception) -> bool:
+    """Whether Triton, its compilers or the driver raised it: they raise built-in exceptions too."""
     text = str(error).lower()
     if any(words in text for words in ("out of memory", "can't allocate memory")):
         return False
-    if isinstance(error, MemoryError | TimeoutError):  # an alarm's
+    if isinstance(error, MemoryError | TimeoutError):  # of an alarm
         return False
     library = type(error).__module__.partition(".")[0]
     return isinstance(error, RuntimeError) or library in ("builtins", "triton", "subprocess")
@@ -107,7 +111,7 @@ def _message(kernel: str, device: torch.device, error: Exception) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     return (
         f"The fused kernel {kernel} failed on {name}: {reason}. This step and the rest of the run "
-        "are computed by torch's own operations: slower, the same results; nothing is lost. Please "
+        "are computed by torch's own operators: slower, the same results; nothing is lost. Please "
         "report it to the project with this line and the output of tools/doctor.py; "
-        "CONVNEXT_DENSE_KERNELS=0 leaves the kernels out from the start."
+        "CONVNEXT_DENSE_KERNELS=0 disables the kernels from the start."
     )

@@ -1,4 +1,4 @@
-"""The operators by torch's own operations: on a CPU, after a failure, for second derivatives."""
+"""The kernels' results by torch's operators: on a CPU, after a failure, for second derivatives."""
 
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,7 @@
-"""The block's MLP and its gradients: each product by Triton with its epilogue, or by cuBLAS.
+"""The block's MLP and its gradients: matrix products by Triton with an epilogue, or by cuBLAS.
 
-Parameters come in their own dtype (float32 under autocast) and are cast here, so that their
-gradients are float32 sums that nothing has rounded. Triton is imported where it is used.
+Parameters are passed in their own dtype (float32 under autocast) and cast here, so that their
+gradients are float32 sums without intermediate rounding. Triton is imported where it is used.
 """
 
 import torch
@@ -27,7 +27,7 @@ def forward(
         from convnext_dense.kernels import products
 
         return products.project(g, w2.to(y.dtype), b2, gamma, residual), h
-    weight, scale = folded(w2, gamma, y.dtype)
+    weight, scale = fold_gamma(w2, gamma, y.dtype)
     bias = b2 if gamma is None or scale is not None else gamma * b2
     branch = F.linear(g, weight, bias.to(y.dtype))
     if scale is not None:
@@ -35,12 +35,12 @@ def forward(
     return (residual + branch).to(residual.dtype), h
 
 
-def folded(w: Tensor, gamma: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def fold_gamma(w: Tensor, gamma: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """The projection's weight with gamma in its rows, cast after the product.
 
     Returns:
-        The weight, and the gamma that is left to apply, in its own precision: float16 cannot hold
-        1e-6 times a weight.
+        The weight, and gamma where it still has to be applied, in its own precision: float16 cannot
+        represent 1e-6 times a weight.
     """
     if gamma is None:
         return w.to(dtype), None
@@ -55,11 +55,12 @@ def backward(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Gradients of y, w1, b1, w2, b2 and gamma, those of parameters in the parameters' dtype.
 
-    GELU(h) is computed again with the gradient of h, in one pass (three of plain torch without
-    ``by_triton``). What is not needed is empty.
+    GELU(h) is recomputed together with the gradient of h, in one pass (in three by torch without
+    ``by_triton``). Gradients that are not needed are empty.
     """
-    weight, scale = folded(w2, gamma, y.dtype)
-    # Rounded to 16 bits after gamma, as autograd does: a scaled loss overflows float16 before it.
+    weight, scale = fold_gamma(w2, gamma, y.dtype)
+    # Rounded to 16 bits after the product with gamma, as autograd does: before it, the gradient of
+    # a scaled loss overflows float16.
     inner = (grad if scale is None else grad * scale).to(y.dtype)
     if fuse_expand:
         from convnext_dense.kernels import products
@@ -71,26 +72,26 @@ def backward(
         dh, g, db1 = products.gelu_gradient(inner @ weight, h)
     else:
         dh, g = torch.ops.aten.gelu_backward(inner @ weight, h), F.gelu(h)
-        db1 = dh.sum(0, dtype=_wide(h.dtype))
+        db1 = dh.sum(0, dtype=_at_least_float32(h.dtype))
     dy = dh @ w1.to(y.dtype) if need_y else y.new_empty(0)
     if not need_parameters:
         return dy, *(y.new_empty(0) for _ in range(5))
-    return dy, *_of_parameters(grad, inner, dh, g, y, db1, w1, w2, b2, gamma)
+    return dy, *_parameter_gradients(grad, inner, dh, g, y, db1, w1, w2, b2, gamma)
 
 
-def _of_parameters(
+def _parameter_gradients(
     grad: Tensor, inner: Tensor, dh: Tensor, g: Tensor, y: Tensor, db1: Tensor, w1: Tensor,
     w2: Tensor, b2: Tensor, gamma: Tensor | None,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Gradients of w1, b1, w2, b2 and gamma (empty where there is none)."""
     dw1 = _product(dh.t(), y)
-    db2 = grad.sum(0, dtype=_wide(y.dtype))
-    # Of the projection with gamma in its weight; gamma's gradient then is a sum over its row.
+    db2 = grad.sum(0, dtype=_at_least_float32(y.dtype))
+    # The gradient of the weight that includes gamma; gamma's gradient is a sum over its rows.
     if gamma is None or y.dtype != torch.float16:
         dw2 = _product(inner.t(), g)
     else:
-        d, unit = _in_range(grad)
-        dw2 = _product(d.t(), g) * unit
+        scaled, largest = _scale_to_float16(grad)
+        dw2 = _product(scaled.t(), g) * largest
     dgamma = grad.new_empty(0)
     if gamma is not None:
         dgamma = ((dw2 * w2).sum(1) + db2 * b2).to(gamma.dtype)
@@ -100,17 +101,17 @@ def _of_parameters(
     )  # fmt: skip
 
 
-def _in_range(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """A gradient in float16 in a unit in which its largest value is 1, and the unit.
+def _scale_to_float16(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """A gradient divided by its largest value, in float16, and that value.
 
-    Without gamma, which is small, the gradient of a loss that was scaled by 65536 overflows.
+    Without gamma, which is small, the gradient of a loss that is scaled by 65536 overflows.
     """
     largest = grad.abs().amax() if grad.numel() else grad.new_ones(())
-    unit = largest.float().clamp(min=torch.finfo(torch.float32).tiny)
-    return (grad / unit).to(torch.float16), unit
+    largest = largest.float().clamp(min=torch.finfo(torch.float32).tiny)
+    return (grad / largest).to(torch.float16), largest
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 

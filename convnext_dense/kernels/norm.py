@@ -8,7 +8,7 @@ from torch import Tensor
 from convnext_dense.kernels.partial_sums import sum_partials
 from convnext_dense.kernels.tiles import PROGRAMS, accumulator, split_channels
 
-# Values of one step of a program: with 4 warps a thread holds 16 of each of three running sums.
+# Values of one step of a program: with 4 warps a thread holds 16 values of each of three sums.
 ELEMENTS = 2048
 
 

@@ -1,12 +1,13 @@
-"""The kernels as operators of torch, so that compilation, checkpointing and autocast see them.
+"""The kernels as custom operators of torch, for compilation, checkpointing and autocast.
 
 Importing this needs no Triton: it is imported when an operator runs on a GPU (or in the
-interpreter); elsewhere, and after a failure, torch's own operations compute the same. All pictures
-are (N, H, W, C); what is not contiguous is made so. Under autocast pictures are cast as F.linear's
-are; parameters stay as they are (the kernels cast them, gradients come back unrounded), and so
-does the residual: the stream keeps its precision.
+interpreter); elsewhere, and after a failure, torch's own operators compute the same. All feature
+maps are (N, H, W, C) and are copied where they are not contiguous. Under autocast feature maps are
+cast as by F.linear. Parameters are not: the kernels cast them, so that gradients are not rounded.
+Nor is the residual: the stream keeps its precision.
 
-The fakes, by which torch.compile plans memory, have the shapes, types and strides of the results.
+The fake implementations, from which torch.compile plans memory, have the shapes, types and strides
+of the real results.
 """
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from convnext_dense.kernels import failures, fallback
 from convnext_dense.kernels import mlp as mlp_rows
-from convnext_dense.kernels.backward import by_autograd, left_to_autograd
+from convnext_dense.kernels.backward import gradients_by_autograd, needs_autograd
 
 _library = torch.library.Library("convnext_dense", "FRAGMENT")
 
@@ -23,7 +24,7 @@ _library = torch.library.Library("convnext_dense", "FRAGMENT")
 def dwconv_norm(
     x: Tensor, w: Tensor, b: Tensor, ln_w: Tensor, ln_b: Tensor, eps: float, save: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depthwise 7x7, bias, LayerNorm: the result and, with ``save``, what the backward reads."""
+    """Depthwise 7x7, bias, LayerNorm: the result and, with ``save``, tensors for the backward."""
     arguments = x.contiguous(), w, b, ln_w, ln_b, eps, save
 
     def by_triton() -> tuple[Tensor, ...]:
@@ -35,12 +36,12 @@ def dwconv_norm(
         return fallback.convolve_and_normalise(*arguments)
 
     return failures.with_fallback(
-        "dwconv_norm", x, by_triton if _addressable(x) else by_torch, by_torch
+        "dwconv_norm", x, by_triton if _fits_32_bit_offsets(x) else by_torch, by_torch
     )
 
 
-def _addressable(x: Tensor) -> bool:
-    """Whether one picture's offsets fit the kernels' 32 bits."""
+def _fits_32_bit_offsets(x: Tensor) -> bool:
+    """Whether the offsets inside one image fit in the kernels' 32 bits."""
     return x[:1].numel() < 2**31
 
 
@@ -71,11 +72,11 @@ def dwconv_norm_backward(
     def by_torch() -> tuple[Tensor | None, Tensor | None, Tensor]:
         return fallback.dwconv_norm_gradients(grad, x, conv, mean, rstd, w, ln_w, need_x, need_w)
 
-    fused = by_triton if _addressable(x) else by_torch
+    fused = by_triton if _fits_32_bit_offsets(x) else by_torch
     dx, dw, vectors = failures.with_fallback("dwconv_norm_backward", x, fused, by_torch)
     if dx is None:
         dx = x.new_empty(0)
-    # As the filters lie in memory, which is how an optimizer and DDP expect their gradient.
+    # In the memory format of the filters, which optimizers and DDP expect of their gradient.
     return dx, w.new_empty(0) if dw is None else torch.empty_like(w).copy_(dw), vectors
 
 
@@ -98,13 +99,13 @@ def _dwconv_norm_backward(ctx, grad, *_):
         raise RuntimeError("convnext_dense::dwconv_norm has no gradient when called without save.")
     x, w, b, ln_w, ln_b, *saved = ctx.saved_tensors
     need_x, need_w = ctx.needs_input_grad[:2]
-    if left_to_autograd(grad):
+    if needs_autograd(grad):
 
         def function(*inputs: Tensor) -> Tensor:
             return fallback.dwconv_norm(*inputs, ctx.eps)[0]
 
         inputs = x, w, b, ln_w, ln_b
-        return *by_autograd(function, inputs, grad, ctx.needs_input_grad), None, None
+        return *gradients_by_autograd(function, inputs, grad, ctx.needs_input_grad), None, None
     dx, dw, vectors = dwconv_norm_backward(grad, x, *saved, w, ln_w, need_x, need_w)
     gain, shift, bias = (v.to(p.dtype) for v, p in zip(vectors, (ln_w, ln_b, b), strict=True))
     return dx if need_x else None, dw if need_w else None, bias, gain, shift, None, None
@@ -129,7 +130,7 @@ def mlp(
         "mlp",
         y,
         lambda: mlp_rows.forward(*arguments, fuse_expand, fuse_project, save),
-        lambda: mlp_rows.forward(*arguments, False, False, save),
+        lambda: mlp_rows.forward(*arguments, fuse_expand=False, fuse_project=False, save=save),
     )
     return out.view(residual.shape), h if save else h.new_empty(0)
 
@@ -180,13 +181,13 @@ def _mlp_backward(ctx, grad, _):
         raise RuntimeError("convnext_dense::mlp has no gradient when called without save.")
     y, w1, b1, w2, b2, gamma, h = ctx.saved_tensors
     need_y, need_residual, *need_others = ctx.needs_input_grad[:7]
-    if left_to_autograd(grad):
+    if needs_autograd(grad):
 
         def branch(y: Tensor, *parameters: Tensor | None) -> Tensor:
             return fallback.mlp(y, y.new_zeros((), dtype=grad.dtype), *parameters)
 
         needed = need_y, *need_others
-        dy, *others = by_autograd(branch, (y, w1, b1, w2, b2, gamma), grad, needed)
+        dy, *others = gradients_by_autograd(branch, (y, w1, b1, w2, b2, gamma), grad, needed)
         return dy, grad if need_residual else None, *others, None, None, None
     dy, *others = mlp_backward(
         grad, y, h, w1, w2, b2, gamma, ctx.fuse_expand, need_y, any(need_others)
@@ -199,12 +200,12 @@ mlp.register_autograd(_mlp_backward, setup_context=_mlp_setup)
 
 
 def _register_autocast(op, name: str, device: str) -> None:
-    """Casts the first argument, the picture, to what F.linear would compute in."""
+    """Casts the first argument, the feature map, to the type in which F.linear would compute."""
 
-    def kernel(picture: Tensor, *others):
+    def kernel(x: Tensor, *others):
         dtype = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
-            return op(picture if picture.dtype == torch.float64 else picture.to(dtype), *others)
+            return op(x if x.dtype == torch.float64 else x.to(dtype), *others)
 
     _library.impl(name, kernel, f"Autocast{device.upper()}")
 

@@ -22,9 +22,9 @@ def _sum_kernel(partial, out, ROWS, COLUMNS, ACC: tl.constexpr, R: tl.constexpr,
 
 
 def sum_partials(partial: Tensor) -> Tensor:
-    """Sum of (rows, columns) over the rows, (columns,), in the same order whenever it is run.
+    """Sum of (rows, columns) over the rows, (columns,), in the same order in every run.
 
-    No rows, as of a batch of which stochastic depth keeps no sample, give zeros.
+    Without rows, as when stochastic depth keeps no sample of a batch, the sums are zeros.
     """
     rows, columns = partial.shape
     if rows == 0:

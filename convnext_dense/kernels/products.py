@@ -1,4 +1,4 @@
-"""Triton: the MLP's matrix products with what follows them in their epilogues.
+"""Triton: the MLP's matrix products with the operations after them as epilogues.
 
 ``gelu``: h = a b + bias, GELU(h). ``residual``: extra + gamma * (a b + bias).
 ``gradient``: from the gradient d = a b of GELU(h), with h in extra: d * GELU'(h), GELU(h) again,
@@ -11,7 +11,14 @@ import triton.language as tl
 from torch import Tensor
 
 from convnext_dense.kernels.partial_sums import sum_partials
-from convnext_dense.kernels.tiles import BM, INTERPRETED, PRODUCT, accumulator, size_class, timed
+from convnext_dense.kernels.tiles import (
+    BM,
+    INTERPRETED,
+    PRODUCT,
+    accumulator,
+    autotuned,
+    size_bucket,
+)
 
 
 @triton.jit
@@ -54,7 +61,7 @@ def _finish(
     tl.store(out + there, sums.to(out.dtype.element_ty), mask=mask)
 
 
-@timed(PRODUCT, key=["N", "K", "SIZE", "EPILOGUE"])
+@autotuned(PRODUCT, key=["N", "K", "SIZE", "EPILOGUE"])
 @triton.jit(do_not_specialize=["M", "SIZE"])
 def _product_kernel(
     a, b, bias, gamma, extra, out, second, partial, M, SIZE,
@@ -63,7 +70,7 @@ def _product_kernel(
     WIDE: tl.constexpr, PRECISION: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
     STEP: tl.constexpr,
 ):  # fmt: skip
-    # All columns of a few rows in a row of programs: those rows of `a` stay in the L2 cache.
+    # Consecutive programs share the same rows of `a`, which stay in the L2 cache.
     across = tl.cdiv(N, BN)
     row_block = tl.program_id(0) // across
     first = tl.program_id(0) % across * BN
@@ -84,11 +91,11 @@ def _product_kernel(
             mask=(k < K)[:, None] & (columns < N)[None, :],
             other=0.0,
         )
-        if WIDE:  # The interpreter takes the bits of a bfloat16 for an integer's.
+        if WIDE:  # The interpreter reads the bits of a bfloat16 as an integer.
             left, right = left.to(ACC), right.to(ACC)
         sums = tl.dot(left, right, sums, input_precision=PRECISION, out_dtype=ACC)
-    # One half after the other: the gradient's epilogue of all columns at once takes more registers
-    # than a thread has.
+    # One half after the other: for all columns at once, the gradient's epilogue would take more
+    # registers than a thread has.
     halves = tl.split(tl.permute(tl.reshape(sums, [BM, 2, BN // 2]), [0, 2, 1]))
     for half in tl.static_range(2):
         _finish(
@@ -151,7 +158,7 @@ def project(g: Tensor, w: Tensor, b: Tensor, gamma: Tensor | None, residual: Ten
     Args:
         g: (M, K), contiguous.
         w: (N, K), of the same dtype.
-        b, gamma: (N,); no gamma is a gamma of 1.
+        b, gamma: (N,); a gamma of None means 1.
         residual: (M, N), contiguous.
     """
     out = torch.empty_like(residual)
@@ -197,12 +204,12 @@ def _launch(
     epilogue: str, a: Tensor, b: Tensor, others: tuple, save: bool = False, gamma: bool = False
 ) -> None:
     (m, k), n = a.shape, b.shape[1]
-    if m == 0:  # launching nothing would let the timing choose by noise
+    if m == 0:  # autotuning an empty launch would choose a configuration by noise
         return
-    # torch raises where its older name for this setting (allow_tf32) is read after this one is set.
+    # torch raises an error where its older name, allow_tf32, is read after this one is set.
     tf32 = a.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
     _product_kernel[lambda meta: (triton.cdiv(m, BM) * triton.cdiv(n, meta["BN"]),)](
-        a, b, *others, m, size_class(m),
+        a, b, *others, m, size_bucket(m),
         N=n, K=k, STRIDE_K=b.stride(0), STRIDE_N=b.stride(1), EPILOGUE=epilogue, SAVE=save,
         GAMMA=gamma, ACC=accumulator(a.dtype), WIDE=INTERPRETED,
         PRECISION="tf32" if tf32 else "ieee", BM=BM,

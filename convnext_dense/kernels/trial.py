@@ -1,4 +1,4 @@
-"""One small block on the device, before the kernels are trusted with a model."""
+"""A trial of the kernels: one small block, compared with torch on the same device."""
 
 import torch
 import torch.nn.functional as F
@@ -7,11 +7,12 @@ from torch import Tensor
 from convnext_dense.kernels import failures
 
 C, SIZE = 40, (2, 40, 9, 11)
-# Of the largest value, from float32 by torch: rounding of 16 bits adds up over the block.
-BANDS = {torch.float32: 1e-2, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # float32: TF32 products
+# Allowed errors relative to the largest value, against torch in float32: the rounding errors of
+# 16-bit types add up over the block, and float32 may use TF32.
+TOLERANCES = {torch.float32: 1e-2, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 
 
-def failure(device: torch.device, dtype: torch.dtype) -> str:
+def find_failure(device: torch.device, dtype: torch.dtype) -> str:
     """Computes a block and its gradients with the kernels and with torch.
 
     Returns:
@@ -23,26 +24,27 @@ def failure(device: torch.device, dtype: torch.dtype) -> str:
     shapes = SIZE, (C, 1, 7, 7), (C,), (C,), (C,), (4 * C, C), (4 * C,), (C, 4 * C), (C,), (C,)
     try:
         with (
-            failures.raising(),
+            failures.raise_kernel_errors(),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast(device.type, enabled=False),
         ):
             values = [torch.randn(shape, generator=draw) / 4 for shape in shapes]
-            found = _run(kernels.block, [v.to(device, dtype) for v in values])
-            wanted = _run(_plain, [v.to(device) for v in values])
-            # As stochastic depth that keeps no sample has it.
-            nothing = [values[0][:0], *values[1:]]
-            of_nothing = _run(kernels.block, [v.to(device, dtype) for v in nothing])
-    except Exception as error:  # compilers and drivers throw what they like
+            results = _run(kernels.block, [v.to(device, dtype) for v in values])
+            expected = _run(_plain, [v.to(device) for v in values])
+            # Stochastic depth that keeps no sample makes an empty batch.
+            empty = [values[0][:0], *values[1:]]
+            empty_results = _run(kernels.block, [v.to(device, dtype) for v in empty])
+    except Exception as error:  # compilers and drivers raise exceptions of many types
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return f"The Triton kernels do not run on this GPU ({reason})."
-    if any(value.any() for value in of_nothing):
-        return "The Triton kernels are wrong on this GPU: a batch of no pictures has gradients."
-    for got, want in zip(found, wanted, strict=True):
-        gap = (got.float() - want).abs().max() / want.abs().max()
-        if not gap < BANDS[dtype]:  # also where it is nan
-            return f"The Triton kernels are wrong on this GPU: off by {float(gap):.2g} in {dtype}."
+    if any(value.any() for value in empty_results):
+        return "The Triton kernels are wrong on this GPU: an empty batch has gradients."
+    for result, reference in zip(results, expected, strict=True):
+        error = (result.float() - reference).abs().max() / reference.abs().max()
+        if not error < TOLERANCES[dtype]:  # also where it is NaN
+            error = float(error)
+            return f"The Triton kernels are wrong on this GPU: off by {error:.2g} in {dtype}."
     return ""
 
 

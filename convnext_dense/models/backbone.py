@@ -1,4 +1,4 @@
-"""ConvNeXt as the backbone of dense prediction, with maps at strides 4 to 32."""
+"""ConvNeXt as the backbone of dense prediction, with feature maps at strides 4 to 32."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 
+from convnext_dense.models.signatures import takes_options_of
 from convnext_dense.models.staged_network import check_out_indices
 from convnext_dense.models.trunk import Trunk
 
@@ -19,55 +20,38 @@ class ConvNeXt(Trunk):
     every trainable parameter receives a gradient, as DistributedDataParallel requires.
 
     Args:
+        arch: A name in ``VARIANTS``, or ``dict(depths=..., dims=...)`` of four integers each.
         out_indices: Stages to emit, ascending.
-        arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
-            fast, half_stream, init_cfg: See :class:`Trunk`.
+        trunk_options: By name: in_channels, drop_path_rate, layer_scale_init_value, frozen_stages,
+            with_cp, use_grn, fast, half_stream, init_cfg. See :class:`Trunk`.
 
     Raises:
         UserError: For an unknown variant or an argument out of range.
     """
 
+    @takes_options_of(Trunk, except_for=("num_stages",))
     def __init__(
         self,
         arch: str | Mapping[str, Sequence[int]] = "tiny",
-        in_channels: int = 3,
-        drop_path_rate: float = 0.0,
-        layer_scale_init_value: float = 1e-6,
+        *,
         out_indices: Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
-        with_cp: bool | str = False,
-        use_grn: bool = False,
-        fast: bool = True,
-        half_stream: bool = False,
-        init_cfg: dict[str, Any] | None = None,
+        **trunk_options: Any,
     ) -> None:
         emitted = check_out_indices(out_indices)
-        super().__init__(
-            arch,
-            emitted[-1] + 1,
-            in_channels,
-            drop_path_rate,
-            layer_scale_init_value,
-            frozen_stages,
-            with_cp,
-            use_grn,
-            fast,
-            half_stream,
-            init_cfg,
-        )
+        super().__init__(arch, num_stages=emitted[-1] + 1, **trunk_options)
         self.out_indices = emitted
         for i in emitted:
             self.add_module(f"norm{i}", LayerNorm2d(self.dims[i], eps=1e-6))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Maps a picture batch to one map per emitted stage.
+        """Maps a batch of images to one feature map per emitted stage.
 
         Args:
             x: (N, in_channels, H, W), H and W at least 32.
 
         Returns:
-            Maps (N, dims[i], H_i, W_i) for i in ``out_indices``, in channels-last memory; H_i is
-            H // 4 halved (rounded down) i times.
+            Feature maps (N, dims[i], H_i, W_i) for i in ``out_indices``, in channels-last memory;
+            H_i is H // 4 halved (rounded down) i times.
         """
         return tuple(
             self.get_submodule(f"norm{i}")(y)

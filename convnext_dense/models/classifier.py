@@ -7,6 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from convnext_dense.models.signatures import takes_options_of
 from convnext_dense.models.staged_network import init_layer
 from convnext_dense.models.trunk import Trunk
 
@@ -19,48 +20,31 @@ class ConvNeXtClassifier(Trunk):
 
     Args:
         num_classes: Outputs of the head.
+        arch: A name in ``VARIANTS``, or ``dict(depths=..., dims=...)`` of four integers each.
         head_init_scale: Factor on the head's initial weights (.001 in fine-tuning: table 6).
-        arch, in_channels, drop_path_rate, layer_scale_init_value, frozen_stages, with_cp, use_grn,
-            fast, half_stream, init_cfg: See :class:`Trunk`.
+        trunk_options: By name: in_channels, drop_path_rate, layer_scale_init_value, frozen_stages,
+            with_cp, use_grn, fast, half_stream, init_cfg. See :class:`Trunk`.
 
     Raises:
         UserError: For an unknown variant or an argument out of range.
     """
 
+    @takes_options_of(Trunk, except_for=("num_stages",))
     def __init__(
         self,
         num_classes: int,
         arch: str | Mapping[str, Sequence[int]] = "tiny",
-        in_channels: int = 3,
-        drop_path_rate: float = 0.0,
-        layer_scale_init_value: float = 1e-6,
+        *,
         head_init_scale: float = 1.0,
-        frozen_stages: int = -1,
-        with_cp: bool | str = False,
-        use_grn: bool = False,
-        fast: bool = True,
-        half_stream: bool = False,
-        init_cfg: dict[str, Any] | None = None,
+        **trunk_options: Any,
     ) -> None:
-        super().__init__(
-            arch,
-            4,
-            in_channels,
-            drop_path_rate,
-            layer_scale_init_value,
-            frozen_stages,
-            with_cp,
-            use_grn,
-            fast,
-            half_stream,
-            init_cfg,
-        )
+        super().__init__(arch, num_stages=4, **trunk_options)
         self.num_classes = num_classes
         self.norm = nn.LayerNorm(self.dims[-1], eps=1e-6)
         self.head = new_head(self.dims[-1], num_classes, head_init_scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps pictures (N, in_channels, H, W) to logits (N, num_classes)."""
+        """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
         *_, y = self.stage_maps(x)
         return self.head(self.norm(y.mean(dim=(-2, -1))))
 

@@ -20,7 +20,7 @@ ISOTROPIC_VARIANTS: dict[str, dict[str, int]] = {
     "base": dict(depth=18, dim=768),
     "large": dict(depth=36, dim=1024),
 }
-PATCH = 16
+PATCH_SIZE = 16
 
 
 @MODELS.register_module()
@@ -30,8 +30,9 @@ class IsotropicConvNeXt(BaseModule):
     Args:
         num_classes: Outputs of the head.
         arch: A name in ``ISOTROPIC_VARIANTS``, or ``dict(depth=..., dim=...)``.
-        in_channels: Channels of the input picture.
-        drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+        in_channels: Channels of the input image.
+        drop_path_rate: Drop path rate (stochastic depth) of the last block; it grows linearly
+            from 0.
         layer_scale_init_value: Initial gamma of every block; 0, which the paper has for small and
             base, builds blocks without gamma.
         head_init_scale: Factor on the head's initial weights.
@@ -39,7 +40,7 @@ class IsotropicConvNeXt(BaseModule):
         init_cfg: Any mmengine initialiser.
 
     Raises:
-        UserError: For an unknown variant, or a rate out of range.
+        UserError: For an unknown variant, or a drop path rate out of range.
     """
 
     def __init__(
@@ -58,11 +59,11 @@ class IsotropicConvNeXt(BaseModule):
         self.depths = (depth,)  # one stage
         self.num_classes = num_classes
         self.with_cp = with_cp
-        self.stem = nn.Conv2d(in_channels, dim, kernel_size=PATCH, stride=PATCH)
+        self.stem = nn.Conv2d(in_channels, dim, kernel_size=PATCH_SIZE, stride=PATCH_SIZE)
         self.blocks = nn.Sequential(
             *(
-                Block(dim, rate, layer_scale_init_value)
-                for rate in drop_path_rates(drop_path_rate, depth).tolist()
+                Block(dim, drop_path=drop_path, layer_scale_init_value=layer_scale_init_value)
+                for drop_path in drop_path_rates(drop_path_rate, depth).tolist()
             )
         )
         self.apply(init_layer)
@@ -70,12 +71,12 @@ class IsotropicConvNeXt(BaseModule):
         self.head = new_head(dim, num_classes, head_init_scale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps pictures (N, in_channels, H, W), at least 16 x 16, to logits (N, num_classes)."""
-        if min(x.shape[-2:]) < PATCH:
+        """Maps images (N, in_channels, H, W), at least 16 x 16, to logits (N, num_classes)."""
+        if min(x.shape[-2:]) < PATCH_SIZE:
             height, width = x.shape[-2:]
             raise UserError(
-                f"The isotropic ConvNeXt needs pictures of at least {PATCH} x {PATCH} pixels, got "
-                f"{height} x {width}: resize them first."
+                f"The isotropic ConvNeXt needs images of at least {PATCH_SIZE} x {PATCH_SIZE} "
+                f"pixels, got {height} x {width}: resize them first."
             )
         x = self.stem(channels_last(x))
         x = run_blocks(self.blocks, x, self.with_cp)

@@ -1,24 +1,25 @@
-"""Layers that ConvNeXt needs and timm does not name the way the official release does."""
+"""Layers that timm does not have under the official release's parameter names."""
 
 import torch
 from torch import Tensor, nn
 
-from convnext_dense.kernels.backward import in_transform
+from convnext_dense.kernels.backward import in_functorch_transform
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) in channels-last memory.
+    """Images (N, C, H, W) in channels-last memory.
 
-    Inside of torch.func's transforms they stay as they are: vmap knows no memory formats.
+    Inside torch.func's transforms they are returned unchanged: vmap knows no memory formats.
     """
-    return x if in_transform() else x.contiguous(memory_format=torch.channels_last)
+    return x if in_functorch_transform() else x.contiguous(memory_format=torch.channels_last)
 
 
 class GRN(nn.Module):
-    """Global response normalisation over a channels-last map (ConvNeXt V2, section 3).
+    """Global response normalisation over a channels-last feature map (ConvNeXt V2, section 3).
 
-    Each channel is scaled by its L2 norm over the map, divided by the mean of those norms:
-    channels compete. At initialisation (both parameters zero) the layer is the identity.
+    Each channel is scaled by its L2 norm over the feature map, divided by the mean of all channels'
+    norms, so that channels compete. At initialisation, with both parameters zero, the layer is the
+    identity.
 
     Args:
         dim: Number of channels C.

@@ -1,4 +1,4 @@
-"""What every network of four stages shares: its maps, freezing, recomputing. Builds no layers."""
+"""The base of networks with four stages: feature maps, freezing, recomputation; no layers."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,12 +19,12 @@ class StagedNetwork(BaseModule):
 
     Args:
         depths: Blocks of each of the four stages, also of those that are not built.
-        dims: Channels of each stage's map.
-        downsample_layers: What comes before each stage that is built.
+        dims: Channels of each stage's feature map.
+        downsample_layers: The layer before each stage that is built.
         stages: The blocks of each stage that is built.
         frozen_stages: -1 trains everything, 0 freezes the stem, k freezes the stem and the first k
-            stages with their downsampling layers. Frozen parts stay in eval mode; what is on top
-            (which pretrained files need not contain) always trains.
+            stages with their downsampling layers. Frozen parts stay in eval mode; norms and heads
+            after the stages (which pretrained files need not contain) always train.
         with_cp: Recompute each block in the backward pass instead of keeping its activations: True
             or "block".
         init_cfg: Any mmengine initialiser.
@@ -35,6 +35,7 @@ class StagedNetwork(BaseModule):
 
     def __init__(
         self,
+        *,
         depths: Sequence[int],
         dims: Sequence[int],
         downsample_layers: Sequence[nn.Module],
@@ -56,7 +57,7 @@ class StagedNetwork(BaseModule):
             module.requires_grad_(False)
 
     def stage_maps(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yields the map of each stage, (N, dims[i], H_i, W_i) in channels-last memory.
+        """Yields each stage's feature map, (N, dims[i], H_i, W_i) in channels-last memory.
 
         Args:
             x: (N, in_channels, H, W), H and W at least 32.
@@ -64,7 +65,7 @@ class StagedNetwork(BaseModule):
         if min(x.shape[-2:]) < STRIDES[-1]:
             height, width = x.shape[-2:]
             raise UserError(
-                f"ConvNeXt needs pictures of at least 32 x 32 pixels, got {height} x {width}: "
+                f"ConvNeXt needs images of at least 32 x 32 pixels, got {height} x {width}: "
                 "resize or pad them first."
             )
         x = channels_last(x)
@@ -87,7 +88,7 @@ class StagedNetwork(BaseModule):
 
 
 def drop_path_rates(last: float, blocks: int) -> torch.Tensor:
-    """The stochastic depth rate of every block: linear from 0 to ``last``.
+    """The drop path rate (stochastic depth) of every block: linear from 0 to ``last``.
 
     Raises:
         UserError: When ``last`` is not in [0, 1].

@@ -1,8 +1,8 @@
 """The trunk of every ConvNeXt and its variants.
 
-One trunk serves detection and segmentation (output norms on top, in ``convnext.py``) and
-classification (pooling, norm and head on top, in ``classifier.py``). Parameter names are those of
-the official release, so its files load without renaming.
+Detection and segmentation put output norms on the trunk (``backbone.py``), classification puts
+pooling, norm and head on it (``classifier.py``). Parameter names are those of the official release,
+so its files load without renaming.
 """
 
 import inspect
@@ -35,21 +35,23 @@ VARIANTS: dict[str, dict[str, tuple[int, int, int, int]]] = {
 
 
 class Trunk(StagedNetwork):
-    """Stem, downsampling layers and stages: what every ConvNeXt has, whatever is on top.
+    """Stem, downsampling layers and stages: the common part of all ConvNeXt models.
 
     Args:
         arch: A name in ``VARIANTS``, or ``dict(depths=..., dims=...)`` of four integers each.
         num_stages: Stages to build, 1 to 4.
-        in_channels: Channels of the input picture.
-        drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+        in_channels: Channels of the input image.
+        drop_path_rate: Drop path rate (stochastic depth) of the last block; it grows linearly
+            from 0.
         layer_scale_init_value: Initial gamma of every block; 0 builds blocks without gamma.
         frozen_stages: See :class:`StagedNetwork`.
-        with_cp: As there, or "gelu": recompute what is between the MLP's two layers alone, which is
-            a third of a block's activations for a hundredth of its time. The fast path does so by
-            itself.
+        with_cp: As there, or "gelu": recompute only the activations between the MLP's two layers,
+            which are a third of a block's activations and cost a hundredth of its time. The fast
+            path always does so.
         use_grn: Build ConvNeXt V2 blocks (give ``layer_scale_init_value=0`` for the V2 release).
-        fast: Compute the blocks fast, with the same results; False is the plain arithmetic.
-        half_stream: Under autocast add up the blocks' branches in its 16-bit type: less memory is
+        fast: Let the blocks take their fast path, which has the same results; False always takes
+            the plain path.
+        half_stream: Under autocast, add the blocks' branches in its 16-bit type: less memory is
             read and written, and rounding errors are 1.2 to 1.6 times as large (docs/kernels.md).
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` with the options of
             :func:`convnext_dense.weights.load_pretrained`, or any mmengine initialiser.
@@ -60,54 +62,54 @@ class Trunk(StagedNetwork):
 
     def __init__(
         self,
-        arch: str | Mapping[str, Sequence[int]],
-        num_stages: int,
-        in_channels: int,
-        drop_path_rate: float,
-        layer_scale_init_value: float,
-        frozen_stages: int,
-        with_cp: bool | str,
-        use_grn: bool,
-        fast: bool,
-        half_stream: bool,
-        init_cfg: dict[str, Any] | None,
+        arch: str | Mapping[str, Sequence[int]] = "tiny",
+        *,
+        num_stages: int = 4,
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        frozen_stages: int = -1,
+        with_cp: bool | str = False,
+        use_grn: bool = False,
+        fast: bool = True,
+        half_stream: bool = False,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         depths, dims = parse_arch(arch)
         rates = drop_path_rates(drop_path_rate, sum(depths)).split(list(depths))
+        block_options = dict(
+            layer_scale_init_value=layer_scale_init_value,
+            use_grn=use_grn,
+            fast=fast,
+            recompute_gelu=with_cp == "gelu",
+            half_stream=half_stream,
+        )
         super().__init__(
-            depths,
-            dims,
-            [_downsampling(dims, i, in_channels) for i in range(num_stages)],
-            [
+            depths=depths,
+            dims=dims,
+            downsample_layers=[_downsampling(dims, i, in_channels) for i in range(num_stages)],
+            stages=[
                 nn.Sequential(
                     *(
-                        Block(
-                            dims[i],
-                            rate,
-                            layer_scale_init_value,
-                            use_grn,
-                            fast,
-                            with_cp == "gelu",
-                            half_stream,
-                        )
-                        for rate in rates[i].tolist()
+                        Block(dims[i], drop_path=drop_path, **block_options)
+                        for drop_path in rates[i].tolist()
                     )
                 )
                 for i in range(num_stages)
             ],
-            frozen_stages,
-            with_cp != "gelu" and with_cp,
-            init_cfg,
+            frozen_stages=frozen_stages,
+            with_cp=with_cp != "gelu" and with_cp,
+            init_cfg=init_cfg,
         )
 
     def init_weights(self) -> None:
-        """Loads ``init_cfg``'s checkpoint with a full account; other initialisers as in mmengine.
+        """Loads ``init_cfg``'s checkpoint and logs a report; other initialisers as in mmengine.
 
         Raises:
             UserError: When the file cannot be read safely or does not fit (see
                 :func:`convnext_dense.weights.load_pretrained`).
         """
-        options = self._pretrained()
+        options = self._pretrained_options()
         if options is None:
             super().init_weights()
             return
@@ -116,17 +118,17 @@ class Trunk(StagedNetwork):
         self.is_init = True
 
     def check_weights(self) -> None:
-        """Reads the checkpoint that ``init_weights`` will load, and loads nothing.
+        """Checks the checkpoint that ``init_weights`` will load, without loading it.
 
         Raises:
             UserError: As :meth:`init_weights`.
         """
-        options = self._pretrained()
+        options = self._pretrained_options()
         if options is not None:
             match_pretrained(self, **options)
 
-    def _pretrained(self) -> dict[str, Any] | None:
-        """What ``init_cfg`` asks of :func:`load_pretrained`; None for another initialiser."""
+    def _pretrained_options(self) -> dict[str, Any] | None:
+        """The arguments of :func:`load_pretrained` in ``init_cfg``; None for other initialisers."""
         if not (isinstance(self.init_cfg, Mapping) and self.init_cfg.get("type") == "Pretrained"):
             return None
         options = {key: value for key, value in self.init_cfg.items() if key != "type"}

@@ -1,8 +1,8 @@
-"""mmcv's compiled operators, provided by torchvision where mmcv has none.
+"""mmcv's compiled operators, replaced by torchvision's where mmcv has none.
 
-`mmcv-lite` holds the Python half of `mmcv.ops`; the compiled half, the module `mmcv._ext`, is not
-in it. After `install()`, importing `mmcv._ext` executes `extension.py` of this folder, unless a
-compiled one exists: that one always wins. Nothing is loaded before mmcv asks for the module.
+`mmcv-lite` contains the Python part of `mmcv.ops` without the compiled module `mmcv._ext`. After
+`install()`, `import mmcv._ext` executes `extension.py` of this folder, unless a compiled module
+exists, which always takes precedence. Nothing is loaded before mmcv imports the module.
 """
 
 from convnext_dense.ops.finder import install, provider

@@ -21,7 +21,7 @@ def ms_deform_attn_forward(
     Args:
         value: (N, S, heads, D), the S pixels of all levels one after the other.
         value_spatial_shapes: (levels, 2) int64, (height, width).
-        value_level_start_index: (levels,), unused: the shapes imply it.
+        value_level_start_index: (levels,), unused, since the shapes imply it.
         sampling_locations: (N, queries, heads, levels, points, 2), xy in [0, 1] of each level.
         attention_weights: (N, queries, heads, levels, points).
 
@@ -63,10 +63,10 @@ def _attend(value: Tensor, locations: Tensor, weights: Tensor, shapes: list[list
     levels = value.split([height * width for height, width in shapes], dim=1)
     total = 0
     for level, (height, width) in enumerate(shapes):
-        # (N, S, heads, D) -> (N * heads, D, height, width): every head samples its own picture.
-        picture = levels[level].permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
+        # (N, S, heads, D) -> (N * heads, D, height, width): each head samples its own feature map.
+        features = levels[level].permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
         grid = locations[:, :, :, level].transpose(1, 2).flatten(0, 1) * 2 - 1
-        sampled = F.grid_sample(picture, grid, padding_mode="zeros", align_corners=False)
-        share = weights[:, :, :, level].transpose(1, 2).reshape(batch * heads, 1, queries, -1)
-        total = total + (sampled * share).sum(dim=-1)
+        sampled = F.grid_sample(features, grid, padding_mode="zeros", align_corners=False)
+        weight = weights[:, :, :, level].transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+        total = total + (sampled * weight).sum(dim=-1)
     return total.view(batch, -1, queries).transpose(1, 2).contiguous()

@@ -1,14 +1,14 @@
 """Deformable convolution, plain (Dai et al., 2017) and modulated (Zhu et al., 2019).
 
 torchvision has one operator for both, with mmcv's order of offsets and mmcv's rule at the border.
-Offsets are (N, groups * kh * kw * 2, H, W), y before x. Unused here: the buffers `columns` and
-`ones`, the kernel size (the weight has it) and `im2col_step`; only mmcv's own kernels need them.
+Offsets are (N, groups * kh * kw * 2, H, W), y before x. The buffers `columns` and `ones`, the
+kernel size (known from the weight) and `im2col_step` are unused; only mmcv's own kernels need them.
 
-Offsets and masks of a modulated convolution may be larger than its output, as those that mmdet's
-DyHead takes from the level below. mmcv's kernel then does not crop: it walks each picture's memory
-by the output's size. Networks are trained so, and here it is the same (:func:`first_values`). A
-plain convolution refuses them, in mmcv too; smaller ones, which mmcv reads beyond the end of, are
-refused here.
+Offsets and masks of a modulated convolution may be larger than its output: mmdet's DyHead takes
+them from the level below. mmcv's kernel does not crop them, but indexes each image's memory with
+the output's size. Networks are trained with that, so it is repeated here (:func:`first_values`). A
+plain convolution refuses larger offsets, as in mmcv. Smaller ones, where mmcv reads beyond their
+end, are refused here.
 """
 
 import torch
@@ -98,7 +98,7 @@ def deform_conv_backward_parameters(
     torchvision has no kernel for it alone: this repeats the work of `deform_conv_backward_input`.
     """
     geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-    # The gradient of the weight does not depend on the weight: any of that shape will do.
+    # The gradient of the weight does not depend on the weight: any tensor of its shape will do.
     gradients = _backward(gradOutput, input, gradWeight, offset, None, None, geometry)
     gradWeight.copy_(gradients[1] * scale)
 
@@ -167,8 +167,8 @@ def modulated_deform_conv_backward(
     bias = bias if with_bias else None
     offset, mask = (first_values(maps, grad_output.shape[2:]) for maps in (offset, mask))
     gradients = _backward(grad_output, input, weight, offset, mask, bias, geometry)
-    filled = [grad_input, grad_weight, grad_offset, grad_mask] + [grad_bias] * with_bias
-    for target, gradient in zip(filled, gradients, strict=False):
+    targets = [grad_input, grad_weight, grad_offset, grad_mask] + [grad_bias] * with_bias
+    for target, gradient in zip(targets, gradients, strict=False):
         unread = target.numel() - gradient.numel()
         if unread:
             gradient = F.pad(gradient.flatten(1), (0, unread // len(target)))
@@ -176,9 +176,9 @@ def modulated_deform_conv_backward(
 
 
 def first_values(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """The first values of each picture's maps (N, C, H, W), counted off as (N, C, *size).
+    """The first values of each image's feature maps (N, C, H, W), reshaped to (N, C, *size).
 
-    Maps that are smaller than ``size`` in a side stay as they are, for torchvision to refuse.
+    Feature maps with a side smaller than ``size`` are returned unchanged; torchvision refuses them.
     """
     height, width = maps.shape[2:]
     if (height, width) == tuple(size) or height < size[0] or width < size[1]:
@@ -189,7 +189,7 @@ def first_values(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _operands(input, weight, offset, mask, bias) -> list[Tensor]:
-    """Tensors as torchvision wants them: of one type, with zeros for a missing mask or bias."""
+    """The tensors in one type, as torchvision needs them, with zeros for a missing mask or bias."""
     mask = input.new_zeros(input.shape[0], 1) if mask is None else mask
     bias = input.new_zeros(weight.shape[0]) if bias is None else bias
     return at_least_float32(input, weight, offset, mask, bias)

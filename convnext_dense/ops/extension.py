@@ -1,7 +1,7 @@
-"""The module that mmcv imports as `mmcv._ext`: every name its wrappers ask for.
+"""The module that mmcv imports as `mmcv._ext`, with every name that its wrappers load.
 
 Python executes this file under the name `mmcv._ext`, so its imports are absolute. The operators
-take the arguments of mmcv's compiled functions: the wrappers allocate outputs and gradients, and
+have the arguments of mmcv's compiled functions: the wrappers allocate outputs and gradients, and
 the functions fill them. Half precision is computed in float32 and rounded once, at the end.
 """
 
@@ -69,7 +69,7 @@ def get_compiling_cuda_version() -> str:
 def requested_names() -> frozenset[str]:
     """Every operator that the wrappers in `mmcv/ops` load from `mmcv._ext`, read from their source.
 
-    Reading them keeps this right for any version of mmcv; other names stay unknown.
+    Reading the source makes this right for any version of mmcv; other names stay unknown.
     """
     mmcv = importlib.util.find_spec("mmcv")
     if mmcv is None:
@@ -85,7 +85,7 @@ def requested_names() -> frozenset[str]:
 
 
 def __getattr__(name: str) -> Callable:
-    """Let mmcv import wrappers of operators that only a compiled mmcv has; calling one says so."""
+    """Let mmcv import wrappers of operators that need a compiled mmcv; a call raises an error."""
     if name not in requested_names():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -1,4 +1,4 @@
-"""Answers the import of `mmcv._ext` when nothing else does."""
+"""Finds `mmcv._ext` where no other finder does."""
 
 import importlib.abc
 import importlib.util
@@ -26,14 +26,14 @@ def install() -> None:
     """Make `import mmcv._ext` work where mmcv has no compiled operators.
 
     The finder goes to the end of `sys.meta_path`: where a compiled `mmcv._ext` exists, another
-    finder answers first. Calling this twice, or without mmcv, does no harm.
+    finder answers first. Calling this again, or without mmcv, changes nothing.
     """
     if FINDER not in sys.meta_path:
         sys.meta_path.append(FINDER)
 
 
 def provider() -> str | None:
-    """Whose operators `mmcv.ops` uses; imports mmcv to find out.
+    """The package whose operators `mmcv.ops` uses; imports mmcv to find out.
 
     Returns:
         `"mmcv"` for compiled ones, `"torchvision"` for those of this package, `None` where

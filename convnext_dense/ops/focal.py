@@ -51,7 +51,7 @@ def softmax_focal_loss_forward(
 
     Args:
         softmax: (N, C) probabilities.
-        target: (N,) int64 class numbers; rows with a number outside 0 .. C-1 cost nothing.
+        target: (N,) int64 class numbers; rows with a number outside 0 .. C-1 have no loss.
         weight: (C,) weights of a row by its target, or empty.
         output: (N,).
     """
@@ -75,7 +75,7 @@ def softmax_focal_loss_backward(
     """Fill `grad_input` (N, C), derivatives by the logits, and `buff` (N,), their common factor."""
     softmax, weight = at_least_float32(softmax, weight)
     p = _target_probability(softmax, target)
-    # 1 - p may be 0, and its power gamma - 1 infinite, where the logarithm beside it is 0.
+    # Where 1 - p is 0, its power gamma - 1 may be infinite while the logarithm is 0.
     q = (1 - p).clamp(min=torch.finfo(p.dtype).tiny)
     factor = alpha * (gamma * q ** (gamma - 1) * torch.xlogy(p, p) - q**gamma)
     factor = factor * _row_weight(weight, target)
@@ -93,13 +93,13 @@ def _in_range(target: Tensor, classes: int) -> Tensor:
 
 
 def _target_probability(softmax: Tensor, target: Tensor) -> Tensor:
-    place = target.clamp(0, softmax.shape[1] - 1)[:, None]
-    return softmax.gather(1, place)[:, 0]
+    index = target.clamp(0, softmax.shape[1] - 1)[:, None]
+    return softmax.gather(1, index)[:, 0]
 
 
 def _row_weight(weight: Tensor, target: Tensor) -> Tensor:
     """The weight of every row's class (for background rows mmcv reads past the weights' end)."""
     if not len(weight):
         return weight.new_ones(len(target))
-    chosen = weight[target.clamp(0, len(weight) - 1)]
-    return chosen.where(_in_range(target, len(weight)), 1.0)
+    row_weight = weight[target.clamp(0, len(weight) - 1)]
+    return row_weight.where(_in_range(target, len(weight)), 1.0)

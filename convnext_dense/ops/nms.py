@@ -1,8 +1,8 @@
-"""Non-maximum suppression: plain, soft, and with the groups it forms.
+"""Non-maximum suppression: plain, soft, and with the groups of suppressed boxes.
 
 IoU here is mmcv's: a box is `offset` (0 or 1) wider and higher than `x2 - x1` and `y2 - y1`.
-Soft-NMS and nms_match get CPU tensors from mmcv and loop over the kept boxes; they do so in numpy,
-where one small operation costs a quarter of torch's.
+mmcv calls soft-NMS and nms_match with CPU tensors. They loop over the kept boxes in numpy, where a
+small operation takes a quarter of torch's time.
 """
 
 import numpy as np
@@ -30,13 +30,13 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """
     boxes, scores = at_least_float32(boxes, scores)
     if offset:
-        # Moving the far corners out by the offset gives mmcv's IoU; in float64, since adding it to
-        # a float32 coordinate would round.
+        # With the lower right corners moved by the offset the IoU is mmcv's. In float64, since the
+        # sum would be rounded in float32.
         boxes = torch.cat([boxes[:, :2].double(), boxes[:, 2:].double() + offset], dim=1)
         scores = scores.double()
     elif boxes.dtype == torch.float32:
-        # torchvision compares float32 IoUs with a double, mmcv with the threshold rounded to
-        # float32, which decides the boxes that lie exactly on it.
+        # torchvision compares float32 IoUs with a float64 threshold, mmcv with one rounded to
+        # float32; this matters for IoUs equal to the threshold.
         iou_threshold = float(np.float32(iou_threshold))
     return torch.ops.torchvision.nms(boxes, scores, iou_threshold)
 
@@ -90,7 +90,7 @@ def _soft_weight(iou: np.ndarray, iou_threshold: float, sigma: float, method: in
 
 
 def _close_gaps(dropped: np.ndarray, *columns: np.ndarray) -> int:
-    """Fill every dropped column with the last one that stays, in place; return how many stay.
+    """Fill each dropped column with the last one that stays, in place; return how many stay.
 
     mmcv leaves the boxes in this order, and the order decides between equal scores.
     """
@@ -119,7 +119,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     groups = []
     while len(order):
         matched = _iou(table[:, 0], table, offset=0) >= iou_threshold
-        matched[0] = True  # itself, also where its area is 0 and its IoU not a number
+        matched[0] = True  # the box itself, also where its area is 0 and its IoU NaN
         groups.append(order[matched].tolist())
         table, order = table[:, ~matched], order[~matched]
     return groups
@@ -133,11 +133,11 @@ def _table(boxes: Tensor, scores: Tensor, offset: int) -> np.ndarray:
     return torch.stack([x1, y1, x2, y2, scores, area]).numpy()
 
 
-def _iou(one: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
+def _iou(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
     """IoU of one column of the table (6,) with others (6, N): (N,)."""
-    low = np.maximum(one[:2, None], others[:2])
-    high = np.minimum(one[2:4, None], others[2:4])
+    low = np.maximum(box[:2, None], others[:2])
+    high = np.minimum(box[2:4, None], others[2:4])
     width, height = np.maximum(high - low + offset, 0)
-    shared = width * height
+    intersection = width * height
     with np.errstate(invalid="ignore", divide="ignore"):  # two boxes without area
-        return shared / (one[AREA] + others[AREA] - shared)
+        return intersection / (box[AREA] + others[AREA] - intersection)

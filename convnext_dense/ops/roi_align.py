@@ -15,7 +15,7 @@ from convnext_dense.ops.sampling import (
 )
 
 MAX, AVERAGE = 0, 1
-# Regions a step of the deterministic backward takes together.
+# Regions that the deterministic backward pass computes at once.
 DETERMINISTIC_CHUNK = 32
 
 
@@ -37,16 +37,17 @@ def roi_align_forward(
 
     Args:
         input: (N, C, H, W) features.
-        rois: (R, 5), image number and xyxy in pixels of the picture.
+        rois: (R, 5), image number and xyxy in pixels of the image.
         output: (R, C, aligned_height, aligned_width).
         argmax_y: like `output` for the maximum, empty for the average. Only `roi_align_backward`
-            reads it: it holds the number of the sample within its bin, -1 in a bin without samples.
+            reads it: it is the number of the sample within its bin, -1 in a bin without samples.
             (mmcv puts the coordinate here, which half precision would round.)
         argmax_x: the same along x.
-        spatial_scale: feature pixels per picture pixel.
+        spatial_scale: feature pixels per image pixel.
         sampling_ratio: samples along each axis of a bin; 0 for one per feature pixel begun.
         pool_mode: 0 maximum, 1 average.
-        aligned: whether coordinates mean pixel corners (half a pixel less in the feature map).
+        aligned: whether coordinates are those of pixel corners (half a pixel less in the feature
+            map).
     """
     features, boxes = at_least_float32(input, rois)
     bins = aligned_height, aligned_width
@@ -81,8 +82,8 @@ def roi_align_backward(
     """
     gradient, boxes = at_least_float32(grad_output, rois)
     bins = aligned_height, aligned_width
-    must_repeat = torch.are_deterministic_algorithms_enabled() and gradient.is_cuda
-    if pool_mode == AVERAGE and not must_repeat:
+    deterministic = torch.are_deterministic_algorithms_enabled() and gradient.is_cuda
+    if pool_mode == AVERAGE and not deterministic:
         grad_input.copy_(
             torch.ops.torchvision._roi_align_backward(
                 gradient, boxes, spatial_scale, *bins, *grad_input.shape, sampling_ratio, aligned
@@ -121,8 +122,8 @@ def _max_forward(
     for begin in range(0, len(image), step):
         part = slice(begin, begin + step)
         values = gather_bilinear(features, image[part], y[part].flatten(1), x[part].flatten(1))
-        found = max_over_samples(values, used_y[part], used_x[part])
-        for result, value in zip(results, found, strict=True):
+        maxima = max_over_samples(values, used_y[part], used_x[part])
+        for result, value in zip(results, maxima, strict=True):
             result[part] = value
 
 
@@ -137,21 +138,21 @@ def _max_backward(
     """Give each bin's gradient to the four pixels around its maximum."""
     _, channels, height, width = shape
     row, column = argmax
-    y = _pick(y_axis[0][:, None, :, None, :], row)
-    x = _pick(x_axis[0][:, None, None, :, :], column)
+    y = _sample_at(y_axis[0][:, None, :, None, :], row)
+    x = _sample_at(x_axis[0][:, None, None, :, :], column)
     gradient = gradient * (row >= 0)
     plane = image[:, None] * channels + torch.arange(channels, device=image.device)
     total = gradient.new_zeros(shape)
-    for low_or_high_y, y_weight in bilinear_corners(y, height):
-        for low_or_high_x, x_weight in bilinear_corners(x, width):
-            place = (plane[:, :, None, None] * height + low_or_high_y) * width + low_or_high_x
+    for row_index, y_weight in bilinear_corners(y, height):
+        for column_index, x_weight in bilinear_corners(x, width):
+            index = (plane[:, :, None, None] * height + row_index) * width + column_index
             share = gradient * y_weight * x_weight
-            total.view(-1).index_add_(0, place.flatten(), share.flatten())
+            total.view(-1).index_add_(0, index.flatten(), share.flatten())
     return total
 
 
-def _pick(samples: Tensor, number: Tensor) -> Tensor:
-    """The sample (last axis of `samples`, broadcast over the rest) that `number` names."""
+def _sample_at(samples: Tensor, number: Tensor) -> Tensor:
+    """The sample with index `number` on the last axis of `samples`, broadcast over the others."""
     samples = samples.expand(*number.shape, -1)
     return samples.gather(-1, number.clamp(min=0)[..., None])[..., 0]
 
@@ -176,10 +177,10 @@ def deterministic_average_backward(
 
 
 def _axis_matrix(points: Tensor, used: Tensor, length: int) -> Tensor:
-    """(K, B, length): what each pixel of the axis contributes to each bin's average."""
+    """(K, B, length): the weight of each pixel of the axis in each bin's average."""
     pixel = torch.arange(length, device=points.device)
     share = (used / used.sum(dim=2, keepdim=True).clamp(min=1))[..., None]
     matrix = points.new_zeros(*points.shape[:2], length)
-    for place, weight in bilinear_corners(points, length):
-        matrix += ((place[..., None] == pixel) * weight[..., None] * share).sum(dim=2)
+    for corner, weight in bilinear_corners(points, length):
+        matrix += ((corner[..., None] == pixel) * weight[..., None] * share).sum(dim=2)
     return matrix

@@ -21,14 +21,14 @@ def roi_pool_forward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Fill `output` with each bin's maximum and `argmax` with its place.
+    """Fill `output` with each bin's maximum and `argmax` with its index.
 
     Args:
         input: (N, C, H, W) features.
-        rois: (R, 5), image number and xyxy in pixels of the picture, the last pixel included.
+        rois: (R, 5), image number and xyxy in pixels of the image, the last pixel included.
         output: (R, C, pooled_height, pooled_width); 0 for a bin without pixels.
         argmax: like `output`, int32: `row * W + column` of the maximum, -1 without pixels.
-        spatial_scale: feature pixels per picture pixel.
+        spatial_scale: feature pixels per image pixel.
     """
     if not output.numel():
         return
@@ -50,9 +50,9 @@ def roi_pool_forward(
         values = features[image[part, None, None], rows, columns]
         largest, row, column = max_over_samples(values, used_y[part], used_x[part])
         output[part] = largest
-        # Samples of a bin are neighbours: the first one's place plus the number is the place.
-        place = (y[part, None, :, None, 0] + row) * width + x[part, None, None, :, 0] + column
-        argmax[part] = place.masked_fill(row < 0, -1).int()
+        # Samples of a bin are neighbours: the index is that of the first one plus the number.
+        index = (y[part, None, :, None, 0] + row) * width + x[part, None, None, :, 0] + column
+        argmax[part] = index.masked_fill(row < 0, -1).int()
 
 
 @torch.no_grad()
@@ -69,18 +69,18 @@ def roi_pool_backward(
     (gradient,) = at_least_float32(grad_output)
     channels, height, width = grad_input.shape[1:]
     plane = rois[:, :1].long() * channels + torch.arange(channels, device=rois.device)
-    place = plane[:, :, None, None] * (height * width) + argmax.long().clamp(min=0)
+    index = plane[:, :, None, None] * (height * width) + argmax.long().clamp(min=0)
     total = gradient.new_zeros(grad_input.shape)
-    total.view(-1).index_add_(0, place.flatten(), (gradient * (argmax >= 0)).flatten())
+    total.view(-1).index_add_(0, index.flatten(), (gradient * (argmax >= 0)).flatten())
     grad_input.copy_(total)
 
 
 def _axis_pixels(start: Tensor, size: Tensor, bins: int, length: int) -> Axis:
-    """The pixels of each region's bins along one axis: (K, B, G) int64, and which of them count."""
+    """Pixels of each region's bins along one axis: (K, B, G) int64, with a mask of those used."""
     number = torch.arange(bins, device=start.device)
     width = (size / bins)[:, None]
     first = (number * width + start[:, None]).floor().clamp(0, length).long()
     stop = ((number + 1) * width + start[:, None]).ceil().clamp(0, length).long()
-    most = max(int((stop - first).max()), 1)
-    pixel = first[..., None] + torch.arange(most, device=start.device)
+    largest = max(int((stop - first).max()), 1)
+    pixel = first[..., None] + torch.arange(largest, device=start.device)
     return pixel.clamp(max=length - 1), pixel < stop[..., None]

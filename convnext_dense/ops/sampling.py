@@ -1,14 +1,14 @@
-"""What RoIAlign and RoIPool share: where a bin looks, and the largest value it sees there.
+"""Common parts of RoIAlign and RoIPool: the sampling points of bins, and their maxima.
 
-Shapes: K regions, B bins along an axis, G samples that a bin has at most, C channels.
+Shapes: K regions, B bins along an axis, at most G samples in a bin, C channels.
 """
 
 import torch
 from torch import Tensor
 
-# Points (K, B, G) and which of them count.
+# Points (K, B, G), and a mask of the points that are used.
 Axis = tuple[Tensor, Tensor]
-# Values gathered at once; about 6 temporaries of that size are alive at a time.
+# Values gathered at once; about 6 temporary tensors of that size exist at a time.
 GATHER_LIMIT = 1 << 22
 
 
@@ -16,17 +16,17 @@ def axis_samples(start: Tensor, size: Tensor, bins: int, ratio: int) -> Axis:
     """RoIAlign's sampling points along one axis.
 
     Args:
-        start: (K,) where the region begins, in pixels of the feature map.
+        start: (K,) start of the region, in pixels of the feature map.
         size: (K,) its extent.
         bins: B.
         ratio: samples per bin; 0 for one per pixel begun, which differs between regions.
 
     Returns:
-        (K, B, G) coordinates, and (K, B, G) which of them the region uses.
+        (K, B, G) coordinates, and (K, B, G) a mask of those that the region uses.
     """
     count = torch.full_like(size, ratio) if ratio > 0 else (size / bins).ceil().clamp(min=0)
-    most = max(int(count.max()), 1) if len(count) else 1
-    sample = torch.arange(most, device=size.device)
+    largest = max(int(count.max()), 1) if len(count) else 1
+    sample = torch.arange(largest, device=size.device)
     width = (size / bins)[:, None, None]
     bin_start = start[:, None, None] + torch.arange(bins, device=size.device)[:, None] * width
     step = (sample + 0.5) * width / count.clamp(min=1)[:, None, None]
@@ -61,12 +61,12 @@ def gather_bilinear(features: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Te
 
 
 def max_over_samples(values: Tensor, used_y: Tensor, used_x: Tensor) -> tuple[Tensor, ...]:
-    """The largest of each bin's samples and where it lies.
+    """The largest of each bin's samples and its position.
 
     Args:
         values: (K, Bh * Gh, Bw * Gw, C) samples.
-        used_y: (K, Bh, Gh) which rows count.
-        used_x: (K, Bw, Gw) which columns count.
+        used_y: (K, Bh, Gh) mask of the rows used.
+        used_x: (K, Bw, Gw) mask of the columns used.
 
     Returns:
         (K, C, Bh, Bw) maxima, and the number of their row and column within the bin, int64, the
@@ -76,9 +76,9 @@ def max_over_samples(values: Tensor, used_y: Tensor, used_x: Tensor) -> tuple[Te
     used = used_y[:, :, None, :, None] & used_x[:, None, :, None, :]
     values = values.view(regions, rows, row_samples, columns, column_samples, -1).transpose(2, 3)
     values = values.masked_fill(~used[..., None], -torch.inf)
-    largest, place = values.flatten(3, 4).max(dim=3)
+    largest, index = values.flatten(3, 4).max(dim=3)
     empty = ~used.flatten(3).any(dim=3)[..., None]
     largest = largest.masked_fill(empty, 0)
-    row = (place // column_samples).masked_fill(empty, -1)
-    column = (place % column_samples).masked_fill(empty, -1)
+    row = (index // column_samples).masked_fill(empty, -1)
+    column = (index % column_samples).masked_fill(empty, -1)
     return tuple(tensor.permute(0, 3, 1, 2) for tensor in (largest, row, column))

@@ -1,4 +1,4 @@
-"""Layer-wise learning-rate decay: early layers of the ConvNeXt learn more slowly than late ones."""
+"""Layer-wise learning rate decay: early layers of the ConvNeXt learn more slowly than late ones."""
 
 import torch.nn as nn
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -12,16 +12,16 @@ DECAY_TYPES = ("layer_wise", "stage_wise")
 BLOCKS_PER_LAYER = 3  # blocks of the third stage that share one id (layer_wise)
 PARAMWISE_KEYS = ("decay_rate", "decay_type", "num_layers", "custom_keys")
 CUSTOM_KEYS = ("lr_mult", "decay_mult")
-# ConvNeXt V2 exempts its GRN, whose (1, 1, 1, C) scale and shift are 1-D in all but shape.
+# As in ConvNeXt V2, without weight decay: GRN's scale and shift are vectors of shape (1, 1, 1, C).
 UNDECAYED_NAMES = ("bias", "gamma", "beta")
 
 
 def num_layers(depths: tuple[int, ...]) -> int:
     """The N of the decay: ids run from 0 (stem) to N + 1 (everything after the blocks).
 
-    The release fixes 6 for a third stage of 9 blocks and 12 for one of 27; the rule behind both,
-    3 + ceil(depths[2] / 3), serves any depth. The release has none for the isotropic model, whose
-    one stage is grouped in the same way: ceil(depths[0] / 3).
+    The release fixes 6 for a third stage of 9 blocks and 12 for one of 27. Both follow the rule
+    3 + ceil(depths[2] / 3), which is used here for any depth. The release has no rule for the
+    isotropic model; its one stage is grouped in the same way: ceil(depths[0] / 3).
     """
     if len(depths) == 1:
         return -(-depths[0] // BLOCKS_PER_LAYER)
@@ -29,7 +29,7 @@ def num_layers(depths: tuple[int, ...]) -> int:
 
 
 def layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:
-    """The id of a ConvNeXt's parameter; its lr scale is rate ** (N + 1 - id).
+    """The id of a ConvNeXt's parameter; its lr scale is decay_rate ** (N + 1 - id).
 
     | parameter                      | layer_wise   | stage_wise |
     |--------------------------------|--------------|------------|
@@ -40,8 +40,8 @@ def layer_id(name: str, depths: tuple[int, ...], decay_type: str) -> int:
     | `stages.3`                     | N            | 4          |
     | anything else (norms, heads)   | N + 1        | N + 1      |
 
-    stage_wise leaves the ids 5 to N unused and gives every downsampling the stem's rate. That is a
-    quirk of the official release, kept because the paper's numbers were obtained with it.
+    stage_wise leaves the ids 5 to N unused and gives every downsampling layer the stem's learning
+    rate. The official release does so, and the paper's results were obtained with it.
 
     In the isotropic model `stem` has id 0 and `blocks.b` has 1 + b // 3.
 
@@ -72,24 +72,26 @@ def is_decayed(name: str, param: nn.Parameter) -> bool:
 
 
 def find_backbone(model: nn.Module) -> tuple[str, StagedNetwork | IsotropicConvNeXt]:
-    """The one ConvNeXt of a model and its prefix (`""` or e.g. `"backbone."`).
+    """The ConvNeXt of a model and its prefix (`""` or e.g. `"backbone."`).
 
-    Of several (a teacher and its student), the one that trains counts.
+    Of several (a teacher and its student), it is the trainable one.
 
     Raises:
-        UserError: there is none, or more than one that trains.
+        UserError: there is none, or more than one trainable one.
     """
-    found = {name: m for name, m in model.named_modules() if isinstance(m, CONVNEXTS)}
-    if len(found) > 1:
-        found = {n: m for n, m in found.items() if any(p.requires_grad for p in m.parameters())}
-    if len(found) != 1:
-        which = f" ({', '.join(sorted(found))})" if found else ""
+    backbones = {name: m for name, m in model.named_modules() if isinstance(m, CONVNEXTS)}
+    if len(backbones) > 1:
+        backbones = {
+            name: m for name, m in backbones.items() if any(p.requires_grad for p in m.parameters())
+        }
+    if len(backbones) != 1:
+        names = f" ({', '.join(sorted(backbones))})" if backbones else ""
         raise UserError(
             f"LayerDecayOptimWrapperConstructor needs exactly one trainable ConvNeXt in the model, "
-            f"but {type(model).__name__} has {len(found)}{which}; give the model a ConvNeXt "
+            f"but {type(model).__name__} has {len(backbones)}{names}; give the model a ConvNeXt "
             f"backbone or remove `constructor` from optim_wrapper"
         )
-    ((name, backbone),) = found.items()
+    ((name, backbone),) = backbones.items()
     return (f"{name}." if name else ""), backbone
 
 
@@ -97,24 +99,26 @@ def find_backbone(model: nn.Module) -> tuple[str, StagedNetwork | IsotropicConvN
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Builds the optimizer with one group for each layer id and for decay / no decay.
 
-    Works on any model (bare, wrapped for DDP, detector, segmentor, classifier) that holds one
-    ConvNeXt, and at rate 1 (decay and no decay alone) on any model at all. Frozen parameters are
-    left out; every other one is in exactly one group. A group carries `group_name`, `lr_scale`,
-    `lr`, `weight_decay` and `param_names`; groups come sorted by id, decayed ones first.
+    Works on any model (bare, wrapped for DDP, detector, segmentor, classifier) that contains one
+    ConvNeXt, and with decay_rate 1 (one group with and one without weight decay) on any model.
+    Frozen parameters are left out; every other one is in exactly one group. A group has
+    `group_name`, `lr_scale`, `lr`, `weight_decay` and `param_names`; groups are sorted by id,
+    decayed ones first.
 
     Args:
         optim_wrapper_cfg: config of the optim wrapper; its `optimizer` states `lr` and
             `weight_decay`.
         paramwise_cfg: `decay_rate` in (0, 1]; `decay_type`, `layer_wise` (the default: COCO and
-            ImageNet) or `stage_wise` (ADE20K); `num_layers`, optional, only to assert what the
-            depths imply; `custom_keys`, optional, `{part of a name: dict(lr_mult=, decay_mult=)}`:
-            the longest key found in a parameter's name multiplies its lr scale and weight decay.
+            ImageNet) or `stage_wise` (ADE20K); `num_layers`, optional, checked against the number
+            that the depths imply; `custom_keys`, optional, `{part of a name: dict(lr_mult=,
+            decay_mult=)}`: the longest key found in a parameter's name multiplies its lr scale and
+            weight decay.
 
     Raises:
-        UserError: for anything wrong in these, or a rate below 1 for a model without a ConvNeXt.
+        UserError: for a wrong setting, or a decay_rate below 1 for a model without a ConvNeXt.
 
-    Source: official release (`optim_factory.py` and its detection and segmentation twins), paper
-    appendix A.2 and A.3.
+    Source: official release (`optim_factory.py` and its versions for detection and segmentation),
+    paper appendix A.2 and A.3.
     """
 
     def _validate_cfg(self) -> None:
@@ -126,13 +130,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                     f"optim_wrapper.optimizer needs an explicit number as {key!r} for layer decay, "
                     f"got {self.optimizer_cfg.get(key)!r}"
                 )
-        rate = cfg.get("decay_rate")
-        if not _is_number(rate) or not 0 < rate <= 1:
+        decay_rate = cfg.get("decay_rate")
+        if not _is_number(decay_rate) or not 0 < decay_rate <= 1:
             raise UserError(
                 f"paramwise_cfg.decay_rate must be a number in (0, 1] (the paper uses 0.7 to "
-                f"0.95), got {rate!r}"
+                f"0.95), got {decay_rate!r}"
             )
-        self.decay_rate = rate
+        self.decay_rate = decay_rate
         self.decay_type = cfg.get("decay_type", DECAY_TYPES[0])
         if self.decay_type not in DECAY_TYPES:
             raise UserError(
@@ -143,7 +147,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
         """Appends the groups of `module` to `params`; called by the base class."""
-        prefix, depths = self._layers_of(module)
+        prefix, depths = self._prefix_and_depths(module)
         last = num_layers(depths)
         if self.paramwise_cfg.get("num_layers", last) != last:
             raise UserError(
@@ -168,8 +172,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             groups[key]["param_names"].append(name)
         params.extend(groups[key] for key in sorted(groups))
 
-    def _layers_of(self, module: nn.Module) -> tuple[str | None, tuple[int, ...]]:
-        """Prefix and depths of the ConvNeXt; at rate 1 a model without one is all head."""
+    def _prefix_and_depths(self, module: nn.Module) -> tuple[str | None, tuple[int, ...]]:
+        """Prefix and depths of the ConvNeXt; with decay_rate 1 a model may be without one."""
         if self.decay_rate == 1 and not any(isinstance(m, CONVNEXTS) for m in module.modules()):
             return None, (0,)
         prefix, backbone = find_backbone(module)
@@ -190,7 +194,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         )
 
     def _custom_key(self, name: str) -> str:
-        """The longest custom key in `name` (the first by alphabet of equals), or `""`."""
+        """The longest custom key in `name` (of equal lengths the first by alphabet), or `""`."""
         matching = sorted(key for key in self.custom_keys if key in name)
         return max(matching, key=len, default="")
 

@@ -1,4 +1,4 @@
-"""What the optimizer will do, for people: the table of its groups and its rates over training."""
+"""A report on the optimizer: the table of its groups, and its learning rates over training."""
 
 import csv
 import os
@@ -17,19 +17,19 @@ COLUMNS = ("group", "parameters", "num_elements", "lr_scale", "lr", "weight_deca
 
 def lr_range(optimizer: Optimizer | BaseOptimWrapper) -> tuple[float, float]:
     """The smallest and the largest learning rate in use now."""
-    rates = [group["lr"] for group in _raw(optimizer).param_groups]
+    rates = [group["lr"] for group in _without_wrapper(optimizer).param_groups]
     return min(rates), max(rates)
 
 
 def group_table(optimizer: Optimizer | BaseOptimWrapper) -> list[dict]:
     """One row for each parameter group, with the keys `COLUMNS`.
 
-    `parameters` counts tensors and `num_elements` their numbers. `lr` is the group's rate before
-    any schedule, also when a warmup has already lowered the one in use.
+    `parameters` counts tensors and `num_elements` their values. `lr` is the group's learning rate
+    before any schedule, also where a warmup has already lowered the current one.
     """
-    base_lr = _raw(optimizer).defaults["lr"]
+    base_lr = _without_wrapper(optimizer).defaults["lr"]
     rows = []
-    for index, group in enumerate(_raw(optimizer).param_groups):
+    for index, group in enumerate(_without_wrapper(optimizer).param_groups):
         lr = group.get("initial_lr", group["lr"])
         rows.append(
             dict(
@@ -73,7 +73,7 @@ def format_table(rows: list[dict]) -> str:
 
 
 def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
-    """Builds a config's model and optimizer, and draws the rates over its whole training.
+    """Builds a config's model and optimizer, and draws the learning rates over its training.
 
     Args:
         cfg: A complete config (the optim wrapper's type must work on this machine).
@@ -81,8 +81,8 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
 
     Returns:
         `groups` (see `group_table`), `base_lr`, `iterations` of the training, `curve` (path of the
-        PNG), and `epochs`, `iterations_per_epoch`, `epoch_source` (where that number comes from),
-        which are None where the training counts iterations.
+        PNG), and `epochs`, `iterations_per_epoch`, `epoch_source` (the source of that
+        number), which are None where the training counts iterations.
 
     Raises:
         UserError: The optimizer or the schedule is wrong (see `LayerDecayOptimWrapperConstructor`
@@ -99,7 +99,7 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
     draw_curve(curve, curve_path, note=source or "")
     return dict(
         groups=rows,
-        base_lr=_raw(optimizer).defaults["lr"],
+        base_lr=_without_wrapper(optimizer).defaults["lr"],
         iterations=curve.total,
         epochs=curve.epochs,
         iterations_per_epoch=per_epoch,
@@ -108,6 +108,6 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
     )
 
 
-def _raw(optimizer: Optimizer | BaseOptimWrapper) -> Optimizer:
-    """mmengine's wrapper adds a group of its own (the base rate), which trains nothing."""
+def _without_wrapper(optimizer: Optimizer | BaseOptimWrapper) -> Optimizer:
+    """The optimizer itself: mmengine's wrapper adds a group for the base lr, without parameters."""
     return optimizer.optimizer if isinstance(optimizer, BaseOptimWrapper) else optimizer

@@ -9,22 +9,22 @@ from mmengine.registry import DATASETS, PARAM_SCHEDULERS
 
 from convnext_dense.errors import UserError
 
-POINTS = 4000  # more than a picture has columns
+POINTS = 4000  # more than the width of the drawing in pixels
 ASSUMED_EPOCH = 1000
-# COCO train2017 without its 1,021 pictures that show no object (mmdet's `filter_empty_gt`).
-IMAGENET = {"imagenet/train": 1_281_167, "imagenet22k": 14_197_122}  # folder -> pictures
-COCO_TRAIN_FILE, COCO_TRAIN_PICTURES = "instances_train2017.json", 117_266
+IMAGENET = {"imagenet/train": 1_281_167, "imagenet22k": 14_197_122}  # folder -> images
+# COCO train2017 without its 1,021 images that show no object (mmdet's `filter_empty_gt`).
+COCO_TRAIN_FILE, COCO_TRAIN_IMAGES = "instances_train2017.json", 117_266
 
 
 @dataclass(frozen=True)
 class LrCurve:
-    """Rates over training.
+    """Learning rates over training.
 
     Attributes:
         iterations: P sampled iterations, the first and the last among them.
-        rates: for each distinct initial rate, ascending, its P values.
-        total: iterations of the whole training.
-        epochs: epochs of the whole training; None where it counts iterations.
+        rates: P values for each distinct initial learning rate, ascending.
+        total: iterations of the training.
+        epochs: epochs of the training; None where it counts iterations.
     """
 
     iterations: list[int]
@@ -42,7 +42,7 @@ def lr_curve(
     """Steps the config's own schedulers, as mmengine's Runner would, on a dummy optimizer.
 
     Args:
-        initial_lrs: rate of each group before any schedule; equal ones give one line.
+        initial_lrs: learning rate of each group before any schedule; equal ones give one line.
         schedulers: the config's `param_scheduler`.
         train_cfg: holds `max_epochs` or `max_iters`.
         per_epoch: iterations of an epoch; needed where `train_cfg` counts epochs.
@@ -99,7 +99,7 @@ def _build_schedulers(
 
 
 def training_annotations(cfg: Mapping) -> Path:
-    """The annotation file of a config's training pictures (a folder where it names none)."""
+    """The annotation file of a config's training images (a folder where it names none)."""
     dataset = cfg["train_dataloader"]["dataset"]
     while "dataset" in dataset:  # wrappers, such as RepeatDataset
         dataset = dataset["dataset"]
@@ -107,38 +107,41 @@ def training_annotations(cfg: Mapping) -> Path:
 
 
 def epoch_length(cfg: Mapping) -> tuple[int, str]:
-    """Iterations of an epoch of a config, and one phrase that says how they are known.
+    """Iterations of an epoch of a config, and a phrase that states their source.
 
-    Counted from the data where it is there; else known for COCO and ImageNet; else assumed. The
-    pictures of a step are those that the rate was chosen for (`auto_scale_lr.base_batch_size`), or
-    else those of one process.
+    Counted from the dataset where it exists; else known for COCO and ImageNet; else assumed. The
+    batch size is the one that the learning rate was chosen for (`auto_scale_lr.base_batch_size`),
+    or else that of one process.
     """
     loader, annotations = cfg["train_dataloader"], training_annotations(cfg)
     batch = (cfg.get("auto_scale_lr") or {}).get("base_batch_size") or loader["batch_size"]
     if annotations.is_file():
-        pictures, source = len(DATASETS.build(loader["dataset"])), str(annotations)
+        images, source = len(DATASETS.build(loader["dataset"])), str(annotations)
     elif annotations.name == COCO_TRAIN_FILE and "dataset" not in loader["dataset"]:
-        pictures, source = COCO_TRAIN_PICTURES, "COCO train2017"
+        images, source = COCO_TRAIN_IMAGES, "COCO train2017"
     elif folder := next((f for f in IMAGENET if str(annotations).endswith(f)), None):
-        pictures, source = IMAGENET[folder], folder
+        images, source = IMAGENET[folder], folder
     else:
-        return ASSUMED_EPOCH, f"{ASSUMED_EPOCH:,} iterations an epoch assumed, the data is not here"
-    length = -(-pictures // batch)
+        return (
+            ASSUMED_EPOCH,
+            f"{ASSUMED_EPOCH:,} iterations an epoch assumed, the dataset is not here",
+        )
+    length = -(-images // batch)
     return (
         length,
-        f"{length:,} iterations an epoch: {pictures:,} pictures ({source}), {batch} a step",
+        f"{length:,} iterations an epoch: {images:,} images ({source}), {batch} a step",
     )
 
 
 def draw_curve(curve: LrCurve, path: str | Path, note: str = "") -> None:
-    """Draws one line for each distinct rate as a PNG, slow groups dark and fast ones light.
+    """Draws one line for each distinct learning rate as a PNG, low ones dark and high ones light.
 
     Args:
-        curve: what `lr_curve` returned.
+        curve: the result of `lr_curve`.
         path: the PNG; missing folders are created.
         note: a phrase under the axis of an epoch-based training.
     """
-    from matplotlib import colormaps  # here, since matplotlib takes half a second to import
+    from matplotlib import colormaps  # here, since the import takes half a second
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -151,7 +154,7 @@ def draw_curve(curve: LrCurve, path: str | Path, note: str = "") -> None:
     for index, line in enumerate(curve.rates):
         axes.plot(steps, line, color=colours(index), label=f"{max(line):.3g}", linewidth=1.2)
     axes.set_yscale("log", nonpositive="mask")
-    # Three decades under the slowest group: a warmup from almost nothing must not squeeze the rest.
+    # Down to a thousandth of the lowest learning rate: a warmup from nearly 0 must not squeeze it.
     floors = [max(line) for line in curve.rates if max(line) > 0]
     axes.set_ylim(bottom=min(floors, default=1.0) / 1000)
     axes.set(xlabel=label, ylabel="learning rate")

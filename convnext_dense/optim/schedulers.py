@@ -1,4 +1,4 @@
-"""Learning-rate schedules that keep the ratios between layer-decayed groups."""
+"""Learning rate schedules that keep the ratios between layer-decayed groups."""
 
 import math
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from convnext_dense.errors import UserError
 
-# Settings of mmengine's schedulers that hold one absolute rate for all groups.
-ABSOLUTE_RATES = ("eta_min", "min_value", "eta_max")
-RATIO_TWINS = {
+# Settings of mmengine's schedulers that are one absolute learning rate for all groups.
+ABSOLUTE_LR_SETTINGS = ("eta_min", "min_value", "eta_max")
+RATIO_SCHEDULERS = {
     "CosineAnnealingLR": "CosineAnnealingLR",
     "CosineRestartLR": "CosineRestartLR",
     "PolyLR": "PolyRatioLR",
@@ -21,13 +21,13 @@ RATIO_TWINS = {
 
 @PARAM_SCHEDULERS.register_module()
 class PolyRatioLR(PolyLR):
-    """mmengine's PolyLR with the minimum as a ratio of each group's own rate.
+    """mmengine's PolyLR with the minimum as a ratio of each group's own learning rate.
 
-    PolyLR knows only an absolute `eta_min`, which would lift the slow groups to it.
+    PolyLR knows only an absolute `eta_min`, which would raise groups with a lower learning rate.
 
     Args:
         optimizer: optimizer or optim wrapper.
-        eta_min_ratio: rate at the end, as a fraction in [0, 1] of the group's initial rate.
+        eta_min_ratio: learning rate at the end, as a fraction in [0, 1] of the initial one.
         power, begin, end, last_step, by_epoch, verbose: as for PolyLR.
 
     Raises:
@@ -62,32 +62,32 @@ class PolyRatioLR(PolyLR):
         groups = self.optimizer.param_groups
         if self.last_step == 0:
             return [group["lr"] for group in groups]
-        left = (1 - 1 / (self.total_iters - self.last_step + 1)) ** self.power
+        factor = (1 - 1 / (self.total_iters - self.last_step + 1)) ** self.power
         floors = [base * self.eta_min_ratio for base in self.base_values]
         return [
-            floor + (group["lr"] - floor) * left
+            floor + (group["lr"] - floor) * factor
             for floor, group in zip(floors, groups, strict=True)
         ]
 
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
-    """Linear warmup from 0, then half a cosine: the classification recipes' one schedule.
+    """Linear warmup from 0, then half a cosine: the schedule of the classification recipes.
 
-    Both are closed forms of the optimizer's step, so the rate of a step does not depend on how
-    many batches it accumulates. mmengine's LinearLR cannot start from 0, since each of its values
-    is a multiple of the one before.
+    Both are closed forms of the optimizer's step, so that a step's learning rate does not depend on
+    how many batches it accumulates. mmengine's LinearLR cannot start from 0, since each of its
+    values is a multiple of the one before.
 
     Args:
-        optimizer: Optimizer or optim wrapper; a wrapper knows how many batches make a step.
-        warmup: Length of the warmup. It reaches the full rate at its last step.
-        eta_min_ratio: Rate at the end, as a fraction in [0, 1] of the group's own rate.
-        begin, end, last_step, by_epoch, verbose: As in mmengine. In a config it counts epochs:
+        optimizer: Optimizer or optim wrapper; a wrapper tells how many batches a step accumulates.
+        warmup: Length of the warmup, whose last step has the full learning rate.
+        eta_min_ratio: Learning rate at the end, as a fraction in [0, 1] of the group's own.
+        begin, end, last_step, by_epoch, verbose: As in mmengine. Configs count epochs:
             ``by_epoch=True, convert_to_iter_based=True``.
 
     Raises:
-        UserError: For a ratio outside [0, 1], a warmup as long as the training, or counting epochs
-            without ``convert_to_iter_based``.
+        UserError: For a ratio outside [0, 1], a warmup as long as the training, or epochs without
+            ``convert_to_iter_based``.
     """
 
     def __init__(
@@ -107,7 +107,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             )
         if by_epoch:
             raise UserError(
-                "WarmupCosineLR changes the rate at every step: give convert_to_iter_based=True"
+                "WarmupCosineLR changes the learning rate at every step: give "
+                "convert_to_iter_based=True"
             )
         if not 0 <= warmup < end - begin:
             raise UserError(
@@ -137,25 +138,25 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         return [base * factor for base in self.base_values]
 
     def factor(self, step: int) -> float:
-        """Share of the full rate at a step of the optimizer, counted from 0."""
+        """Factor of the full learning rate at a step of the optimizer, counted from 0."""
         if step < self.warmup:
             return step / max(1, self.warmup - 1)
-        done = (step - self.warmup) / (self.steps - self.warmup)
-        return self.eta_min_ratio + (1 - self.eta_min_ratio) * (1 + math.cos(math.pi * done)) / 2
+        share = (step - self.warmup) / (self.steps - self.warmup)
+        return self.eta_min_ratio + (1 - self.eta_min_ratio) * (1 + math.cos(math.pi * share)) / 2
 
 
 def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None = None) -> None:
-    """Refuses schedules with an absolute rate, which would destroy the ratios of layer decay.
+    """Refuses schedules with an absolute learning rate, which would break layer decay's ratios.
 
-    With an absolute `eta_min` the slowest groups hardly anneal at all, or even rise to it. For
-    optimizers without layer decay such schedules are fine (`check_schedule` tells them apart).
+    With an absolute `eta_min` the groups with the lowest learning rates hardly decay, or even rise
+    to it. Without layer decay such schedules are fine: `check_schedule` distinguishes the two.
 
     Args:
         schedulers: the config's `param_scheduler`: one, a list, or none.
-        base_lr: the optimizer's lr, to state the ratio to write instead.
+        base_lr: the optimizer's lr, to suggest a ratio instead.
 
     Raises:
-        UserError: names the scheduler, its setting and what to write instead.
+        UserError: names the scheduler, its setting and the setting to write instead.
     """
     if isinstance(schedulers, dict):
         schedulers = [schedulers]
@@ -163,17 +164,17 @@ def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None
         kind = _type_name(cfg["type"])
         if not kind.endswith("LR") and cfg.get("param_name") != "lr":
             continue  # momentum, weight decay: absolute limits are fine there
-        for key in ABSOLUTE_RATES:
+        for key in ABSOLUTE_LR_SETTINGS:
             if cfg.get(key):  # 0 and None keep the ratios
                 raise UserError(
-                    f"param_scheduler {kind}: {key}={cfg[key]} is one absolute rate for all "
-                    f"groups and would destroy the ratios of layer decay; "
-                    f"{_remedy(kind, key, cfg[key], base_lr)}"
+                    f"param_scheduler {kind}: {key}={cfg[key]} is one absolute learning rate "
+                    f"for all groups and would destroy the ratios of layer decay; "
+                    f"{_suggestion(kind, key, cfg[key], base_lr)}"
                 )
 
 
 def check_schedule(cfg: Mapping) -> None:
-    """`check_schedulers` for a whole config; passes where no layer decay is used.
+    """`check_schedulers` for a whole config; does nothing without layer decay.
 
     Raises:
         UserError: as `check_schedulers`.
@@ -184,13 +185,13 @@ def check_schedule(cfg: Mapping) -> None:
 
 
 def _type_name(kind: str | type) -> str:
-    """The bare class name behind a config's `type`, which may be a class or carry a scope."""
+    """The class name of a config's `type`, which may be a class or have a scope."""
     return (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
 
 
-def _remedy(kind: str, key: str, value: float, base_lr: float | None) -> str:
-    if key != "eta_min" or kind not in RATIO_TWINS:
-        twins = sorted(set(RATIO_TWINS.values()))
-        return f"use MultiStepLR, or one of {', '.join(twins)} with eta_min_ratio"
+def _suggestion(kind: str, key: str, value: float, base_lr: float | None) -> str:
+    if key != "eta_min" or kind not in RATIO_SCHEDULERS:
+        names = sorted(set(RATIO_SCHEDULERS.values()))
+        return f"use MultiStepLR, or one of {', '.join(names)} with eta_min_ratio"
     ratio = f"{value / base_lr:g}" if base_lr else f"{value} / lr"
-    return f"write type={RATIO_TWINS[kind]!r}, eta_min_ratio={ratio} instead"
+    return f"write type={RATIO_SCHEDULERS[kind]!r}, eta_min_ratio={ratio} instead"

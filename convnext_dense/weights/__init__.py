@@ -1,7 +1,8 @@
-"""Weights: safe reading, every library's names, strict accounting, the official files."""
+"""Weights: safe reading, other libraries' names, reports on every parameter, official files."""
 
 from convnext_dense.weights.converting import Conversion, convert, convert_file
-from convnext_dense.weights.loading import LoadReport, load_pretrained
+from convnext_dense.weights.load_report import LoadReport
+from convnext_dense.weights.loading import load_pretrained
 from convnext_dense.weights.reading import (
     is_elsewhere,
     local_file,

@@ -1,4 +1,4 @@
-"""Checkpoints of whole models: where each generation of the toolboxes keeps weights and classes.
+"""Checkpoints of whole models: weights and class names in files of all toolbox versions.
 
 mmengine (mmdet 3, mmsegmentation 1, this project) and mmcv 1 (mmdet 2, mmsegmentation 0: the
 detectors and segmentors of the official release) keep the parameters under ``state_dict`` and, of
@@ -17,7 +17,7 @@ from convnext_dense.weights.formats import FIRST_CONV, rename, to_official
 from convnext_dense.weights.namings import MMPRETRAIN
 
 BACKBONE = "backbone."
-# The layers that tell the classes apart, and how many rows they have beside the classes'.
+# Classification layers, and the number of their rows in addition to one for each class.
 CLASSIFIERS = {
     "roi_head.bbox_head.fc_cls.weight": 1,
     "roi_head.bbox_head.0.fc_cls.weight": 1,
@@ -29,7 +29,7 @@ def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The parameters and buffers of a checkpoint's model, in this project's names.
 
     Args:
-        checkpoint: What ``read_checkpoint`` returned: with its parameters under ``state_dict`` or
+        checkpoint: A result of ``read_checkpoint`` with the parameters under ``state_dict`` or
             ``model``, or a bare state dict.
     """
     state = next((checkpoint[k] for k in ("state_dict", "model") if k in checkpoint), checkpoint)
@@ -48,7 +48,7 @@ def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The class names that a checkpoint was trained with; None where it names none."""
+    """The class names that a checkpoint was trained with; None where it has none."""
     meta = checkpoint.get("meta") or {}
     classes = (meta.get("dataset_meta") or {}).get("classes") or meta.get("CLASSES")
     if not classes:
@@ -57,10 +57,10 @@ def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def count_classes(checkpoint: Mapping[str, Any]) -> int | None:
-    """The number of classes that a checkpoint's heads tell apart; None for other models."""
+    """The number of classes of a checkpoint's heads; None for other models."""
     state = model_state(checkpoint)
-    found = [len(state[name]) - extra for name, extra in CLASSIFIERS.items() if name in state]
-    return found[0] if found else None
+    counts = [len(state[name]) - extra for name, extra in CLASSIFIERS.items() if name in state]
+    return counts[0] if counts else None
 
 
 def has_masks(checkpoint: Mapping[str, Any]) -> bool:
@@ -69,23 +69,23 @@ def has_masks(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def check_parts(model: Mapping[str, Any], checkpoint: Mapping[str, Any], source: str) -> None:
-    """Refuses a checkpoint that lacks a whole part of the model, before data is looked at.
+    """Refuses a checkpoint that lacks a whole part of the model, before the data is read.
 
     Args:
         model: The config of the model.
-        checkpoint: What ``read_checkpoint`` returned.
-        source: What the user calls the checkpoint.
+        checkpoint: A result of ``read_checkpoint``.
+        source: The checkpoint's name for the error message.
 
     Raises:
-        UserError: When the config has a backbone, neck or head that the file does not know.
+        UserError: When the config has a backbone, neck or head that the file does not contain.
     """
     parts = [name for name in model if name.endswith(("backbone", "neck", "head"))]
     needed = sorted(name for name in parts if model[name] is not None)
-    there = sorted({name.split(".")[0] for name in model_state(checkpoint)})
-    if set(needed) - set(there):
+    in_file = sorted({name.split(".")[0] for name in model_state(checkpoint)})
+    if set(needed) - set(in_file):
         raise UserError(
             f"{source} is a checkpoint of another kind of model: this config's has "
-            f"{', '.join(needed)}, the file has {', '.join(there[:8]) or 'no parameters'}."
+            f"{', '.join(needed)}, the file has {', '.join(in_file[:8]) or 'no parameters'}."
         )
 
 
@@ -93,7 +93,7 @@ def compare(model: nn.Module, checkpoint: Mapping[str, Any]) -> tuple[dict[str, 
     """Compares a model with a checkpoint's parameters, name by name.
 
     Returns:
-        The parameters that fit, and one phrase on what differs; empty where nothing does.
+        The parameters that fit, and a phrase on the differences; empty where there are none.
     """
     state, own = model_state(checkpoint), model.state_dict()
     fitting = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
@@ -123,7 +123,7 @@ def check_backbone(model: nn.Module, checkpoint: Mapping[str, Any], source: str)
 
 
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """One phrase on the names and shapes in which two state dicts differ; "" if in none."""
+    """A phrase on the names and shapes in which two state dicts differ; "" for none."""
     reshaped = [
         f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
         for name, value in own.items()
@@ -135,7 +135,7 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         "of another shape": reshaped,
     }
     return "; ".join(
-        f"{len(names)} {what} ({_shorten(names)})" for what, names in differences.items() if names
+        f"{len(names)} {kind} ({_shorten(names)})" for kind, names in differences.items() if names
     )
 
 

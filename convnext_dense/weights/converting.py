@@ -1,4 +1,4 @@
-"""Rewriting a checkpoint in another library's names, bit for bit, saying what is left out."""
+"""Converting a checkpoint to another library's names, bit for bit, with a list of omissions."""
 
 import os
 from collections import Counter
@@ -15,7 +15,7 @@ from convnext_dense.weights.loading import find_state_dict
 from convnext_dense.weights.namings import TARGETS
 from convnext_dense.weights.reading import read_checkpoint
 
-# The key under which each library's files keep their state dict; others keep it bare.
+# The key of the state dict in each library's files; other libraries have no such key.
 FILE_KEYS = {"official": "model", "ours": "state_dict", "mmpretrain": "state_dict"}
 
 
@@ -25,9 +25,9 @@ class Conversion:
 
     Attributes:
         state_dict: The parameters in the target's names and shapes.
-        source: The naming that was recognised.
-        target: The naming that was asked for.
-        left_out: Name in the source -> why the target does not have it.
+        source: The recognised naming.
+        target: The requested naming.
+        left_out: Name in the source -> the reason why the target does not have it.
     """
 
     state_dict: dict[str, Tensor]
@@ -72,7 +72,7 @@ def convert(state_dict: Mapping[str, Tensor], to: str) -> Conversion:
 def convert_file(
     source: str | Path, target: str | Path, to: str, *, ema: bool = False, force: bool = False
 ) -> Conversion:
-    """Translates a checkpoint file; the new file appears complete or not at all.
+    """Translates a checkpoint file; the new file is written completely or not at all.
 
     Args:
         source: A file, an https address or the name of an official file.
@@ -98,7 +98,7 @@ def convert_file(
 
 
 def _write(conversion: Conversion, target: Path) -> None:
-    # Slices of one storage would be written whole, or refused by safetensors: copy them apart.
+    # Views of one storage would be written whole, or refused by safetensors: they are copied.
     state = {name: value.clone().contiguous() for name, value in conversion.state_dict.items()}
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -110,7 +110,7 @@ def _write(conversion: Conversion, target: Path) -> None:
             key = FILE_KEYS.get(conversion.target)
             torch.save({key: state} if key else state, partial)
         os.replace(partial, target)
-    except (OSError, RuntimeError) as error:  # torch.save has errors of its own
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError
         raise UserError(f"{target} cannot be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)

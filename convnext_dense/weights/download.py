@@ -1,8 +1,8 @@
-"""Fetching a file once, checked: https, a cache, sha256, and one clear sentence on failure.
+"""Downloads with a cache: https, sha256 checks, and one sentence for each error.
 
-Files lie in ``convnext_dense/`` of torch hub's folder (``TORCH_HOME`` moves it). A file appears
-there complete or not at all. Without a given hash the first download is trusted: its hash is
-logged and kept beside the file, and a later change of the file is refused.
+Files are stored in ``convnext_dense/`` of torch hub's folder (``TORCH_HOME`` moves it), completely
+or not at all. Without a given hash the first download is trusted: its hash is logged and stored
+next to the file, and a file that has changed since is refused.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from convnext_dense.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows: processes do not wait for one another, each fetches its own copy
+except ImportError:  # Windows: processes do not wait for each other, each downloads its own copy
     fcntl = None
 
 TIMEOUT_S = 15  # for the connection, and for each silence while reading
@@ -32,7 +32,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def cache_path(url: str) -> Path:
-    """Where the file of an address lies once fetched; different addresses never share a file."""
+    """The path of an address's file in the cache; different addresses never share a file."""
     name = Path(urlsplit(url).path).name or "weights.pth"
     key = hashlib.sha256(url.encode()).hexdigest()[:8]
     stem, dot, ending = name.rpartition(".")
@@ -54,7 +54,7 @@ def fetch(url: str, sha256: str | None = None) -> Path:
     _check_address(url, sha256)
     path = cache_path(url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path):
+    with _locked(path):
         if path.exists():
             _verify_cached(path, sha256)
         else:
@@ -63,7 +63,7 @@ def fetch(url: str, sha256: str | None = None) -> Path:
 
 
 def check_form(sha256: str | None) -> str | None:
-    """Checks that a hash given by the user is one, and returns it in lower case."""
+    """Checks the form of a hash given by the user, and returns it in lower case."""
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UserError(f"{sha256!r} is no sha256: give all 64 hexadecimal digits.")
     return sha256.lower() if sha256 else None
@@ -91,46 +91,46 @@ def _check_address(url: str, sha256: str | None) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Lets one process after the other in: eight GPUs' processes download one file once."""
+def _locked(path: Path) -> Iterator[None]:
+    """Admits one process at a time, so that eight GPUs' processes download a file once."""
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         if fcntl:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it, even after a kill
         yield
 
 
-def _record(path: Path) -> Path:
-    """Where the hash of a file that was trusted on first use is kept."""
+def _hash_file(path: Path) -> Path:
+    """The file with the hash of a download that was trusted on first use."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def _verify_cached(path: Path, sha256: str | None) -> None:
-    found = file_sha256(path)
-    record = _record(path)
-    if sha256 and found != sha256:
+    actual = file_sha256(path)
+    hash_file = _hash_file(path)
+    if sha256 and actual != sha256:
         path.unlink()
-        record.unlink(missing_ok=True)
+        hash_file.unlink(missing_ok=True)
         raise UserError(
-            f"{path} has the sha256 {found}, not the expected {sha256}: the file was removed. "
+            f"{path} has the sha256 {actual}, not the expected {sha256}: the file was removed. "
             "Check the hash; the next start downloads the file again."
         )
     if sha256:
         return
-    if not record.exists():
-        _trust(path, found)
-    elif found != (known := record.read_text().strip()):
+    if not hash_file.exists():
+        _trust(path, actual)
+    elif actual != (known := hash_file.read_text().strip()):
         path.unlink()
         raise UserError(
-            f"{path} has changed since it was first used (sha256 {found}, then {known}): the file "
-            f"was removed. If the change is meant, delete {record} as well."
+            f"{path} has changed since it was first used (sha256 {actual}, then {known}): the file "
+            f"was removed. If the change is meant, delete {hash_file} as well."
         )
 
 
-def _trust(path: Path, found: str) -> None:
-    _record(path).write_text(found + "\n")
+def _trust(path: Path, sha256: str) -> None:
+    _hash_file(path).write_text(sha256 + "\n")
     print_log(
-        f"No sha256 was given or is published for {path.name}: trusting this copy, sha256 {found}, "
-        "from now on.",
+        f"No sha256 was given or is published for {path.name}: trusting this copy, sha256 "
+        f"{sha256}, from now on.",
         logger="current",
     )
 
@@ -139,29 +139,29 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     print_log(f"Downloading {url} to {path}", logger="current")
     try:
-        found = _transfer(url, partial, sha256)
-        known = _record(path).read_text().strip() if _record(path).exists() else None
+        actual = _transfer(url, partial, sha256)
+        known = _hash_file(path).read_text().strip() if _hash_file(path).exists() else None
         expected = sha256 or known
-        if expected and found != expected:
+        if expected and actual != expected:
             raise UserError(
-                f"{url} has the sha256 {found}, not the expected {expected}: the download was "
-                f"removed. Check the hash (remembered ones: {_record(path)})."
+                f"{url} has the sha256 {actual}, not the expected {expected}: the download was "
+                f"removed. Check the hash (remembered ones: {_hash_file(path)})."
             )
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     if not expected:
-        _trust(path, found)
+        _trust(path, actual)
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
-    """Every address on the way must be one that may be fetched from, not the last alone."""
+    """Checks every address of a chain of redirects, not only the last one."""
 
     def __init__(self, sha256: str | None) -> None:
         self.sha256 = sha256
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        """Checks the next address before anything is asked there."""
+        """Checks the next address before it is requested."""
         _check_address(newurl, self.sha256)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -171,7 +171,7 @@ def _open(url: str, sha256: str | None) -> http.client.HTTPResponse:
 
 
 def _transfer(url: str, partial: Path, sha256: str | None) -> str:
-    """Copies the address into a file and returns the sha256 of what came."""
+    """Copies the address's content into a file and returns its sha256."""
     digest, size = hashlib.sha256(), 0
     try:
         with _open(url, sha256) as response, partial.open("wb") as file:

@@ -1,7 +1,7 @@
 """Translation of state dicts between naming schemes, recognised from the names in the file.
 
-The names and shapes of the official release are the common tongue: ``to_official`` translates any
-known naming into it and ``from_official`` back.
+The official release's names and shapes are the intermediate form: ``to_official`` translates any
+known naming into it, and ``from_official`` translates it into another one.
 """
 
 import re
@@ -24,17 +24,17 @@ def recognise(names: Iterable[str]) -> tuple[Naming, str]:
         The naming, and the prefix with its dot (``"module.backbone."``) or "".
 
     Raises:
-        UserError: When no naming fits, or two backbones stand side by side.
+        UserError: When no naming fits, or the file has two backbones.
     """
     names = list(names)
-    found = []
+    matches = []
     for naming in NAMINGS:
         anchor = rename(FIRST_CONV, naming.names)
         for name in names:
             prefix = name.removesuffix(anchor)
             if name.endswith(anchor) and (not prefix or prefix.endswith(".")):
-                found.append((naming, prefix))
-    known = [(naming, p) for naming, p in found if set(p.split(".")[:-1]) <= set(WRAPPERS)]
+                matches.append((naming, prefix))
+    known = [(naming, p) for naming, p in matches if set(p.split(".")[:-1]) <= set(WRAPPERS)]
     if len(known) == 1:
         return known[0]
     if len(known) > 1:
@@ -42,9 +42,9 @@ def recognise(names: Iterable[str]) -> tuple[Naming, str]:
             "The file holds several ConvNeXt backbones, under the prefixes "
             f"{', '.join(repr(p) for _, p in known)}: keep one of them in the file."
         )
-    if found:
+    if matches:
         raise UserError(
-            f"The file's ConvNeXt parameters begin with {found[0][1]!r}, which is none of the "
+            f"The file's ConvNeXt parameters begin with {matches[0][1]!r}, which is none of the "
             f"known wrappers ({', '.join(WRAPPERS)}): rename the keys without that prefix."
         )
     shown = ", ".join(names[:3]) or "no parameters at all"
@@ -71,9 +71,9 @@ def to_official(
     """Translates a state dict into the official names and shapes.
 
     Returns:
-        The translated parameters, and the names that mean nothing in this naming.
+        The translated parameters, and the names that this naming does not have.
     """
-    back = {here: official for official, here in naming.names.items()}
+    back = {theirs: official for official, theirs in naming.names.items()}
     if naming is MMPRETRAIN and _norm3_is_an_output_norm(state, prefix):
         back.update({f"norm3.{p}": f"norm3.{p}" for p in ("weight", "bias")})
     elif naming is MMPRETRAIN:
@@ -95,7 +95,7 @@ def _norm3_is_an_output_norm(state: Mapping[str, Tensor], prefix: str) -> bool:
 def _look_up(name: str, naming: Naming, prefix: str, back: Mapping[str, str]) -> str | None:
     if name.startswith(prefix) and (official := rename(name.removeprefix(prefix), back)):
         return official
-    # Beside the backbone: strip the outer wrappers, one by one, that its prefix has too.
+    # Outside the backbone: strip the outer wrappers, one by one, that its prefix has too.
     outer = prefix.split(".")[:-1]
     for depth in range(len(outer)):
         lead = "".join(f"{part}." for part in outer[:depth])
@@ -111,7 +111,7 @@ def _official_shape(name: str, value: Tensor) -> tuple[int, ...]:
         return (-1,)
     if kind.startswith("grn."):
         return (1, 1, 1, -1)
-    # A 1x1 convolution is a linear layer with two idle axes.
+    # A 1x1 convolution is a linear layer with two axes of length 1.
     if kind in ("pwconv1.weight", "pwconv2.weight", "head.weight") and value.shape[2:] == (1, 1):
         return tuple(value.shape[:2])
     return tuple(value.shape)
@@ -123,26 +123,26 @@ def from_official(
     """Translates official names into another naming, as that library's own files have them.
 
     Returns:
-        The translated parameters, and what the naming cannot express: name -> why.
+        The translated parameters, and those that the naming cannot express: name -> reason.
     """
     table, left_out = dict(naming.names), {}
     if naming is MMPRETRAIN:
         outputs = {name.split(".")[0] for name in state if re.match(r"norm\d\.", name)}
-        taken = "norm" if outputs - {"norm3"} else "norm3"
-        for name in (f"{taken}.weight", f"{taken}.bias"):
+        shared = "norm" if outputs - {"norm3"} else "norm3"
+        for name in (f"{shared}.weight", f"{shared}.bias"):
             if name in state:
                 left_out[name] = "mmpretrain calls the final and the last output norm both norm3"
             table.pop(name)
     prefix = _written_prefix(state, naming)
     translated = {}
     for name, value in state.items():
-        here = rename(name, table)
-        if here is None:
+        theirs = rename(name, table)
+        if theirs is None:
             left_out.setdefault(name, f"{naming.name} has no name for it")
             continue
-        outside = here.rpartition(".")[0] in naming.outside
-        translated[here if outside else prefix + here] = value.reshape(
-            _shape_here(name, value, naming)
+        outside = theirs.rpartition(".")[0] in naming.outside
+        translated[theirs if outside else prefix + theirs] = value.reshape(
+            _shape_in(naming, name, value)
         )
     return translated, left_out
 
@@ -155,7 +155,7 @@ def _written_prefix(state: Mapping[str, Tensor], naming: Naming) -> str:
     return ""
 
 
-def _shape_here(name: str, value: Tensor, naming: Naming) -> tuple[int, ...]:
+def _shape_in(naming: Naming, name: str, value: Tensor) -> tuple[int, ...]:
     kind = name.split(".", 3)[-1] if name.startswith("stages.") else name
     if kind == "gamma":
         return naming.gamma_shape

@@ -1,7 +1,7 @@
-"""How each library names the parameters of a ConvNeXt: data, one entry a library.
+"""How each library names the parameters of a ConvNeXt, as data: one entry per library.
 
-The names and shapes of the official release are the common tongue; every entry says how they are
-written elsewhere. The translation itself is in ``formats.py``.
+Every entry maps the official release's names and shapes to the library's. The translation itself is
+in ``formats.py``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,15 +17,15 @@ class Naming:
     ``{next}``, ``{even}`` and ``{odd}`` are i + 1, 2 i and 2 i + 1.
 
     Attributes:
-        name: What the user calls it.
+        name: Its name on the command line.
         stem: Names of the stem's convolution and norm.
         downsampling: Names of the norm and the convolution before stages 1 to 3.
         block: Template of a block.
-        inside: Official name of a block's part -> name here.
+        inside: Official name of a block's part -> the library's name.
         final_norm: The classifier's norm.
         head: The classifier's linear layer.
         output_norm: Template of the norm of an emitted stage; None where there is none.
-        outside: Names that stand beside the backbone's prefix, not under it.
+        outside: Names outside the backbone's prefix.
         gamma_shape: Shape of the layer scale, -1 for its length.
         grn_shape: The same for the parameters of V2's global response normalisation.
     """
@@ -48,11 +48,11 @@ class Naming:
 
 
 def _table(naming: Naming) -> Iterable[tuple[str, str]]:
-    """Pairs (official name, name here) of every parameter, ``*`` for the block's number."""
+    """Pairs (official name, the library's name) of all parameters, ``*`` for the block's number."""
 
-    def affine(official: str, here: str) -> Iterable[tuple[str, str]]:
+    def affine(official: str, theirs: str) -> Iterable[tuple[str, str]]:
         for parameter in ("weight", "bias"):
-            yield f"{official}.{parameter}", f"{here}.{parameter}"
+            yield f"{official}.{parameter}", f"{theirs}.{parameter}"
 
     yield from affine("norm", naming.final_norm)
     yield from affine("head", naming.head)
@@ -64,11 +64,11 @@ def _table(naming: Naming) -> Iterable[tuple[str, str]]:
         if naming.output_norm:
             yield from affine(f"norm{i}", naming.output_norm.format(**numbers))
         block = naming.block.format(**numbers)
-        for official, here in naming.inside.items():
+        for official, theirs in naming.inside.items():
             if official in ("gamma", "grn.gamma", "grn.beta"):
-                yield f"stages.{i}.*.{official}", f"{block}.{here}"
+                yield f"stages.{i}.*.{official}", f"{block}.{theirs}"
             else:
-                yield from affine(f"stages.{i}.*.{official}", f"{block}.{here}")
+                yield from affine(f"stages.{i}.*.{official}", f"{block}.{theirs}")
 
 
 def _inside(*names: str) -> dict[str, str]:
@@ -141,7 +141,7 @@ MMPRETRAIN = Naming(
         "grn.gamma",
         "grn.beta",
     ),
-    # Its classifiers keep their final norm in the place of the last stage's output norm.
+    # Its classifiers name their final norm as the last stage's output norm.
     final_norm="norm3",
     head="head.fc",
     output_norm="norm{i}",
@@ -186,10 +186,10 @@ DINOV3 = Naming(
     head="classifier",
     outside=("layer_norm", "classifier"),
 )
-# What files can be written as; this project's own names are the official ones.
+# Namings that files can be written in; this project's own names are the official ones.
 TARGETS = {
     "ours": _official("ours"),
     **{n.name: n for n in (OFFICIAL, TIMM, TORCHVISION, MMPRETRAIN, TRANSFORMERS)},
 }
-# What files are recognised as.
+# Namings that are recognised in files.
 NAMINGS = (OFFICIAL, TIMM, TIMM_FEATURES, TORCHVISION, MMPRETRAIN, TRANSFORMERS, DINOV3)

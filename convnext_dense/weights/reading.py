@@ -1,8 +1,7 @@
-"""Reading checkpoints of any age without running anything that is in them.
+"""Reading checkpoints of any age without executing code from them.
 
-``read_checkpoint`` is the one door: files, web addresses and names of official files come through
-it, and ``register_safe_loader`` puts it in the place of mmengine's own, so that resuming, testing
-and starting weights use it too.
+``read_checkpoint`` reads files, web addresses and official files by name. ``register_safe_loader``
+replaces mmengine's loaders by it, so that resuming, testing and pretrained weights use it too.
 """
 
 import pickletools
@@ -13,20 +12,19 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from convnext_dense.errors import UserError
 from convnext_dense.weights.download import check_form, fetch, file_sha256
 from convnext_dense.weights.safe_pickle import RefusedGlobalError, only_plain_data
 from convnext_dense.weights.zoo import ZOO, published_sha256
 
-WEB = ("http://", "https://")
+WEB_SCHEMES = ("http://", "https://")
 
 
 def read_checkpoint(
     source: str | Path, *, sha256: str | None = None, map_location: Any = "cpu"
 ) -> dict[str, Any]:
-    """Reads a checkpoint and executes nothing from it.
+    """Reads a checkpoint without executing code from it.
 
     Args:
         source: A file (.pth, .pt or any other ending that torch.save wrote; .safetensors), an
@@ -35,11 +33,11 @@ def read_checkpoint(
         map_location: Where tensors go, as for ``torch.load``.
 
     Returns:
-        What the file holds: a state dict, or a training checkpoint with one inside.
+        The file's content: a state dict, or a training checkpoint that contains one.
 
     Raises:
         UserError: When there is no such file, it is damaged, has another hash, holds no dict, or
-            is a pickle that wants more than plain data; the message names what it wanted.
+            is a pickle that needs more than plain data; the message names the forbidden object.
     """
     path = local_file(source, sha256)
     if path.suffix == ".safetensors":
@@ -58,8 +56,11 @@ def register_safe_loader() -> None:
     Runner's resume and load_from, mmdet's and mmsegmentation's ``init_detector`` and
     ``init_model`` then work with torch >= 2.6, safely. Calling it again changes nothing.
     """
+    # Here, since models read checkpoints too, and must not import mmengine's runner.
+    from mmengine.runner.checkpoint import CheckpointLoader
+
     CheckpointLoader.register_scheme("", load_from_local, force=True)
-    CheckpointLoader.register_scheme(WEB, load_from_http, force=True)
+    CheckpointLoader.register_scheme(WEB_SCHEMES, load_from_http, force=True)
 
 
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
@@ -84,19 +85,19 @@ def local_file(source: str | Path, sha256: str | None = None) -> Path:
         UserError: When there is none, it cannot be downloaded, or it has another hash.
     """
     source, sha256 = str(source), check_form(sha256)
-    if source.startswith(WEB):
+    if source.startswith(WEB_SCHEMES):
         return fetch(source, sha256 or published_sha256(source))
     path = Path(source).expanduser()
     if source in ZOO and not path.exists():
         return fetch(ZOO[source].url, sha256 or ZOO[source].sha256)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        problem = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(
-            f"The checkpoint {source} {what}: give a file, an https address or the name of an "
+            f"The checkpoint {source} {problem}: give a file, an https address or the name of an "
             f"official file, such as {next(iter(ZOO))}."
         )
-    if sha256 and (found := file_sha256(path)) != sha256:
-        raise UserError(f"{path} has the sha256 {found}, not the expected {sha256}.")
+    if sha256 and (actual := file_sha256(path)) != sha256:
+        raise UserError(f"{path} has the sha256 {actual}, not the expected {sha256}.")
     return path
 
 
@@ -116,11 +117,11 @@ def _read_pickle(path: Path, map_location: Any) -> Any:
             return torch.load(path, map_location=map_location, weights_only=True)
     except RefusedGlobalError as error:
         raise _refused(path, str(error)) from error
-    # A hostile or broken file can make the unpickler fail in any way; none may pass as a crash.
+    # A hostile or broken file can make the unpickler raise any exception.
     except Exception as error:
-        wanted = re.search(r"GLOBAL (\S+?)(?: was| whose|\. |$)", str(error))
-        if wanted:
-            raise _refused(path, wanted[1]) from error
+        forbidden = re.search(r"GLOBAL (\S+?)(?: was| whose|\. |$)", str(error))
+        if forbidden:
+            raise _refused(path, forbidden[1]) from error
         if names := _names_of_new_protocol(path):
             raise UserError(
                 f"{path} is not loaded: it was pickled with protocol 4 or newer, which the safe "
@@ -130,9 +131,9 @@ def _read_pickle(path: Path, map_location: Any) -> Any:
         raise _damaged(path, error) from error
 
 
-def _refused(path: Path, wanted: str) -> UserError:
+def _refused(path: Path, forbidden: str) -> UserError:
     return UserError(
-        f"{path} is not loaded: its pickle wants {wanted}, which is more than parameters and "
+        f"{path} is not loaded: its pickle needs {forbidden}, which is more than parameters and "
         "numbers and could run code. Ask its author for the plain weights (.safetensors, or "
         "torch.save of a state dict)."
     )
@@ -147,7 +148,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def _names_of_new_protocol(path: Path) -> list[str]:
-    """What a pickle of protocol 4 or 5 names, which torch's safe reader gives up on unread."""
+    """Objects that a pickle of protocol 4 or 5 names, where torch's reader gives no names."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -157,11 +158,11 @@ def _names_of_new_protocol(path: Path) -> list[str]:
         with path.open("rb") as stream:
             return _names_in(stream)
     except (ValueError, StopIteration, IndexError, UnicodeDecodeError, zipfile.BadZipFile):
-        return []  # not a pickle at all: the caller says so
+        return []  # not a pickle: the caller raises the error
 
 
 def _names_in(stream: IO[bytes]) -> list[str]:
-    """The module.name pairs of one pickle of protocol 4 or newer; nothing is built."""
+    """The module.name pairs in a pickle of protocol 4 or newer, without unpickling it."""
     names, texts, memo = set(), [], {}
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name == "PROTO" and argument < 4:

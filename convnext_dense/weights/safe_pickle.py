@@ -1,10 +1,10 @@
-"""What a checkpoint's pickle may build beside tensors, and nothing else.
+"""The objects that a checkpoint's pickle may build in addition to tensors.
 
-mmengine's checkpoints name a few things that ``torch.load(weights_only=True)`` refuses. Letting
-the file use the real ones would not be safe: ``builtins.getattr`` reaches every module from any
-function, and ``numpy.ndarray`` or ``numpy.dtype`` accept a state in which the file's bytes are
-taken for object pointers. So each name stands for a narrow replacement written here, which builds
-the same values out of plain data and refuses everything else.
+mmengine's checkpoints name a few objects that ``torch.load(weights_only=True)`` refuses. The real
+ones would not be safe: ``builtins.getattr`` reaches every module from any function, and
+``numpy.ndarray`` or ``numpy.dtype`` accept a state in which the file's bytes are read as object
+pointers. Each name is therefore mapped to a narrow replacement in this module, which builds the
+same values out of plain data and refuses everything else.
 """
 
 import re
@@ -21,11 +21,11 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 
 
 class RefusedGlobalError(Exception):
-    """The pickle wants more than plain data; the message names what it wanted."""
+    """The pickle needs more than plain data; the message names the forbidden object."""
 
 
 class _DType:
-    """Stands for ``numpy.dtype``: numbers, truth values and text of fixed width, no objects."""
+    """Replaces ``numpy.dtype``: numbers, truth values and text of fixed width, no objects."""
 
     def __init__(self, name: str, align: bool = False, copy: bool = False) -> None:
         if not isinstance(name, str) or not re.fullmatch(r"[biufcSU]\d{1,4}", name):
@@ -40,7 +40,7 @@ class _DType:
 
 
 class _Array(np.ndarray):
-    """Stands for ``numpy.ndarray``; pickles again as a plain array."""
+    """Replaces ``numpy.ndarray``; pickles again as a plain array."""
 
     def __new__(cls) -> "_Array":
         return super().__new__(cls, 0)
@@ -56,21 +56,21 @@ class _Array(np.ndarray):
 
 
 def _reconstruct(kind: type, *_: Any) -> _Array:
-    """Stands for ``numpy._core.multiarray._reconstruct``."""
+    """Replaces ``numpy._core.multiarray._reconstruct``."""
     if kind is not _Array:
         raise RefusedGlobalError(f"numpy._core.multiarray._reconstruct of {kind!r}")
     return _Array()
 
 
 def _scalar(dtype: _DType, data: bytes) -> np.generic:
-    """Stands for ``numpy._core.multiarray.scalar``."""
+    """Replaces ``numpy._core.multiarray.scalar``."""
     if type(dtype) is not _DType or type(data) is not bytes or len(data) != dtype.value.itemsize:
         raise RefusedGlobalError("numpy._core.multiarray.scalar of objects")
     return np.ndarray((), dtype.value, data)[()]
 
 
 class _History(HistoryBuffer):
-    """Stands for mmengine's ``HistoryBuffer``, which it turns into.
+    """Replaces mmengine's ``HistoryBuffer``, which it turns into.
 
     The original's ``__setstate__`` lets a file replace the statistics of the whole class.
     """
@@ -86,12 +86,12 @@ class _History(HistoryBuffer):
 
 
 def _one_cycle(*_: Any) -> None:
-    """Stands for mmengine's ``OneCycleParamScheduler``, whose annealing function is stored."""
+    """Replaces mmengine's ``OneCycleParamScheduler``, whose annealing function is stored."""
     raise RefusedGlobalError("a call of OneCycleParamScheduler")
 
 
 def _config_dict(items: dict) -> ConfigDict:
-    """Stands for mmengine's ``ConfigDict`` (settings of a data set)."""
+    """Replaces mmengine's ``ConfigDict`` (settings of a dataset)."""
     if type(items) is not dict:
         raise RefusedGlobalError(f"ConfigDict of {type(items)!r}")
     return ConfigDict(items)
@@ -105,7 +105,7 @@ _ATTRIBUTES = {
 
 
 def _attribute(owner: Any, name: str) -> Any:
-    """Stands for ``builtins.getattr``, by which pickle names a method: six methods, no more."""
+    """Replaces ``builtins.getattr``, by which pickle names a method, for six methods only."""
     for (known, attribute), value in _ATTRIBUTES.items():
         if owner is known and name == attribute:
             return value
@@ -130,13 +130,13 @@ ALLOWED: dict[str, Any] = {
 
 @contextmanager
 def only_plain_data() -> Iterator[None]:
-    """Within it ``torch.load(weights_only=True)`` accepts tensors and ``ALLOWED``, exactly.
+    """Lets ``torch.load(weights_only=True)`` accept tensors and ``ALLOWED`` only.
 
-    What other libraries have allowed for the whole process does not count meanwhile.
+    Objects that other libraries have allowed for the whole process are refused meanwhile.
     """
     before = get_safe_globals()
     clear_safe_globals()
-    add_safe_globals([(stand_in, name) for name, stand_in in ALLOWED.items()])
+    add_safe_globals([(replacement, name) for name, replacement in ALLOWED.items()])
     try:
         yield
     finally:

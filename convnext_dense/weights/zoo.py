@@ -1,9 +1,9 @@
 """The files of the official release: name -> address, and sha256 where one is published.
 
-Names are the file names without their ending; the detectors' and segmenters' carry their folder
-on the server. Addresses: the README files of facebookresearch/ConvNeXt. The release publishes no
-hashes, so the entries have none: the first download is trusted and its hash kept (see
-``download.py``). Put a hash here as soon as one is published.
+Names are the file names without their ending; those of detectors and segmentors start with their
+folder on the server. Addresses: the README files of facebookresearch/ConvNeXt. The release
+publishes no hashes, so the entries have none: the first download is trusted and its hash stored
+(see ``download.py``). Add a hash here as soon as one is published.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ZooFile:
     """One file of the release.
 
     Attributes:
-        url: Where it is.
+        url: Its address.
         sha256: Its published hash in hexadecimal; None where none is published.
     """
 
@@ -24,7 +24,7 @@ class ZooFile:
     sha256: str | None = None
 
 
-# Detection and segmentation start from the first two groups (the paper: final weights, not EMA).
+# Detection and segmentation start from the first two groups (final weights, as in the paper).
 _NAMES = """
     convnext_tiny_1k_224 convnext_small_1k_224 convnext_base_1k_224 convnext_large_1k_224
     convnext_tiny_22k_224 convnext_small_22k_224 convnext_base_22k_224 convnext_large_22k_224

@@ -1,5 +1,6 @@
-"""What the interpreter's process checks; `test_interpreted.py` calls these by name."""
+"""Checks in Triton's interpreter; `test_interpreted.py` calls them by name."""
 
+from functools import partial
 from unittest import mock
 
 import torch
@@ -13,7 +14,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-11}
 
 
 def interpreted():
-    """The process is what it should be, and its tiles make several programs and steps."""
+    """This process interprets, with tiles that make several programs and steps."""
     assert tiles.INTERPRETED and not torch.cuda.is_available()
 
 
@@ -23,7 +24,7 @@ def _compare(ours, theirs, inputs, dtype=torch.float32):
 
 
 def depthwise(shape, dtype=torch.float32, contiguous=True, blocks=3):
-    """With several blocks of channels, as compiled; the interpreter takes one by itself."""
+    """With several blocks of channels, as compiled; the interpreter's default is one."""
     with mock.patch.object(tiles, "MOST_BLOCKS", blocks):
         _depthwise(shape, dtype, contiguous)
 
@@ -35,7 +36,7 @@ def _depthwise(shape, dtype, contiguous):
     if contiguous:
         x = x.to(memory_format=torch.channels_last)
     else:
-        # Every second column of a wider picture: neither layout fits.
+        # Every second column of a wider image: neither layout fits.
         x = torch.randn((*shape[:3], 2 * shape[3]), dtype=dtype)[..., ::2]
     inputs = [x.requires_grad_(), *plain.parameters(c, dtype=dtype)[:4]]
     _compare(
@@ -62,11 +63,12 @@ def block():
     """A batch in both memory formats: right, and the same bits from two runs."""
     torch.manual_seed(0)
     p = plain.parameters(20)
-    picture = torch.randn(2, 20, 3, 3)
+    image = torch.randn(2, 20, 3, 3)
     runs = []
     for layout in (torch.channels_last, torch.contiguous_format):
-        x = picture.to(memory_format=layout).requires_grad_()
-        ours = lambda: kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)  # noqa: B023, E731
+        x = image.to(memory_format=layout).requires_grad_()
+        inputs = (x, *p[:4], plain.EPS, *p[4:])
+        ours = partial(kernels.block, *inputs, fuse_expand=True, fuse_project=True)
         runs.append(plain.results(ours, [x, *p]))
         assert runs[-1][0].is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
@@ -103,7 +105,7 @@ def opcheck(name):
         x, w1, _, w2, b2, gamma = (v.detach() for v in (x, *p[4:]))
         h = torch.randn(4, 16)
         arguments = (torch.randn_like(x), x, h, w1, w2, b2, gamma, True, True, True)
-    # The backwards have no autograd of their own: what is left is the schema and the fakes.
+    # The backward operators have no autograd: only their schema and fakes are checked.
     utils = ("test_schema", "test_faketensor")
     if "backward" not in name:
         utils += ("test_autograd_registration", "test_aot_dispatch_dynamic")
@@ -118,7 +120,7 @@ def compiled():
     x = torch.randn(1, 8, 2, 2, requires_grad=True)
 
     def run(x, *p):
-        return kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+        return kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
 
     graph = torch.compile(run, backend="aot_eager", fullgraph=True)
     _compare(lambda: graph(x, *p), lambda: plain.block(x, *p), [x, *p])
@@ -130,14 +132,14 @@ def checkpointed():
     x = torch.randn(1, 8, 2, 2, requires_grad=True)
 
     def run(x):
-        return kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+        return kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
 
     again = lambda: checkpoint(run, x, use_reentrant=False)  # noqa: E731
     _compare(again, lambda: plain.block(x, *p), [x, *p])
 
 
 def autocast(stream):
-    """The branch in bf16, the residual stream as it came, parameters' gradients in float32."""
+    """The branch in bf16, the residual stream in its own type, parameters' gradients in float32."""
     torch.manual_seed(0)
     p = plain.parameters(16)
     x = torch.randn(1, 16, 2, 2).to(stream).requires_grad_()
@@ -155,7 +157,7 @@ def autocast(stream):
 
 
 def saved_memory():
-    """What waits for the backward: x, conv, y (A each) and h (4A), and 8 bytes a pixel."""
+    """Saved for the backward: x, conv, y (A each) and h (4A), and 8 bytes a pixel."""
     p = plain.parameters(16)
     x = torch.randn(1, 2, 2, 16).permute(0, 3, 1, 2).requires_grad_()
     kept = {}
@@ -175,7 +177,7 @@ def saved_memory():
 
 
 def without_save():
-    """A backward that was not announced is refused, not wrong."""
+    """A backward pass after a forward pass without ``save`` raises an error."""
     p = plain.parameters(4)
     x = torch.randn(1, 1, 1, 4, requires_grad=True)
     for out in (
@@ -191,7 +193,7 @@ def without_save():
 
 
 def half_precision_gamma():
-    """A gamma of 1e-6 survives float16: folded, it would vanish with the weight's gradient."""
+    """A gamma of 1e-6 works in float16: folded into the weight, it would vanish."""
     torch.manual_seed(0)
     p = plain.parameters(16)
     p[-1] = torch.full((16,), 1e-6, requires_grad=True)
@@ -213,8 +215,8 @@ def half_precision_gamma():
 
 
 def gpu_check(name):
-    """One of `benchmarks/gpu.py --check`, small; the reason where it cannot be made here."""
-    from gpu_checks import CHECKS, NotRun  # with mmengine and timm: seconds
+    """One check of `benchmarks/gpu.py --check`, small; the reason where it cannot run here."""
+    from gpu_checks import CHECKS, NotRun  # here, since mmengine and timm take seconds to import
 
     try:
         CHECKS[name].run("cpu")
@@ -224,7 +226,7 @@ def gpu_check(name):
 
 
 def split():
-    """Blocks cover the channels, pad no more than one power of two would, at most three."""
+    """At most three blocks cover the channels, with no more padding than one block has."""
     with mock.patch.object(tiles, "MOST_BLOCKS", 3):
         for c in range(16, 2049):
             block, count = tiles.split_channels(c, 2048)

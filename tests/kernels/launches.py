@@ -1,4 +1,4 @@
-"""The launches that are compiled for each card: what a block gives its kernels, and how often."""
+"""The kernel launches that are compiled for each card, with the arguments of a block."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ class Case(NamedTuple):
         card: Its compute capability, as 90.
         channels: C of the block.
         dtype: A name among `DTYPES`; fp32 with the suffix ``-tf32`` where products may round.
-        half_model: Parameters and the stream have this dtype too, as without autocast.
-        aligned: Tensors start at multiples of 16 bytes, as new ones do; parts may not.
+        half_model: Parameters and the residual stream have this dtype too, as without autocast.
+        aligned: Tensors start at multiples of 16 bytes, as new ones do; slices may not.
     """
 
     launch: str
@@ -54,9 +54,9 @@ def _filter_gradient(draw, c, dtype, own):
 def _norm_gradients(draw, c, dtype, own):
     from convnext_dense.kernels import norm
 
-    pictures = (draw(1, 2, 3, c, dtype=dtype) for _ in range(2))
+    maps = (draw(1, 2, 3, c, dtype=dtype) for _ in range(2))
     statistics = (draw(1, 2, 3, dtype=torch.float32) for _ in range(2))
-    norm.norm_gradients(*pictures, *statistics, draw(c, dtype=own))
+    norm.norm_gradients(*maps, *statistics, draw(c, dtype=own))
 
 
 def _expand(draw, c, dtype, own, save):
@@ -106,7 +106,7 @@ LAUNCHES = PIXELS | PRODUCTS
 
 
 def cases(card: int) -> list[Case]:
-    """What is compiled for a card: autocast to bf16 in all widths, and the rest in one."""
+    """The launches for a card: autocast to bf16 in all widths, other settings in few."""
     found = [Case(launch, card, c) for c in PIXEL_WIDTHS for launch in PIXELS]
     found += [Case(launch, card, c) for c in PRODUCT_WIDTHS for launch in PRODUCTS]
     found += [Case(launch, card, c, "fp32") for c in (128, 2048) for launch in PIXELS]
@@ -116,7 +116,7 @@ def cases(card: int) -> list[Case]:
         for dtype in ("fp16", "fp32", "fp32-tf32")
         for launch in PRODUCTS
     ]
-    if card == 90:  # What these change is not the card's.
+    if card == 90:  # These changes do not depend on the card.
         for change in (dict(half_model=True), dict(aligned=False)):
             found += [Case(launch, card, 128)._replace(**change) for launch in LAUNCHES]
     return found

@@ -7,7 +7,7 @@ EPS = 1e-6
 
 
 def parameters(c, gamma=True, dtype=torch.float32, device="cpu"):
-    """Parameters of a block as `kernels.block` takes them, eps left out."""
+    """Parameters of a block in the order of `kernels.block`, without eps."""
     shapes = [(c, 1, 7, 7), (c,), (c,), (c,), (4 * c, c), (4 * c,), (c, 4 * c), (c,), (c,)]
     fans = [7.0, 1, 1, 1, c**0.5, 1, (4 * c) ** 0.5, 1, 1]
     drawn = [

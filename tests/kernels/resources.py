@@ -1,9 +1,9 @@
-"""What the compiled kernels take of each card, found without one: python -m tests.kernels.resources
+"""Resources of the compiled kernels per card, without a GPU: python -m tests.kernels.resources
 
-The launch functions are called as the operators call them, with small tensors of the CPU; the
-launch itself is replaced by Triton's warm-up, which compiles every configuration that would be
-timed. Types, alignment and constants are a real launch's therefore. Importing this imports no
-Triton: it compiles only in a process that was not told to interpret.
+The launch functions are called as the operators call them, with small CPU tensors. The launch is
+replaced by Triton's warm-up, which compiles every configuration that would be autotuned, so that
+types, alignment and constants are those of a real launch. Importing this module does not import
+Triton, which compiles only in a process without TRITON_INTERPRET.
 """
 
 import contextlib
@@ -24,15 +24,15 @@ import torch
 
 from tests.kernels.launches import DTYPES, LAUNCHES, Case, cases
 
-# Shared memory a block may have, in bytes, by compute capability: "Technical specifications per
+# Largest shared memory of a block in bytes, by compute capability: "Technical specifications per
 # compute capability" of the CUDA C++ Programming Guide.
 CARDS = {80: 163 * 1024, 86: 99 * 1024, 90: 227 * 1024, 120: 99 * 1024}
 
 
 class Resources(NamedTuple):
-    """What one kernel takes: registers and spilled bytes of a thread, shared bytes of a block.
+    """Resources of one kernel: registers and spilled bytes of a thread, shared bytes of a block.
 
-    Spilled is the thread's stack, which is what Triton counts too.
+    The spilled bytes are the thread's stack, as in Triton.
     """
 
     kernel: str
@@ -44,11 +44,11 @@ class Resources(NamedTuple):
 
 
 def resources(case: Case, first: bool = False) -> list[Resources]:
-    """What a launch's kernels take; to be called in a process of :func:`compiler` only.
+    """The resources of a launch's kernels; to be called in a process of :func:`compiler` only.
 
     Args:
-        case: What to compile.
-        first: Only the configuration that deterministic algorithms would take.
+        case: The launch to compile.
+        first: Only the configuration that is used with deterministic algorithms.
     """
     return [_resources(kernel) for kernel in _compiled(case, first)]
 
@@ -77,12 +77,12 @@ def _compiled(case: Case, first: bool = False) -> list:
 
 @contextlib.contextmanager
 def _compiling(card: int, kernels: list) -> Iterator[None]:
-    """Launches compile for a card, and add to a list, instead of running."""
+    """Compiles launches for a card instead of running them, and adds the kernels to a list."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.runtime.jit import KernelInterface
 
-    # A device for each card: a kernel keeps what it compiled by the device's number.
+    # A device number for each card, since a kernel caches its compiled code by that number.
     driver = SimpleNamespace(
         get_current_target=lambda: GPUTarget("cuda", card, 32),
         get_current_device=lambda: card,
@@ -92,8 +92,8 @@ def _compiling(card: int, kernels: list) -> Iterator[None]:
 
     def compile_only(kernel, grid):
         def warm_up(*arguments, **options):
-            found = kernel.warmup(*arguments, grid=grid, **options)
-            kernels.extend(found if isinstance(found, list) else [found])
+            compiled = kernel.warmup(*arguments, grid=grid, **options)
+            kernels.extend(compiled if isinstance(compiled, list) else [compiled])
 
         return warm_up
 
@@ -112,7 +112,7 @@ def _resources(kernel) -> Resources:
         Path(file.name).write_bytes(kernel.asm["cubin"])
         command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    # No kernel has arrays of its own on the stack: what lies there was spilled.
+    # The kernels have no arrays on the stack: everything there was spilled.
     registers, spilled = re.search(r"REG:(\d+) STACK:(\d+)", text).groups()
     values = {kernel.src.fn.arg_names[i]: v for (i,), v in kernel.src.constants.items()}
     chosen = [f"{name} {values[name]}" for name in ("TW", "TH", "BN", "STEP") if name in values]
@@ -138,7 +138,7 @@ def _start(cache: str) -> None:
 
 @contextlib.contextmanager
 def compiler(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes in which Triton compiles, whatever this one was told; with an empty cache."""
+    """Processes in which Triton compiles, also where this one interprets; with an empty cache."""
     context = multiprocessing.get_context("spawn")
     with (
         tempfile.TemporaryDirectory() as cache,
@@ -148,19 +148,19 @@ def compiler(processes: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def table(
-    pool: ProcessPoolExecutor, wanted: list[Case], tell: Callable[[str], None] = lambda line: None
+    pool: ProcessPoolExecutor, cases: list[Case], report: Callable[[str], None] = lambda line: None
 ) -> list[tuple[Case, Resources]]:
-    """The resources of all kernels of the cases; each line is told as soon as it is known."""
+    """The resources of all kernels of the cases; each line is reported as soon as it is known."""
     rows = []
-    for case, found in zip(wanted, pool.map(resources, wanted), strict=True):
-        for row in found:
+    for case, kernels in zip(cases, pool.map(resources, cases), strict=True):
+        for row in kernels:
             rows.append((case, row))
-            tell(line(case, row))
+            report(line(case, row))
     return rows
 
 
 def line(case: Case, row: Resources) -> str:
-    """One kernel in words."""
+    """One kernel as a line of text."""
     kind = case.dtype + ", all" * case.half_model + ", unaligned" * (not case.aligned)
     return (
         f"sm_{case.card:<4}{case.channels:5}  {kind:16}{case.launch:27}{row.kernel:25}"

@@ -1,4 +1,4 @@
-"""Whether the kernels may be called, and that nothing needs Triton before they are."""
+"""When the kernels are available, and that nothing else needs Triton."""
 
 import re
 import subprocess
@@ -17,13 +17,13 @@ RESULTS = Path(__file__).parents[2] / "docs/results.md"
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A machine that looks as if it had an A100."""
+    """Pretends that the machine has an A100."""
     monkeypatch.setattr(availability, "_reasons", {})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _=None: (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _=None: "NVIDIA A100")
-    monkeypatch.setattr(availability, "failure", lambda device, dtype: "")
+    monkeypatch.setattr(availability, "find_failure", lambda device, dtype: "")
     for name in ("TRITON_INTERPRET", "CONVNEXT_DENSE_KERNELS"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -33,7 +33,7 @@ def test_available(gpu):
     assert kernels.available() and kernels.available().reason == ""
 
 
-def test_blocks_take_the_kernels_when_they_are_asked_for(gpu):
+def test_blocks_use_the_kernels_when_they_are_enabled(gpu):
     assert not kernels.usable("cuda", None, torch.float16)
     gpu.setenv("CONVNEXT_DENSE_KERNELS", "1")
     assert kernels.usable("cuda", None, torch.float16)
@@ -43,7 +43,7 @@ def test_blocks_take_the_kernels_when_they_are_asked_for(gpu):
         kernels.usable("cuda", None, torch.float16)
 
 
-def test_a_measured_gpu_decides(gpu):
+def test_blocks_use_the_kernels_on_gpus_measured_to_be_faster(gpu):
     gpu.setattr(availability, "FASTER_ON", ("NVIDIA A100",))
     assert kernels.usable("cuda", 0, torch.bfloat16)
     gpu.setenv("CONVNEXT_DENSE_KERNELS", "0")
@@ -59,9 +59,9 @@ def test_every_gpu_on_the_list_has_its_table():
     assert tables or not availability.FASTER_ON
 
 
-def test_what_the_log_says(gpu):
+def test_the_sentence_in_the_log(gpu):
     device = torch.device("cuda", 0)
-    assert "CONVNEXT_DENSE_KERNELS=1 takes" in availability.describe(device, torch.bfloat16)
+    assert "CONVNEXT_DENSE_KERNELS=1 enables" in availability.describe(device, torch.bfloat16)
     gpu.setenv("CONVNEXT_DENSE_KERNELS", "0")
     assert "since CONVNEXT_DENSE_KERNELS is 0" in availability.describe(device, torch.bfloat16)
     gpu.setenv("CONVNEXT_DENSE_KERNELS", "1")
@@ -69,7 +69,7 @@ def test_what_the_log_says(gpu):
         availability.describe(device, torch.bfloat16) == "Blocks: the fused kernels, in bfloat16."
     )
     refused = availability.describe(device, torch.float64)
-    assert "though the kernels are asked for. The kernels compute in" in refused
+    assert "though the kernels are enabled. The kernels compute in" in refused
     gpu.delenv("CONVNEXT_DENSE_KERNELS")
     assert availability.describe(torch.device("cpu"), torch.float32) == ""
 
@@ -106,17 +106,17 @@ def test_an_old_torch(gpu):
 
 
 def test_nothing_is_tried_while_a_graph_is_captured(gpu):
-    """The trial waits for the device, which a capture forbids; it is made at a later call."""
-    gpu.setattr(failures, "capturing", lambda: True)
+    """The trial waits for the device, which is forbidden then; a later call makes it."""
+    gpu.setattr(failures, "capturing_cuda_graph", lambda: True)
     assert "while a CUDA graph is captured" in kernels.available("cuda", torch.float16).reason
-    gpu.setattr(failures, "capturing", lambda: False)
+    gpu.setattr(failures, "capturing_cuda_graph", lambda: False)
     assert kernels.available("cuda", torch.float16)
-    gpu.setattr(failures, "capturing", lambda: True)
+    gpu.setattr(failures, "capturing_cuda_graph", lambda: True)
     assert kernels.available("cuda", torch.float16)
 
 
 def test_import_and_plain_operators_without_triton():
-    """Windows, macOS, CPU builds: the operators are there, and compute by torch's operations."""
+    """Windows, macOS, CPU builds: the operators exist and compute by torch's operators."""
     program = (
         "import sys; sys.modules['triton'] = None\n"
         "import torch\n"

@@ -1,4 +1,4 @@
-"""The kernels through Triton's compiler for each card, without a GPU: the interpreter is laxer."""
+"""Compiles the kernels for each card, without a GPU: the interpreter accepts more than Triton."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from tests.kernels import launches, resources
 
 pytestmark = pytest.mark.skipif(bool(resources.missing()), reason=resources.missing())
 
-REGISTERS = 2**16  # of a multiprocessor
+REGISTERS = 2**16  # per multiprocessor
 
 
 def _fits(case, row):
-    """Shared memory within the card's, and nothing spilled but what docs/kernels.md names.
+    """Whether shared memory fits the card, and no registers spill except as in docs/kernels.md.
 
-    ptxas gives up a few values of a thread where the registers of a multiprocessor suffice for one
-    block more then. What starts anywhere is read value by value, each with an address.
+    ptxas spills a few values of a thread where this lets one more block run on a multiprocessor.
+    Tensors without alignment are read value by value, each with an address.
     """
     blocks, without = (
         REGISTERS // (32 * row.warps * registers)
@@ -32,7 +32,7 @@ def compiler():
 
 
 def test_gradient_epilogue_spills_nothing(compiler):
-    """The tile that deterministic algorithms take; of all the kernels it needs most registers."""
+    """The tile used with deterministic algorithms: of all kernels it needs most registers."""
     case = launches.Case("product with GELU gradient", 90, 96)
     tile, sums = compiler.submit(resources.resources, case, first=True).result()
     assert (tile.config, tile.warps, sums.kernel) == ("BN 128, STEP 64", 8, "_sum_kernel")
@@ -42,7 +42,7 @@ def test_gradient_epilogue_spills_nothing(compiler):
 @pytest.mark.slow
 @pytest.mark.parametrize("card", resources.CARDS)
 def test_every_configuration_fits(compiler, card):
-    """No spills, and shared memory within the card's: also of the first, without a choice."""
+    """No spills, and shared memory fits the card, for all configurations."""
     rows = resources.table(compiler, launches.cases(card))
     assert {case.launch for case, _ in rows} == set(launches.LAUNCHES)
     assert len({row.kernel for _, row in rows}) == 6
@@ -51,7 +51,7 @@ def test_every_configuration_fits(compiler, card):
 
 @pytest.mark.slow
 def test_alignment_is_seen(compiler):
-    """As a launch sees it: tensors that start anywhere are read value by value."""
+    """As in a launch, tensors without alignment are read value by value."""
     case = launches.Case("GELU gradient", 90, 128)
     wide = [
         ["ld.global.v4" in text for text in compiler.submit(resources.instructions, case).result()]

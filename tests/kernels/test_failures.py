@@ -1,4 +1,4 @@
-"""A kernel that fails in the middle of a training: torch's operations go on, nothing is lost."""
+"""A kernel that fails in the middle of a training: torch's operators continue, nothing is lost."""
 
 import importlib
 import io
@@ -20,13 +20,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """The fused path as a user has it, with failures that do not raise."""
+    """The fused path as users run it: failures fall back instead of raising."""
     pytest.importorskip("triton")
-    if not failures.interpreting():
+    if not failures.triton_interprets():
         pytest.skip("Triton compiles for the GPU here")
     monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
     yield monkeypatch
-    failures.reset()
+    failures.forget_failures()
 
 
 def train(fast: bool, with_cp: bool = False, iterations: int = 4) -> list[float]:
@@ -71,17 +71,17 @@ def test_a_failure_at_the_second_iteration(interpreted, kernel, with_cp):
 
     interpreted.setattr(module, name, failing)
     with pytest.warns(failures.KernelWarning) as caught:
-        found = train(True, with_cp)
+        found = train(fast=True, with_cp=with_cp)
     assert len(calls) == a_step + 1  # never tried again
     (warning,) = [str(w.message) for w in caught]
     assert f"kernel {kernel} failed on cpu: RuntimeError: Triton Error [CUDA]: misal" in warning
     assert "Please report it" in warning and "tools/doctor.py" in warning
-    assert found == pytest.approx(train(False), rel=1e-4)
+    assert found == pytest.approx(train(fast=False), rel=1e-4)
     assert "earlier in this process" in kernels.available("cpu", torch.float32).reason
 
 
-def test_the_log_file_has_it_too(tmp_path):
-    """Once on the screen, by Python, and once in the file, of the process that has one."""
+def test_the_warning_is_in_the_log_file_too(tmp_path):
+    """Once on the screen, by Python, and once in the log file."""
     logger = logging.Logger("run", logging.ERROR)
     logger.addHandler(logging.StreamHandler(console := io.StringIO()))
     logger.addHandler(logging.FileHandler(tmp_path / "log"))
@@ -93,8 +93,8 @@ def test_the_log_file_has_it_too(tmp_path):
     assert not console.getvalue()
 
 
-class Told(Exception):
-    """What a signal's handler may raise."""
+class SignalError(Exception):
+    """An exception as a signal handler may raise it."""
 
 
 @pytest.mark.parametrize(
@@ -105,20 +105,20 @@ class Told(Exception):
         RuntimeError("DefaultCPUAllocator: can't allocate memory"),
         MemoryError(),
         TimeoutError(),
-        Told(),
+        SignalError(),
     ],
     ids=repr,
 )
 def test_what_is_not_the_kernels_fault_is_raised(interpreted, error):
-    def full(*_):
+    def raise_error(*_):
         raise error
 
     from convnext_dense.kernels import depthwise
 
-    interpreted.setattr(depthwise, "convolve_and_normalise", full)
+    interpreted.setattr(depthwise, "convolve_and_normalise", raise_error)
     with pytest.raises(type(error)):
         Block(4)(torch.zeros(1, 4, 2, 2))
-    assert not failures.failed(CPU)
+    assert not failures.has_failed(CPU)
 
 
 def test_the_rank_is_named(interpreted):
@@ -126,8 +126,8 @@ def test_the_rank_is_named(interpreted):
     assert "failed on cpu of rank 3: " in failures._message("mlp", CPU, RuntimeError())
 
 
-def test_plain_operators_are_the_kernels(interpreted):
-    """Forward and backward by torch's operations, what is saved included, also of no pictures."""
+def test_the_fallback_computes_what_the_kernels_do(interpreted):
+    """Results, saved tensors and gradients by torch's operators, also of an empty batch."""
     from convnext_dense.kernels import depthwise, fallback, norm, operators
 
     torch.manual_seed(0)
@@ -151,4 +151,4 @@ def test_a_picture_beyond_32_bit_offsets_is_left_to_torch(interpreted):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         x = torch.empty(1, 2**16, 2**16, 1, device="meta")
-        assert not operators._addressable(x) and operators._addressable(x[:, :1])
+        assert not operators._fits_32_bit_offsets(x) and operators._fits_32_bit_offsets(x[:, :1])

@@ -1,4 +1,4 @@
-"""The operators' fakes, by which torch.compile plans: sizes, types and strides of real results."""
+"""The operators' fake implementations: sizes, types and strides of the real results."""
 
 from itertools import product
 
@@ -27,8 +27,8 @@ def compare(operator, *arguments) -> tuple[torch.Tensor, ...]:
     return real
 
 
-def pictures(kind: str, dtype: torch.dtype) -> torch.Tensor:
-    """(N, H, W, 4): contiguous, with gaps, channels-first in memory, or none at all."""
+def feature_maps(kind: str, dtype: torch.dtype) -> torch.Tensor:
+    """(N, H, W, 4): contiguous, with gaps, channels-first in memory, or an empty batch."""
     torch.manual_seed(0)
     if kind == "gaps":
         return torch.randn(2, 1, 4, 4, dtype=dtype)[:, :, ::2]
@@ -44,13 +44,13 @@ DTYPES = [(torch.float32, torch.float32), (torch.bfloat16, torch.float32), (torc
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dtype", "of_parameters"), DTYPES, ids=str)
 def test_convolution_and_norm(fused_path, kind, dtype, of_parameters):
-    x = pictures(kind, dtype)
+    x = feature_maps(kind, dtype)
     w, b, g, s = (v.detach() for v in plain.parameters(4, dtype=of_parameters)[:4])
     compare(operators.dwconv_norm, x, w, b, g, s, EPS, False)
     _, *saved = compare(operators.dwconv_norm, x, w, b, g, s, EPS, True)
-    # As models in channels-last memory have their filters.
+    # Filters of a model in channels-last memory.
     other = w.to(memory_format=torch.channels_last)
-    grad = pictures("gaps" if kind != "none" else kind, dtype)
+    grad = feature_maps("gaps" if kind != "none" else kind, dtype)
     for filters, needs in product((w, other), ((True, True), (False, True), (True, False))):
         compare(operators.dwconv_norm_backward, grad, x, *saved, filters, g, *needs)
         if kind != "contiguous":
@@ -60,11 +60,11 @@ def test_convolution_and_norm(fused_path, kind, dtype, of_parameters):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dtype", "of_parameters"), DTYPES, ids=str)
 def test_mlp(fused_path, kind, dtype, of_parameters):
-    y = pictures(kind, dtype)
+    y = feature_maps(kind, dtype)
     parameters = [v.detach() for v in plain.parameters(4, dtype=of_parameters)[4:]]
     for fused, gamma in product((True, False), (True, False)):
         parameters = parameters[:4] + (parameters[4:] if gamma else [None])
-        residual = pictures(kind, of_parameters)
+        residual = feature_maps(kind, of_parameters)
         compare(operators.mlp, y, residual, *parameters, fused, fused, False)
         _, h = compare(operators.mlp, y, residual, *parameters, fused, fused, True)
         w1, _, *others = parameters

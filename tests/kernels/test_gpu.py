@@ -39,8 +39,8 @@ def test_float32(shape, fused, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_batch_of_no_pictures(dtype, fused):
-    """As stochastic depth that keeps no sample has it."""
+def test_an_empty_batch(dtype, fused):
+    """Stochastic depth that keeps no sample makes one."""
     values = _drawn((0, 96, 7, 7), dtype)
     for found, value in zip(_results(_ours(fused), values)[1:], values, strict=True):
         assert found.shape == value.shape and not found.any()
@@ -55,7 +55,7 @@ def test_bfloat16_is_no_further_from_float64(shape, fused):
         [(a.double() - b).norm() / b.norm() for a, b in zip(found, exact, strict=True)]
         for found in (_results(_ours(fused), values), _results(plain.block, values))
     ]
-    # A tenth for chance: both round, at different places.
+    # A margin of a tenth: both round, at different places.
     assert all(ours <= 1.1 * theirs for ours, theirs in zip(*errors, strict=True)), errors
 
 

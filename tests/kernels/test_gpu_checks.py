@@ -1,11 +1,11 @@
-"""The checks of `benchmarks/gpu.py --check`: on a GPU all of them, here small and interpreted."""
+"""The checks of `benchmarks/gpu.py --check`: all on a GPU, small and interpreted on a CPU."""
 
 import time
 
 import pytest
 import torch
 from gpu_checks import CHECKS
-from gpu_checks.check import compare, fused
+from gpu_checks.check import compare, expect_fused_path
 from processes import FOR_CHECKS, Setting, make_groups
 
 SMALL = [
@@ -23,7 +23,7 @@ def test_check_in_the_interpreter(interpreter, name):
 
 @pytest.fixture(scope="session")
 def gpu_rows(request):
-    """A row for each check that is to be made on the GPU; one that breaks it ends its process."""
+    """A row for each check that is selected; a check that breaks the GPU ends its own process."""
     items = [item for item in request.session.items if item.originalname == "test_check_on_a_gpu"]
     names = [item.callspec.params["name"] for item in items]
     variables = FOR_CHECKS["cuda"]
@@ -70,7 +70,7 @@ def test_twice_the_error_of_plain_torch_is_allowed_on_top():
 
 
 def test_the_plain_path_is_not_taken_for_the_kernels():
-    with pytest.raises(AssertionError, match="did not run here"), fused():
+    with pytest.raises(AssertionError, match="did not run here"), expect_fused_path():
         torch.zeros(2).add(1)
-    with fused(taken=False):
+    with expect_fused_path(taken=False):
         torch.zeros(2).add(1)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-# Pictures smaller and larger than the filter, odd sizes, widths that are no power of two, one and
-# three blocks of channels; the interpreter is slow, so a part of them is.
+# Images smaller and larger than the filter, odd sizes, widths that are no power of two, one and
+# three blocks of channels. The interpreter is slow, so some of them are marked slow.
 SHAPES = [
     (1, 40, 3, 5),
     (1, 96, 9, 1),
@@ -19,7 +19,7 @@ def test_depthwise_and_norm(interpreter, shape):
     interpreter("depthwise", shape)
 
 
-def test_depthwise_of_a_strided_picture(interpreter):
+def test_depthwise_of_a_strided_image(interpreter):
     interpreter("depthwise", (1, 16, 3, 4), torch.float32, False)
 
 
@@ -78,5 +78,5 @@ def test_autocast(interpreter, stream):
         "split",
     ],
 )
-def test_that(interpreter, name):
+def test_other_checks(interpreter, name):
     interpreter(name)

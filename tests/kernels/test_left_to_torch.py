@@ -1,4 +1,4 @@
-"""Where the fused path leaves a block to torch: what is looked into, changed or does not fit."""
+"""Blocks that the fused path leaves to torch: traced, changed, or with a misfitting input."""
 
 import io
 
@@ -48,7 +48,7 @@ def _under_a_counter(block, x):
     return y
 
 
-LOOKED_INTO = {
+GRAPHS_AND_COUNTERS = {
     "export": lambda *a: _by_export(*a, strict=False),
     "strict export": lambda *a: _by_export(*a, strict=True),
     "trace": _by_trace,
@@ -58,27 +58,27 @@ LOOKED_INTO = {
 }
 
 
-@pytest.mark.parametrize("how", LOOKED_INTO)
+@pytest.mark.parametrize("how", GRAPHS_AND_COUNTERS)
 def test_what_is_looked_into_takes_the_plain_path(fused_path, how):
-    """Files and counters know torch's operators, not ours; on every device."""
+    """Exported files and counters know torch's operators only; on every device."""
     block, x = new_block(drop_path=0.5).eval(), channels_last(*X)
     exact, _ = both(block, x)
     with torch.no_grad():
-        assert_close(exact[:1], [LOOKED_INTO[how](block, x)])
+        assert_close(exact[:1], [GRAPHS_AND_COUNTERS[how](block, x)])
     assert len(fused_path) == 1  # by `both`
 
 
 def test_a_first_call_with_fakes(monkeypatch):
-    """The kernels are not even asked for: a trial reads numbers, and fakes have none."""
+    """The kernels are not tried: a trial reads values, and fake tensors have none."""
     monkeypatch.setattr(kernels, "usable", lambda *_: pytest.fail("asked"))
     with FakeTensorMode():
         block, x = Block(8), torch.empty(X)
         assert block(x).shape == X
-    assert block(x).shape == X  # the mode is over, the fakes are left
+    assert block(x).shape == X  # outside the mode, with the same fake tensors
 
 
 def test_hooks_and_changed_layers(fused_path):
-    """A layer that somebody listens to, or changed, is called; hooks of the block may stay."""
+    """Layers with hooks and changed layers are called; hooks of the block change nothing."""
     block, seen = new_block(), []
     handle = block.pwconv1.register_forward_hook(lambda *_: seen.append("layer"))
     block(channels_last(*X))
@@ -92,8 +92,8 @@ def test_hooks_and_changed_layers(fused_path):
     assert fused_path == [2]
 
 
-def test_what_does_not_fit_raises_as_on_the_plain_path(fused_path):
-    """The kernels read addresses, and would read what lies beside a smaller map."""
+def test_a_misfitting_input_raises_as_on_the_plain_path(fused_path):
+    """The kernels do not check sizes, and would read beyond a smaller feature map."""
     block = new_block()
     for x in (torch.zeros(1, 4, 3, 3), torch.zeros(8, 3, 3), torch.zeros(1, 8, 3, 3).double()):
         with pytest.raises(RuntimeError):
@@ -119,7 +119,7 @@ def test_weights_with_operations_of_their_own(fused_path):
 
 
 def test_second_derivatives(fused_path):
-    """By autograd, from torch's own operations."""
+    """By autograd, from torch's own operators."""
     block, x = new_block(), channels_last(1, 8, 2, 2)
     found = []
     for block.fast, kind in ((False, torch.float64), (True, torch.float32)):

@@ -1,4 +1,4 @@
-"""What the fused path does in each situation of a block: the table of docs/kernels.md."""
+"""The fused path in each situation of a block: the table of docs/kernels.md."""
 
 import copy
 import pickle
@@ -50,7 +50,7 @@ def test_frozen_parts(fused_path, frozen):
 
 
 def test_only_the_residual_needs_a_gradient(fused_path):
-    """The first trained block behind frozen ones, whose input needs none, and the opposite."""
+    """The first trained block after frozen ones, whose input needs none, and the opposite."""
     block, x = new_block(), channels_last(*X)
     block(x).sum().backward()
     assert all(p.grad is not None for p in block.parameters())
@@ -78,12 +78,12 @@ def test_stochastic_depth(fused_path, rate, seed, kept):
 
 
 def _seeds() -> dict[tuple[float, int], int]:
-    """A seed for each number of samples, of two, that a rate of 0.5 keeps."""
-    found = {}
+    """A seed for each number of samples, out of two, that a drop path rate of 0.5 keeps."""
+    seeds = {}
     for seed in range(100):
         torch.manual_seed(seed)
-        found.setdefault((0.5, int(torch.empty(2, 1, 1, 1).bernoulli_(0.5).sum())), seed)
-    return found
+        seeds.setdefault((0.5, int(torch.empty(2, 1, 1, 1).bernoulli_(0.5).sum())), seed)
+    return seeds
 
 
 SEEDS = _seeds()
@@ -103,7 +103,7 @@ def test_batches_of_none_and_one(fused_path, count):
 
 
 def test_an_empty_batch_launches_nothing(fused_path, monkeypatch):
-    """Not even for the timing that chooses a tile, which it would decide by noise."""
+    """Not even for autotuning, which would choose a tile by noise."""
     from convnext_dense.kernels import depthwise, norm, partial_sums, products
 
     for module in (depthwise, norm, partial_sums, products):
@@ -116,12 +116,13 @@ def test_an_empty_batch_launches_nothing(fused_path, monkeypatch):
         assert not any(g.any() for g in torch.autograd.grad(y.sum(), [x, *p]))
 
 
-@pytest.mark.parametrize("way", ["block", "gelu"])
-def test_checkpointing(fused_path, way):
+@pytest.mark.parametrize("recomputed", ["block", "gelu"])
+def test_checkpointing(fused_path, recomputed):
     """The forward pass is repeated with the same samples kept, and saves the same."""
-    block, x = new_block(drop_path=0.5, recompute_gelu=way == "gelu").train(), channels_last(*X)
-    assert_close(*both(block if way == "gelu" else Checkpointed(block), x))
-    assert len(fused_path) == (1 if way == "gelu" else 2)
+    gelu = recomputed == "gelu"
+    block, x = new_block(drop_path=0.5, recompute_gelu=gelu).train(), channels_last(*X)
+    assert_close(*both(block if gelu else Checkpointed(block), x))
+    assert len(fused_path) == (1 if gelu else 2)
 
 
 class Checkpointed(nn.Sequential):
@@ -132,7 +133,7 @@ class Checkpointed(nn.Sequential):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("autocast", [True, False])
 def test_16_bits(fused_path, dtype, autocast):
-    """No further from float64 than the plain path is, but for chance."""
+    """Errors to float64 are like those of the plain path, with a margin for chance."""
     errors = []
     for fast in (False, True):
         block, x = new_block(fast=fast), channels_last(*X)
@@ -155,7 +156,7 @@ def test_16_bits(fused_path, dtype, autocast):
 
 
 def test_float16_gradients_overflow_no_earlier(fused_path):
-    """gamma is small: before it, a gradient of a loss times 65536 is beyond float16."""
+    """Without the small gamma, the gradient of a scaled loss would overflow float16."""
     found = []
     for fast in (False, True):
         block = new_block(fast=fast)
@@ -180,9 +181,9 @@ def test_torchs_new_setting_of_tf32(fused_path):
     matmul.fp32_precision = "tf32"
     p, x = plain.parameters(4), channels_last(1, 4, 2, 1)
     try:
-        y = kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+        y = kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
         with torch.autocast("cpu", torch.bfloat16):
-            kernels.block(x, *p[:4], plain.EPS, *p[4:], True, True)
+            kernels.block(x, *p[:4], plain.EPS, *p[4:], fuse_expand=True, fuse_project=True)
     finally:
         matmul.fp32_precision = before
     assert_close([plain.block(x, *p).double()], [y])
@@ -205,7 +206,7 @@ def test_odd_sizes(fused_path, size):
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 @pytest.mark.parametrize("train", [True, False])
 def test_compiled(fused_path, rate, train):
-    """One graph that holds the operators, also with stochastic depth; eager results."""
+    """One graph that contains the operators, also with stochastic depth; the eager results."""
     torch._dynamo.reset()
     seen = []
 
@@ -227,13 +228,13 @@ def test_compiled(fused_path, rate, train):
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_a_compiled_training_step(fused_path, backend):
-    """The backward operators too: inductor asserts the strides that the fakes promise."""
+    """The backward operators too: inductor asserts the strides of the fake implementations."""
     torch._dynamo.reset()
     block, x = new_block(drop_path=0.5).train(), channels_last(4, 8, 2, 2).requires_grad_()
     compiled = torch.compile(block, fullgraph=True, backend=backend)
     torch.manual_seed(4)
     gradients = torch.autograd.grad(compiled(x).square().sum(), [x, *block.parameters()])
-    if backend == "aot_eager":  # inductor draws other numbers
+    if backend == "aot_eager":  # inductor draws other random numbers
         block.fast = False
         torch.manual_seed(4)
         wanted = torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
@@ -247,9 +248,9 @@ def test_a_compiled_training_step(fused_path, backend):
     assert_close([g.double() for g in wanted], gradients, band=1e-4)
 
 
-@pytest.mark.parametrize("way", ["DDP", "FSDP"])
-def test_distributed(fused_path, way):
-    """One process of gloo: wrappers, hooks and views of parameters are those of many."""
+@pytest.mark.parametrize("wrapper", ["DDP", "FSDP"])
+def test_distributed(fused_path, wrapper):
+    """One gloo process: wrappers, hooks and views of parameters as with many processes."""
     import torch.distributed as dist
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
@@ -258,12 +259,12 @@ def test_distributed(fused_path, way):
     exact, _ = both(copy.deepcopy(block), x)
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        model = DistributedDataParallel(block) if way == "DDP" else fully_shard(block)
+        model = DistributedDataParallel(block) if wrapper == "DDP" else fully_shard(block)
         y = model(x)
         draw = torch.Generator().manual_seed(1)
         y.backward(torch.randn(y.shape, generator=draw))
         grads = [p.grad for p in model.parameters()]
-        grads = [g.full_tensor() if way == "FSDP" else g for g in grads]
+        grads = [g.full_tensor() if wrapper == "FSDP" else g for g in grads]
     finally:
         dist.destroy_process_group()
     assert_close([exact[0], *exact[2:]], [y, *grads])
@@ -283,7 +284,7 @@ def test_copies(fused_path):
 
 
 def test_launches_enter_the_tensors_device(fused_path, monkeypatch):
-    """What a second GPU would show is in test_gpu.py."""
+    """The test on a second GPU is in test_gpu.py."""
     entered, device_of = [], torch.cuda.device_of
     monkeypatch.setattr(torch.cuda, "device_of", lambda x: entered.append(x.shape) or device_of(x))
     x = channels_last(*X).requires_grad_()

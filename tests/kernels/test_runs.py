@@ -1,4 +1,4 @@
-"""Detector, segmentor and classifier on the fused path, interpreted: a step, and whole runs."""
+"""Detector, segmentor and classifier on the fused path, interpreted: one step, and whole runs."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ BACKBONE = (
     "backbone=dict(arch=dict(_delete_=True, depths=(1, 1, 1, 1), dims=(8, 8, 8, 8)),"
     " drop_path_rate=0.5)"
 )
-# Task -> the recipe, what makes it small, its loss and its figure.
+# Task -> its recipe, the changes that make it small, and its metric.
 RUNS = {
     "detector": (
         "detection/mask_rcnn_convnext_a_shapes",
@@ -109,7 +109,7 @@ def test_a_step_is_the_plain_ones(folder, task, fused_path):
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
         torch.manual_seed(1)
         model = MODELS.build(cfg.model)
-        for parameter in model.parameters():  # blocks that count: gamma begins with 1e-6
+        for parameter in model.parameters():  # so that the blocks matter: the initial gamma is 1e-6
             torch.nn.init.normal_(parameter, std=0.1)
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
         batch = next(iter(loader))
@@ -125,7 +125,8 @@ def step(model: torch.nn.Module, batch: dict, fast: bool) -> dict[str, torch.Ten
             module.fast = fast
     torch.manual_seed(3)
     model.train().zero_grad()
-    loss, losses = model.parse_losses(model(**model.data_preprocessor(batch, True), mode="loss"))
+    inputs = model.data_preprocessor(batch, training=True)
+    loss, losses = model.parse_losses(model(**inputs, mode="loss"))
     loss.backward()
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {name: value.detach() for name, value in (losses | grads).items()}

@@ -1,4 +1,4 @@
-"""What is tried before the kernels are trusted; here they are torch's own, right and wrong."""
+"""The trial of the kernels, which are replaced here by right and wrong functions of torch."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def test_right_kernels_pass_in_any_context(dtype, monkeypatch):
     monkeypatch.setattr(kernels, "block", trial._plain)
     before = torch.get_rng_state()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        assert trial.failure(CPU, dtype) == ""
+        assert trial.find_failure(CPU, dtype) == ""
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -23,24 +23,28 @@ def without_shift(x, dw_w, dw_b, ln_w, ln_b, eps, w1, b1, w2, b2, gamma):
     return trial._plain(x, dw_w, dw_b, ln_w, 0 * ln_b, eps, w1, b1, w2, b2, gamma)
 
 
-def of_nothing(*values):
+def nan_everywhere(*values):
     return trial._plain(*values) * float("nan")
 
 
-@pytest.mark.parametrize("wrong", [without_shift, of_nothing])
+@pytest.mark.parametrize("wrong", [without_shift, nan_everywhere])
 def test_wrong_kernels_do_not(wrong, monkeypatch):
     monkeypatch.setattr(kernels, "block", wrong)
-    assert trial.failure(CPU, torch.bfloat16).startswith("The Triton kernels are wrong on this GPU")
+    assert trial.find_failure(CPU, torch.bfloat16).startswith(
+        "The Triton kernels are wrong on this GPU"
+    )
 
 
-def test_what_does_not_compile_is_told_once_and_left(monkeypatch):
+def test_kernels_that_do_not_compile_give_one_warning_and_are_not_used(monkeypatch):
     def broken(*_):
         raise RuntimeError("out of resource:\nshared memory")
 
     monkeypatch.setattr(kernels, "block", broken)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
-    monkeypatch.setattr(availability, "failure", lambda device, dtype: trial.failure(CPU, dtype))
+    monkeypatch.setattr(
+        availability, "find_failure", lambda device, dtype: trial.find_failure(CPU, dtype)
+    )
     monkeypatch.setattr(availability, "_reasons", {})
     monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
     with pytest.warns(UserWarning, match="do not run on this GPU .*out of resource: shared mem"):
@@ -48,7 +52,7 @@ def test_what_does_not_compile_is_told_once_and_left(monkeypatch):
     assert not kernels.usable("cuda", 0, torch.bfloat16)
 
 
-def test_a_batch_of_nothing_is_tried(monkeypatch):
+def test_an_empty_batch_is_tried(monkeypatch):
     """Stochastic depth that keeps no sample runs the branch on an empty batch."""
 
     def broken(x, *others):
@@ -57,12 +61,12 @@ def test_a_batch_of_nothing_is_tried(monkeypatch):
         return trial._plain(x, *others)
 
     monkeypatch.setattr(kernels, "block", broken)
-    assert "IndexError: index 0 is out of bounds" in trial.failure(CPU, torch.float32)
+    assert "IndexError: index 0 is out of bounds" in trial.find_failure(CPU, torch.float32)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.6])
 @pytest.mark.parametrize("gamma", [0.5, 0.0])
-def test_a_block_takes_the_kernels_where_they_are_usable(rate, gamma, monkeypatch):
+def test_a_block_uses_the_kernels_where_they_are_usable(rate, gamma, monkeypatch):
     calls = []
 
     def fused(x, dw_w, dw_b, ln_w, ln_b, eps, w1, b1, w2, b2, gamma):
@@ -71,7 +75,7 @@ def test_a_block_takes_the_kernels_where_they_are_usable(rate, gamma, monkeypatc
         return trial._plain(x, dw_w, dw_b, ln_w, ln_b, eps, w1, b1, w2, b2, gamma)
 
     monkeypatch.setattr(kernels, "block", fused)
-    block = Block(trial.C, rate, gamma).train()
+    block = Block(trial.C, drop_path=rate, layer_scale_init_value=gamma).train()
     x = torch.randn(6, trial.C, 5, 6)
     found = []
     for usable in (True, False):

@@ -10,7 +10,7 @@ from convnext_dense.weights import load_pretrained
 from tests.models.test_convnext import relative
 
 TINY = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
-# recipes of the paper: parameters with a 1000-way head
+# parameters of the paper's variants with a head of 1000 classes
 PARAMETERS = {
     "tiny": 28_589_128,
     "small": 50_223_688,

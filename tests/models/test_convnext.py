@@ -1,6 +1,10 @@
 """The backbone against the official release, timm, the paper's table, and its own contract."""
 
 import copy
+import inspect
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import timm
@@ -19,7 +23,7 @@ from convnext_dense.models import (
 )
 
 TINY = dict(depths=(1, 1, 2, 1), dims=(8, 16, 24, 32))
-# recipes of the paper: parameters of the dense backbone with norm0 to norm3
+# parameters of the paper's variants as dense backbones, with norm0 to norm3
 PARAMETERS = {
     "tiny": 27_821_472,
     "small": 49_456_032,
@@ -30,7 +34,7 @@ PARAMETERS = {
 
 
 def make(seed: int = 0, **kwargs) -> ConvNeXt:
-    """A small backbone whose every parameter is random, so that no term can hide."""
+    """A small backbone with random parameters, so that every term has an effect."""
     torch.manual_seed(seed)
     model = ConvNeXt(**{"arch": TINY, "layer_scale_init_value": 1.0, **kwargs})
     with torch.no_grad():
@@ -52,7 +56,7 @@ def test_equals_the_official_release(convnext_parity):
         if name.startswith(prefix)
     }
     model = ConvNeXt(dict(depths=(2, 2, 4, 2), dims=(8, 16, 32, 64)))
-    model.load_state_dict(state)  # strict: the release's names, all of them
+    model.load_state_dict(state)  # strict: all names are the release's
     x = torch.from_numpy(convnext_parity["dense/input"]).requires_grad_()
     outs = model(x)
     # The reference's scalar: every output weighted by a ramp from -1 to 1 over its elements.
@@ -80,18 +84,18 @@ def test_equals_timm_with_mapped_weights(name):
     ours = ConvNeXt(name).eval()
     copy_from_timm(ours, peer)
     x = torch.randn(1, 3, 64, 96)
-    taken = []
-    for stage in ours.stages:  # timm's features come without output norms
-        stage.register_forward_hook(lambda _module, _input, out: taken.append(out))
+    features = []
+    for stage in ours.stages:  # timm's features have no output norms
+        stage.register_forward_hook(lambda _module, _input, out: features.append(out))
     with torch.no_grad():
         ours(x)
         expected = peer.forward_intermediates(x, indices=[0, 1, 2, 3], intermediates_only=True)
-    for feature, other in zip(taken, expected, strict=True):
+    for feature, other in zip(features, expected, strict=True):
         assert relative(feature, other) < 1e-5
 
 
 def copy_from_timm(ours: ConvNeXt, peer: nn.Module) -> None:
-    """Layer by layer: deliberately not the project's own key tables."""
+    """Layer by layer, on purpose without the project's tables of names."""
     pairs = list(zip(ours.downsample_layers[0], peer.stem, strict=True))
     for i, stage in enumerate(peer.stages):
         if i:
@@ -120,7 +124,7 @@ def test_strides_channels_and_memory_format(size):
         height, width = height // 2, width // 2
 
 
-def test_too_small_a_picture_is_refused():
+def test_too_small_an_image_is_refused():
     with pytest.raises(UserError, match="at least 32 x 32 pixels, got 31 x 64"):
         make()(torch.randn(1, 3, 31, 64))
 
@@ -205,7 +209,7 @@ def test_bfloat16_autocast_stays_within_its_precision():
 @pytest.mark.parametrize("scale", [0.5, 0.0])
 @pytest.mark.parametrize("fused", [False, True])
 def test_the_stream_under_autocast(fused, scale, monkeypatch):
-    """Branches are added in float32, or in 16 bits where that is asked for."""
+    """Branches are added in float32, or in 16 bits with ``half_stream``."""
     streams = set()
 
     def add_branch(self, x, factor):
@@ -214,8 +218,10 @@ def test_the_stream_under_autocast(fused, scale, monkeypatch):
         assert out.dtype == x.dtype
         return out
 
-    plain = Block._add_plain
-    monkeypatch.setattr(Block, "_add_fused" if fused else "_add_plain", add_branch)
+    plain = Block._add_branch_plain
+    monkeypatch.setattr(
+        Block, "_add_branch_by_kernels" if fused else "_add_branch_plain", add_branch
+    )
     if fused:
         monkeypatch.setattr(kernels, "usable", lambda *_: True)
     x, errors = torch.randn(2, 3, 64, 64), []
@@ -240,11 +246,11 @@ def test_the_stream_under_autocast(fused, scale, monkeypatch):
     ],
     ids=["backbone", "classifier", "isotropic"],
 )
-def test_vmap_over_pictures(build):
-    """torch.func's transforms go through whole models, as through timm's."""
+def test_vmap_over_images(build):
+    """torch.func's transforms work on whole models, as on timm's."""
     torch.manual_seed(0)
     model, x = build().eval(), torch.randn(2, 3, 32, 32)
-    mapped, whole = torch.vmap(lambda picture: model(picture[None]))(x), model(x)
+    mapped, whole = torch.vmap(lambda image: model(image[None]))(x), model(x)
     for one, other in zip(*map(as_list, (mapped, whole)), strict=True):
         assert relative(one[:, 0], other) < 1e-5
 
@@ -304,6 +310,52 @@ def test_wrong_arguments_are_named(kwargs, message):
         ConvNeXt(**{"arch": TINY, **kwargs})
 
 
+OPTIONS = dict(
+    arch="tiny",
+    in_channels=3,
+    drop_path_rate=0.0,
+    layer_scale_init_value=1e-6,
+    frozen_stages=-1,
+    with_cp=False,
+    use_grn=False,
+    fast=True,
+    half_stream=False,
+    init_cfg=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        (ConvNeXt, dict(out_indices=(0, 1, 2, 3))),
+        (ConvNeXtClassifier, dict(num_classes=inspect.Parameter.empty, head_init_scale=1.0)),
+    ],
+)
+def test_signatures_list_every_option_with_its_default(kind, own):
+    """The check of configs reads them; an unknown option is refused."""
+    parameters = inspect.signature(kind).parameters
+    assert {name: parameter.default for name, parameter in parameters.items()} == OPTIONS | own
+    required = [name for name, default in own.items() if default is inspect.Parameter.empty]
+    with pytest.raises(TypeError, match="'archh'"):
+        kind(**dict.fromkeys(required, 3), archh="tiny")
+
+
+def test_models_import_neither_the_engine_nor_a_runner():
+    """In a new process, with an empty package in the place of convnext_dense/__init__.py."""
+    folder = Path(inspect.getfile(ConvNeXt)).parents[1]
+    script = (
+        "import sys, types\n"
+        "package = types.ModuleType('convnext_dense')\n"
+        f"package.__path__ = [{str(folder)!r}]\n"
+        "sys.modules['convnext_dense'] = package\n"
+        "from convnext_dense.models import ConvNeXt\n"
+        "unwanted = ('convnext_dense.engine', 'mmengine.runner')\n"
+        "sys.exit([name for name in sys.modules if name.startswith(unwanted)] or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_is_registered_in_the_root_registry():
     model = MODELS.build(dict(type="ConvNeXt", arch=copy.deepcopy(TINY)))
     assert isinstance(model, ConvNeXt)
@@ -324,9 +376,8 @@ def test_pretrained_weights_are_loaded_and_reported(tmp_path, caplog):
         {"state_dict": {f"backbone.{k}": v for k, v in source.state_dict().items()}},
         tmp_path / "w.pth",
     )
-    model = ConvNeXt(
-        TINY, 3, 0.0, 1.0, init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "w.pth"))
-    )
+    init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "w.pth"))
+    model = ConvNeXt(TINY, layer_scale_init_value=1.0, init_cfg=init_cfg)
     model.init_weights()
     assert all(
         torch.equal(a, b)

@@ -1,4 +1,4 @@
-"""The fast path of the blocks: the plain path's numbers, with less kept for the backward pass."""
+"""The blocks' fast path: the plain path's results, with less saved for the backward pass."""
 
 from functools import partial
 
@@ -25,7 +25,7 @@ def new_block(dim: int = 8, **options) -> Block:
 
 def both(model: nn.Module, x: torch.Tensor, dtype=torch.float32) -> list[list[torch.Tensor]]:
     """Output, and gradients of the input and of all parameters: plain in float64, then fast."""
-    found = []
+    results = []
     for fast, kind in ((False, torch.float64), (True, dtype)):
         model.to(kind)
         for module in model.modules():
@@ -38,8 +38,8 @@ def both(model: nn.Module, x: torch.Tensor, dtype=torch.float32) -> list[list[to
         draw = torch.Generator().manual_seed(1)
         loss = sum((y * torch.randn(y.shape, generator=draw).to(y)).sum() for y in outputs)
         wanted = [leaf, *(p for p in model.parameters() if p.requires_grad)]
-        found.append([*outputs, *torch.autograd.grad(loss, wanted)])
-    return found
+        results.append([*outputs, *torch.autograd.grad(loss, wanted)])
+    return results
 
 
 def assert_close(exact: list[torch.Tensor], found: list[torch.Tensor], band: float = 1e-5) -> None:
@@ -109,7 +109,7 @@ def test_stochastic_depth_keeps_the_same_samples(rate):
         exact, found = both(block, x)
         assert_close(exact, found)
         assert found[0].is_contiguous(memory_format=torch.channels_last)
-    assert rate < 1 or all(not g.any() for g in found[2:])  # zeros where nobody was kept, not None
+    assert rate < 1 or all(not g.any() for g in found[2:])  # zeros, not None
     torch.manual_seed(0)
     kept = block(torch.randn(100, 8, 1, 1)) if rate < 1 else None
     assert kept is None or kept.isfinite().all()
@@ -117,7 +117,7 @@ def test_stochastic_depth_keeps_the_same_samples(rate):
 
 @pytest.mark.parametrize("rate", [0.5, 1.0])
 def test_torchs_operations_leave_samples_out_too(rate):
-    """As on a GPU without kernels, here under autocast: also where no sample is left."""
+    """As on a GPU without kernels, here under autocast, also where no sample is kept."""
     block, found = new_block(drop_path=rate).train(), []
     x = torch.randn(4, 8, 6, 5)
     for block.fast in (False, True):
@@ -129,9 +129,9 @@ def test_torchs_operations_leave_samples_out_too(rate):
     assert rate < 1 or all(not g.any() for g in found[1][1:])
 
 
-def test_dropped_samples_cost_nothing():
+def test_dropped_samples_are_not_computed():
     block, seen = new_block(drop_path=0.5).train(), []
-    block._add_plain = block._add_lean = lambda x, scale: seen.append(len(x)) or x
+    block._add_branch_plain = block._add_branch_on_cpu = lambda x, scale: seen.append(len(x)) or x
     torch.manual_seed(0)
     for _ in range(200):
         block(torch.zeros(8, 8, 2, 2))
@@ -139,7 +139,7 @@ def test_dropped_samples_cost_nothing():
 
 
 def kept_bytes(block: Block, x: torch.Tensor) -> int:
-    """Bytes of what the backward pass will read, parameters apart, each storage once."""
+    """Bytes that are saved for the backward pass, without parameters, each storage once."""
     own = {p.untyped_storage().data_ptr() for p in block.parameters()}
     kept = {}
 
@@ -155,7 +155,7 @@ def kept_bytes(block: Block, x: torch.Tensor) -> int:
 
 
 @pytest.mark.both_paths(slow=True)
-def test_seven_maps_of_autograds_twelve_are_kept():
+def test_seven_feature_maps_instead_of_twelve_are_saved():
     x = torch.randn(1, 32, 24, 24).contiguous(memory_format=torch.channels_last).requires_grad_()
     plain, fast = (kept_bytes(new_block(32, fast=fast), x) / x.nbytes for fast in (False, True))
     assert 11.9 < plain < 13 and 6.9 < fast < 7.3
@@ -169,12 +169,12 @@ def test_the_gelu_can_be_recomputed_on_the_plain_path(use_grn):
         block = new_block(32, fast=False, use_grn=use_grn, recompute_gelu=recompute)
         gradients = torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
         found.append((kept_bytes(block, x) / x.nbytes, gradients))
-    assert found[1][0] < found[0][0] - 3.9  # one map of 4 C channels fewer
+    assert found[1][0] < found[0][0] - 3.9  # one feature map of 4 C channels fewer
     for one, other in zip(found[0][1], found[1][1], strict=True):
         assert torch.equal(one, other)
 
 
-def test_what_is_recomputed_is_named():
+def test_the_recomputed_part_is_named():
     model = ConvNeXt(SMALL, with_cp="gelu")
     assert all(b.recompute_gelu for b in model.modules() if isinstance(b, Block))
     assert not model.with_cp and ConvNeXt(SMALL, with_cp="block").with_cp
@@ -185,21 +185,21 @@ def test_what_is_recomputed_is_named():
 @pytest.mark.parametrize("size", [(2, 3, 96, 416), (1, 3, 75, 142)], ids=str)
 @pytest.mark.parametrize("gamma", [0.3, 0])
 def test_without_gradients_a_model_computes_the_same(size, gamma, monkeypatch):
-    """The first picture's maps have more rows than are computed at a time."""
+    """The first image's feature maps have more rows than are computed at a time."""
     torch.manual_seed(0)
     model = ConvNeXt(SMALL, layer_scale_init_value=gamma).eval()
-    picture = torch.randn(size)
-    exact, _ = both(model, picture)
+    image = torch.randn(size)
+    exact, _ = both(model, image)
     in_place, calls = cpu_path.mlp_in_place, []
     monkeypatch.setattr(cpu_path, "mlp_in_place", lambda *args: calls.append(0) or in_place(*args))
     with torch.inference_mode():
-        results = model(picture)
+        results = model(image)
     assert len(calls) == 5  # once a block
     assert_close(exact[:4], list(results))
 
 
 def patch_forward(layer: nn.Module) -> None:
-    """As libraries of adapters do."""
+    """As libraries with adapters do."""
     old = layer.forward
     layer.forward = lambda x: 2 * old(x)
 
@@ -287,7 +287,7 @@ def test_several_gradients_at_once():
 
 @pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("how", ["hook", "other layer", "autocast", "grn", "meta", "traced"])
-def test_where_the_lean_path_is_not_taken(how, gradients, monkeypatch):
+def test_where_the_cpu_path_is_not_taken(how, gradients, monkeypatch):
     block = new_block(use_grn=how == "grn")
     for name in ("add_norm_mlp", "mlp_in_place"):
         monkeypatch.setattr(cpu_path, name, partial(pytest.fail, "the CPU path was taken"))
@@ -315,7 +315,7 @@ def test_a_compiled_model_is_one_graph():
 
 
 def test_batches_and_maps_stay_in_channels_last(monkeypatch):
-    """No layer sees a map in another memory layout, and nothing is converted on the way."""
+    """Each layer gets channels-last feature maps, without conversions between layers."""
     model = ConvNeXt(SMALL, layer_scale_init_value=0.3, drop_path_rate=0.3).train()
     seen = []
 

@@ -1,4 +1,4 @@
-"""The roadmap's ends against torchvision and our ConvNeXt, its blocks, and the contract."""
+"""The roadmap's first and last step against torchvision and our ConvNeXt, and its blocks."""
 
 import pytest
 import torch
@@ -57,14 +57,14 @@ def copy_from_torchvision(ours: ConvNeXtRoadmapClassifier, peer: ResNet) -> None
             ]
             if other.downsample is not None:
                 pairs += zip(block.shortcut, other.downsample, strict=True)
-    taken = 0
+    copied = 0
     for layer, other in pairs:
         theirs = other.state_dict()
         layer.load_state_dict({n: v.view_as(theirs[n]) for n, v in theirs.items()} | {
             "weight": theirs["weight"].view_as(layer.weight)
         })  # fmt: skip
-        taken += len(theirs)
-    assert taken == len(ours.state_dict()) == len(peer.state_dict())
+        copied += len(theirs)
+    assert copied == len(ours.state_dict()) == len(peer.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_the_last_backbone_is_our_backbone():
         assert relative(one, other) < 1e-5
 
 
-# Of a block that does not downsample: (activations, norms of the branch, biased convolutions).
+# In a block without downsampling: (activations, norms of the branch, convolutions with a bias).
 INSIDE = {"fewer_activations": (1, 3, 0), "fewer_norms": (1, 1, 2), "layer_norm": (1, 1, 3)}
 
 
@@ -223,7 +223,7 @@ def test_recomputing_changes_nothing():
         small("gelu", with_cp=True)
 
 
-def test_a_classifier_hands_its_trunk_to_the_backbone(tmp_path):
+def test_a_backbone_loads_the_trunk_of_a_classifier(tmp_path):
     path = str(tmp_path / "w.pth")
     config = dict(type="ConvNeXtRoadmapClassifier", num_classes=4, step="fewer_norms")
     classifier = ImageClassifier(
@@ -271,7 +271,7 @@ def test_wrong_arguments_are_named(kwargs, message):
         ConvNeXtRoadmap(**kwargs)
 
 
-def test_too_small_a_picture_is_refused():
+def test_too_small_an_image_is_refused():
     with pytest.raises(UserError, match="at least 32 x 32"):
         small("resnet")(torch.randn(1, 3, 31, 64))
 

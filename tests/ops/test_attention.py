@@ -8,7 +8,7 @@ SHAPES = torch.tensor([[6, 4], [3, 5]])
 
 
 def build(random, dtype=torch.float64):
-    """Values of 3 heads, places of 5 queries with 2 points a level (some outside), and weights."""
+    """Values of 3 heads, locations of 5 queries with 2 points per level (some outside), weights."""
     value = torch.randn(2, 39, 3, 4, generator=random, dtype=torch.float64)
     locations = torch.rand(2, 5, 3, 2, 2, 2, generator=random, dtype=torch.float64) * 1.4 - 0.2
     weights = torch.rand(2, 5, 3, 2, 2, generator=random, dtype=torch.float64)

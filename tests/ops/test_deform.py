@@ -153,13 +153,13 @@ def test_layers_train_under_autocast(random, device):
 
 
 def as_mmcv_reads(maps, size):
-    """The values mmcv's kernel finds: its index has the output's sides, not those of the maps."""
+    """The values that mmcv's kernel reads: it indexes with the output's size, not the maps'."""
     channel, row, column = torch.meshgrid(*map(torch.arange, (maps.shape[1], *size)), indexing="ij")
-    place = (channel * size[0] + row) * size[1] + column
-    return torch.stack([picture.reshape(-1)[place] for picture in maps])
+    index = (channel * size[0] + row) * size[1] + column
+    return torch.stack([image_maps.reshape(-1)[index] for image_maps in maps])
 
 
-# "both" has several deformable groups; their offsets lie one after the other.
+# "both" has several deformable groups, with their offsets one after the other.
 @pytest.mark.parametrize("name", ["oblong", "both"])
 @pytest.mark.parametrize("larger", [(0, 3), (2, 0), (5, 9)])
 def test_larger_offsets_are_read_as_mmcv_reads_them(random, name, larger):
@@ -187,23 +187,23 @@ def test_offsets_that_do_not_fit_are_refused(random, modulated):
     layer, (x, *maps) = build("plain", modulated, random)
     wrong = {
         "a column short": [one[..., 1:] for one in maps],
-        "a column short, though values enough": [F.pad(one[..., 1:], (0, 0, 0, 9)) for one in maps],
+        "a column short, with enough values": [F.pad(one[..., 1:], (0, 0, 0, 9)) for one in maps],
         "a channel short": [one[:, 1:] for one in maps],
         "a channel short, though larger": [F.pad(one[:, 1:], (0, 5, 0, 5)) for one in maps],
     }
     if not modulated:  # as in mmcv
         wrong["larger"] = [F.pad(one, (0, 5, 0, 5)) for one in maps]
-    for those in wrong.values():
+    for wrong_maps in wrong.values():
         with pytest.raises(RuntimeError, match="offset"):
-            layer(x, *those)
+            layer(x, *wrong_maps)
 
 
 def test_dyhead_of_pyramids_with_odd_sides(random, monkeypatch):
-    """Its offsets of a level are also those of the smaller level above."""
+    """DyHead uses the offsets of a level also for the smaller level above."""
     necks = pytest.importorskip("mmdet.models.necks")
     torch.manual_seed(0)
     neck = necks.DyHead(16, 16, num_blocks=1).double()
-    with torch.no_grad():  # away from its zeros: offsets, and means at the kink of a ReLU
+    with torch.no_grad():  # no zeros in offsets, nor in means at the kink of a ReLU
         for parameter in neck.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=random) * 0.2)
     sides = [(21, 27), (11, 14), (6, 7)]

@@ -1,4 +1,4 @@
-"""How `mmcv._ext` is found, what it holds, and what it says about the rest."""
+"""How `mmcv._ext` is found, its operators, and the error of missing operators."""
 
 import importlib
 import importlib.util
@@ -20,7 +20,7 @@ ops = pytest.importorskip("mmcv.ops")
 
 @pytest.fixture
 def without_mmcv(monkeypatch):
-    """As if mmcv had not been imported yet; what was, comes back afterwards."""
+    """Pretends that mmcv has not been imported yet; its modules are restored afterwards."""
     for name in [name for name in sys.modules if name.split(".")[0] == "mmcv"]:
         monkeypatch.delitem(sys.modules, name)
     yield
@@ -49,7 +49,7 @@ def test_module_has_a_real_spec():
     module = sys.modules["mmcv._ext"]
     assert module.__name__ == module.__spec__.name == "mmcv._ext"
     assert Path(module.__spec__.origin).name == "extension.py"
-    if hasattr(pkgutil, "find_loader"):  # the question of mmengine; Python 3.14 has it no more
+    if hasattr(pkgutil, "find_loader"):  # as mmengine asks; removed in Python 3.14
         assert pkgutil.find_loader("mmcv._ext") is not None
 
 
@@ -77,7 +77,7 @@ def test_no_mmcv_at_all(without_mmcv, monkeypatch):
         importlib.import_module("mmcv._ext")
 
 
-def test_environment_report_is_honest():
+def test_environment_report_says_not_compiled():
     assert ops.get_compiler_version().startswith("not compiled (operators of torchvision 0.")
     assert ops.get_compiling_cuda_version() == "not compiled"
 

@@ -24,7 +24,7 @@ def test_nms_equals_compiled_mmcv(parity, device, offset):
     "limits", [{"max_num": 20, "score_threshold": 0.3}, {"score_threshold": 0.85}]
 )
 def test_nms_with_score_threshold_equals_compiled_mmcv(parity, device, limits):
-    # The file does not say how its 20 boxes were limited; either way gives the same ones.
+    # The file does not tell how its 20 boxes were limited; both ways give the same ones.
     found = ops.nms(parity("boxes").to(device), parity("scores").to(device), 0.3, **limits)
     assert_dets(found, parity("nms/thr/dets"), parity("nms/thr/inds"))
 
@@ -43,7 +43,7 @@ def test_soft_nms_equals_compiled_mmcv(parity, device, method):
 
 
 def grid_boxes(random, count=120):
-    """Boxes with small integer coordinates: duplicates and IoUs exactly on a threshold abound."""
+    """Boxes with small integer coordinates: many duplicates, and many IoUs equal to a threshold."""
     corners = torch.randint(0, 8, (count, 2), generator=random)
     sizes = torch.randint(1, 6, (count, 2), generator=random)
     boxes = torch.cat([corners, corners + sizes], dim=1).float()
@@ -94,7 +94,7 @@ def test_nms_on_random_boxes(random, offset):
 
 
 def soft_nms_by_loop(boxes, scores, threshold, sigma, min_score, method, offset):
-    """Bodla et al., figure 2, in mmcv's order: best to the front, the last fills a dropped one."""
+    """Bodla et al., figure 2, in mmcv's order: best first, the last replaces a dropped one."""
     rows = [[box, score, i] for i, (box, score) in enumerate(zip(boxes, scores, strict=True))]
     done = 0
     while done < len(rows):

@@ -11,7 +11,7 @@ CASES = [("avg", *case) for case in AVERAGES] + [("max", 1, 2, 7)]
 
 
 def features_and_rois(random, dtype=torch.float32):
-    """Two small maps of stride 4; the last regions are tiny, half outside, and wholly outside."""
+    """Two small feature maps of stride 4; the last regions are tiny, half outside and outside."""
     features = torch.randn(2, 3, 9, 12, generator=random, dtype=dtype)
     corners = torch.rand(6, 2, generator=random, dtype=dtype) * 25
     sizes = torch.rand(6, 2, generator=random, dtype=dtype) * 25 + 1
@@ -71,7 +71,7 @@ def max_by_loop(features, rois, bins, scale, ratio, aligned):
 @pytest.mark.parametrize("ratio", [0, 2, 3])
 @pytest.mark.parametrize("limit", [1, 1 << 22])
 def test_maximum_equals_the_loop(random, device, monkeypatch, aligned, ratio, limit):
-    monkeypatch.setattr(ours, "GATHER_LIMIT", limit)  # 1: every region is a part of its own
+    monkeypatch.setattr(ours, "GATHER_LIMIT", limit)  # 1: one region at a time
     features, rois = features_and_rois(random, torch.float64)
     expected_input = features.clone().requires_grad_()
     expected = max_by_loop(expected_input, rois, 3, 0.25, ratio, aligned)
@@ -104,7 +104,7 @@ def test_half_precision_rounds_the_result_once(random, device, dtype, mode, rois
     torch.testing.assert_close(features.grad, wide.grad.to(dtype), rtol=0.01, atol=1e-6)
 
 
-def test_full_precision_rois_keep_their_place_on_half_precision_features(random):
+def test_full_precision_rois_are_not_rounded_on_half_precision_features(random):
     """At 1300 pixels bfloat16 would move a box by up to 4."""
     features = torch.randn(1, 2, 30, 340, generator=random).bfloat16()
     rois = torch.tensor([[0, 1301.0, 10, 1331.0, 80]])

@@ -43,7 +43,7 @@ ROIS = torch.tensor(
         [0, -9, -7, 10, 12.5],
         [0, 40, 30, 70, 60],
         [1, 90, 90, 99, 99],  # outside
-        [0, 10, 10, 5, 20],  # less than nothing wide
+        [0, 10, 10, 5, 20],  # negative width
     ],
     dtype=torch.float64,
 )
@@ -67,7 +67,7 @@ def test_equals_the_loop(random, device, monkeypatch, bins, limit):
 
 
 def test_equals_torchvision_on_whole_pixels(random, device):
-    """There is nothing to round: the two definitions agree."""
+    """Without rounding the two definitions agree."""
     features = torch.randn(2, 3, 20, 30, generator=random).to(device).requires_grad_()
     rois = torch.tensor([[0, 2.0, 3, 17, 12], [1, 0, 0, 29, 19], [1, 5, 5, 5, 5]], device=device)
     expected = torchvision.ops.roi_pool(features, rois, 7, 1.0)

@@ -56,7 +56,7 @@ def test_without_decay_any_model_has_two_groups():
 
 
 def rates(batches: int, epochs: int = 5, per_epoch: int = 4, warmup: int = 2, **kwargs) -> list:
-    """The rate of every batch of a training, two groups of rates 1 and 0.1."""
+    """The learning rates of every batch of a training, for groups with lr 1 and 0.1."""
     groups = [dict(params=[torch.zeros(1, requires_grad=True)], lr=lr) for lr in (1.0, 0.1)]
     wrapper = OptimWrapper(torch.optim.SGD(groups, lr=1.0), accumulative_counts=batches)
     schedule = PARAM_SCHEDULERS.build(
@@ -78,7 +78,7 @@ def rates(batches: int, epochs: int = 5, per_epoch: int = 4, warmup: int = 2, **
 
 
 def test_warmup_and_cosine_are_the_releases():
-    # its lists: linspace over the warmup, then a cosine over the rest
+    # the release's lists: linspace over the warmup, then a cosine over the rest
     warmup, rest, low = 8, 12, 0.25
     expected = [i / (warmup - 1) for i in range(warmup)]
     expected += [low + 0.5 * (1 - low) * (1 + math.cos(math.pi * i / rest)) for i in range(rest)]

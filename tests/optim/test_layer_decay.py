@@ -1,4 +1,4 @@
-"""Groups of LayerDecayOptimWrapperConstructor: every row of the release, and every refusal."""
+"""Groups of LayerDecayOptimWrapperConstructor: each one of the release, and each error."""
 
 import csv
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_any_depth_gives_every_id_once_in_order(third):
 
 
 def test_stage_wise_leaves_the_upper_ids_unused():
-    """The release's quirk: the deeper the third stage, the slower the whole backbone."""
+    """As in the release: the deeper the third stage, the lower the backbone's learning rates."""
     scales = {}
     for third in (9, 27):
         group = by_name(build(Detector(backbone((1, 1, third, 1))), decay_type="stage_wise"))
@@ -266,7 +266,7 @@ def test_the_wrapper_and_the_optimizer_are_those_of_the_config():
 
 
 def test_a_step_moves_each_group_by_its_own_rate():
-    """AdamW's first step is lr x sign(gradient): the groups' rates are those in force."""
+    """AdamW's first step is lr x sign(gradient), so it shows each group's learning rate."""
     model = Detector(backbone())
     optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.0)
     wrapper = build(model, dict(optimizer=optimizer))

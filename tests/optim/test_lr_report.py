@@ -1,4 +1,4 @@
-"""The table of groups, its CSV, and the curve against mmengine's own Runner."""
+"""The table of groups, its CSV file, and the curve compared with mmengine's Runner."""
 
 import csv
 import json
@@ -58,7 +58,7 @@ def test_the_table_states_every_group(wrapper):
 
 
 def test_table_and_range_under_a_schedule():
-    """The table keeps the rates before the schedule, the range follows those in use."""
+    """The table has the learning rates before the schedule, the range the current ones."""
     wrapper = build(Detector(backbone()))
     before = group_table(wrapper)
     assert lr_range(wrapper) == (1e-3 * 0.5**6, 1e-3)
@@ -110,7 +110,7 @@ class Numbers(Dataset):
 
 
 class Toy(BaseModel):
-    """Two parameters with rates of their own."""
+    """Two parameters with different learning rates."""
 
     def __init__(self):
         super().__init__()
@@ -153,7 +153,7 @@ def test_the_curve_is_what_the_runner_does(training, tmp_path):
     curve = lr_curve([0.1, 0.01, 0.1], schedulers, train_cfg, per_epoch=5)
     assert curve.iterations == list(range(len(recorder.rates))) and curve.total == runner.max_iters
     expected = [list(line) for line in zip(*recorder.rates, strict=True)]
-    assert len(curve.rates) == 2  # equal rates share a line
+    assert len(curve.rates) == 2  # equal learning rates share a line
     for line, recorded in zip(curve.rates, expected, strict=True):
         assert line == pytest.approx(recorded, rel=1e-12)
 
@@ -173,15 +173,15 @@ def test_a_training_states_one_length(train_cfg):
         lr_curve([1.0], None, train_cfg, 5)
 
 
-def test_the_picture_is_drawn(tmp_path):
+def test_the_curve_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     from matplotlib.image import imread
 
     curve = lr_curve([1.0, 0.1, 0.0], [WARMUP, STEPS], dict(max_epochs=4), 5)
     draw_curve(curve, tmp_path / "new" / "curve.png", note="5 iterations an epoch")
-    picture = imread(tmp_path / "new" / "curve.png")
-    colours = picture.reshape(-1, picture.shape[-1]).round(2)
-    assert picture.shape[:2] == (600, 960) and len({tuple(c) for c in colours.tolist()}) > 20
+    image = imread(tmp_path / "new" / "curve.png")
+    colours = image.reshape(-1, image.shape[-1]).round(2)
+    assert image.shape[:2] == (600, 960) and len({tuple(c) for c in colours.tolist()}) > 20
 
 
 def loader(root="", file="annotations/instances_train2017.json", **dataset) -> dict:
@@ -192,7 +192,7 @@ def loader(root="", file="annotations/instances_train2017.json", **dataset) -> d
 def test_the_epoch_of_coco_is_known_without_its_data():
     cfg = dict(train_dataloader=loader("data/coco"), auto_scale_lr=dict(base_batch_size=16))
     length, source = epoch_length(cfg)
-    assert length == 7330  # what mmdet's logs of 8 x 2 pictures count
+    assert length == 7330  # as in mmdet's logs with 8 x 2 images
     assert "117,266" in source and "16 a step" in source
 
 
@@ -201,7 +201,7 @@ def test_the_epoch_is_counted_where_the_data_is(tmp_path):
     (tmp_path / "train.json").write_text(json.dumps(dict(metainfo={}, data_list=infos)))
     cfg = dict(train_dataloader=loader(tmp_path, "train.json"))
     length, source = epoch_length(cfg)
-    assert length == 4 and "7 pictures" in source
+    assert length == 4 and "7 images" in source
     repeated = dict(type="RepeatDataset", times=3, dataset=cfg["train_dataloader"]["dataset"])
     length, _ = epoch_length(dict(train_dataloader=dict(batch_size=2, dataset=repeated)))
     assert length == 11

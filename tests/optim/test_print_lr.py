@@ -1,4 +1,4 @@
-"""tools/print_lr.py: exit codes, the pure JSON, the picture."""
+"""tools/print_lr.py: exit codes, JSON, the drawing."""
 
 import json
 import runpy
@@ -56,7 +56,7 @@ def test_json_is_all_of_stdout(folder):
     assert min(row["lr_scale"] for row in report["groups"]) == 0.7 ** (layers + 1)
 
 
-def test_the_table_and_the_default_picture(folder, monkeypatch, capsys):
+def test_the_table_and_the_default_drawing(folder, monkeypatch, capsys):
     assert run_here(monkeypatch) == 0
     out = capsys.readouterr().out
     assert out.split()[0] == "group" and "base lr 0.0002, 200 iterations\n" in out
@@ -103,12 +103,12 @@ def test_data_that_is_there_is_counted_and_sets_the_heads(monkeypatch, capsys):
     Path("small.py").write_text(f"_base_ = [{str(config)!r}]")
     assert run_here(monkeypatch, "--json") == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["iterations_per_epoch"] == 3 and "33 pictures" in report["epoch_source"]
+    assert report["iterations_per_epoch"] == 3 and "33 images" in report["epoch_source"]
     assert report["iterations"] == 36
     gizmo = sum(row["num_elements"] for row in report["groups"])
     Path("data/coco/annotations/instances_train2017.json").unlink()
     assert run_here(monkeypatch, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["iterations_per_epoch"] == 7330
-    # box: 79 more scores and 4 x 79 more deltas of 1024 weights and a bias; mask: of 256
+    # box head: 79 more scores and 4 x 79 more deltas of 1024 weights and a bias; mask head: 256
     assert sum(row["num_elements"] for row in report["groups"]) - gizmo == 79 * (5 * 1025 + 257)

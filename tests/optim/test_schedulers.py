@@ -47,7 +47,7 @@ FLOORED = [WARMUP, dict(type="CosineAnnealingLR", eta_min=1e-4, **AFTER)]
 
 
 def worst_ratio(schedule: list[dict]) -> float:
-    """Largest relative error, over all steps and groups, of lr against lr_scale x base rate."""
+    """Largest relative error, over all steps and groups, of lr against lr_scale x base lr."""
     wrapper = build(Detector(backbone()))
     arguments = dict(optimizer=wrapper, epoch_length=PER_EPOCH)
     schedulers = [PARAM_SCHEDULERS.build(dict(cfg), default_args=arguments) for cfg in schedule]
@@ -62,7 +62,7 @@ def worst_ratio(schedule: list[dict]) -> float:
         for scheduler in schedulers:
             if not scheduler.by_epoch or (step + 1) % PER_EPOCH == 0:
                 scheduler.step()
-    assert len(bases) >= 4  # the schedule did something
+    assert len(bases) >= 4  # the schedule changes the learning rate
     return worst
 
 

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py, tried on a CPU: its parts, their processes and what it says of them."""
+"""benchmarks/gpu.py on a CPU: its parts, their processes, and the tables."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from convnext_dense.benchmark import libraries, networks
 from convnext_dense.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-# Parts by name: each does what its name says, and the others have to be made all the same.
+# A worker whose parts fail as their names say; the other parts must run nevertheless.
 WORKER = """
 import json, os, sys, time
 task = json.loads(sys.argv[1])
@@ -43,14 +43,14 @@ for name in task["names"]:
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """The rows of parts that a worker of this file makes, by name."""
+    """The rows of parts that the worker above runs, by name."""
     (tmp_path / "worker.py").write_text(WORKER)
     monkeypatch.setattr(processes, "WORKER", tmp_path / "worker.py")
 
     def make(*names, seconds=30.0, grace=30.0):
         begin = time.time()
         rows = make_groups(names, Setting("cpu", begin, seconds, grace, limit=0.4))
-        assert time.time() - begin < 5  # one that hangs would take a minute
+        assert time.time() - begin < 5  # a part that hangs would take a minute
         assert [row.name for row in rows] == list(names)
         return {row.name.partition("/")[2]: (row.state, row.said) for row in rows}
 
@@ -83,7 +83,7 @@ def test_nothing_starts_when_the_time_is_over(made):
 
 def test_a_process_that_cannot_begin_is_tried_once(made):
     found = made("first/cannot-begin", "first/other", "second/fine")
-    said = "Its process ended with code 7; what it said is above."
+    said = "Its process ended with code 7; its output is above."
     assert found["cannot-begin"] == found["other"] == ("FAILED", said)
     assert found["fine"] == ("passed", "")
 
@@ -159,7 +159,7 @@ def test_the_script_runs_and_a_line_that_fails_says_why(tmp_path):
 def test_a_check_that_fails_is_the_exit_code(tmp_path, monkeypatch):
     broken = tmp_path / "pycocotools"
     broken.mkdir()
-    (broken / "__init__.py").write_text("")  # and no mask
+    (broken / "__init__.py").write_text("")  # without the mask module
     paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     monkeypatch.setenv("PYTHONPATH", paths)
     parts = ["--parts", "ops/mask-rle", "ops/nms", "cuda-graph"]
@@ -169,6 +169,6 @@ def test_a_check_that_fails_is_the_exit_code(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_without_a_gpu_one_is_asked_for():
+def test_without_a_gpu_the_script_asks_for_one():
     assert "there is none; --device cpu" in run("--check", code=2)
     assert run("--list").split()[:2] == ["fused/available", "fused/train-float32"]

@@ -1,4 +1,4 @@
-"""The levers one by one: their ways are one function, and the table says what was measured."""
+"""The ablation: implementations of a choice are the same function, and the table is complete."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ import torch
 from convnext_dense import kernels
 from convnext_dense.benchmark import timing
 from convnext_dense.benchmark.ablation import layers, networks
-from convnext_dense.benchmark.ablation.choices import LEVERS, Way
+from convnext_dense.benchmark.ablation.choices import CHOICES, Implementation
 from convnext_dense.benchmark.memory import peak_of
 from convnext_dense.benchmark.modes import Options
 from convnext_dense.cli.run_command import run_command
@@ -24,7 +24,7 @@ from convnext_dense.models.fast import cpu_path
 from tests.kernels import plain
 
 TINY = Options(batch_size=2, image_size=(32, 64), rounds=2)
-BY_NAME = {lever.name: lever for lever in LEVERS}
+BY_NAME = {choice.name: choice for choice in CHOICES}
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +44,9 @@ def parts():
 
 @pytest.fixture
 def run(parts, monkeypatch, capsys):
-    """Runs the script with a command line; gives what it prints."""
+    """Runs the script with a command line; returns its output."""
     monkeypatch.setattr(timing, "MIN_ROUND_S", 0.001)
-    # A process for each way: seconds, and not what is tested.
+    # A process for each implementation would take seconds, and is not tested here.
     monkeypatch.setattr(parts, "peak_of", lambda make, device: 12.5)
 
     def call(line):
@@ -57,15 +57,15 @@ def run(parts, monkeypatch, capsys):
     return call
 
 
-def test_the_table_has_every_way_once(run, tmp_path, monkeypatch):
+def test_the_table_has_every_implementation_once(run, tmp_path, monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     out = run(f"--arch mini --image-size 32 --rounds 1 --json {tmp_path / 'rows.json'}")
     rows = json.loads((tmp_path / "rows.json").read_text())
     wanted = [
-        (lever.name, way.name)
-        for lever in LEVERS
-        for way in lever.ways
-        if not way.compiled and not lever.kernels
+        (choice.name, implementation.name)
+        for choice in CHOICES
+        for implementation in choice.implementations
+        if not implementation.compiled and not choice.kernels
     ]
     assert [(row["lever"], row["way"]) for row in rows[:-1]] == wanted
     assert "for NVIDIA GPUs; the tensors are on cpu" in rows[-1]["said"]
@@ -76,13 +76,13 @@ def test_the_table_has_every_way_once(run, tmp_path, monkeypatch):
         assert (row["peak_memory_mb"] == 12.5) is BY_NAME[row["lever"]].memory
         assert not row["failed"]
     lines = out.splitlines()
-    assert sum(line in BY_NAME for line in lines) == len(LEVERS)
-    assert all(any(line.startswith(f"  {way} ") for line in lines) for _, way in wanted)
+    assert sum(line in BY_NAME for line in lines) == len(CHOICES)
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for _, name in wanted)
     assert lines[-1].startswith("mini, 1 x 3 x 32 x 32, amp off, 1 rounds; torch ")
 
 
 def test_the_ratio_is_of_each_rounds_times(parts, monkeypatch):
-    seconds = np.array([[0.2, 2.0, 0.2], [0.1, 1.0, 0.4]])  # a round in which all were slow
+    seconds = np.array([[0.2, 2.0, 0.2], [0.1, 1.0, 0.4]])  # one round in which all are slow
     monkeypatch.setattr(parts, "run_rounds", lambda *_: seconds)
     monkeypatch.setattr(timing, "MIN_ROUND_S", 0.0)
     plain, other = parts.measure(BY_NAME["moving average"], "mini", TINY)
@@ -90,62 +90,63 @@ def test_the_ratio_is_of_each_rounds_times(parts, monkeypatch):
     assert (other.ratio, other.quartiles, other.ms) == (2.0, (1.25, 2.0), 400.0)
 
 
-def off_by_a_thousandth(place, name):
-    right = getattr(place, name)
+def off_by_a_thousandth(module, name):
+    right = getattr(module, name)
 
     def wrong(*args):
-        found = right(*args)
-        return found * 1.001 if torch.is_tensor(found) else (found[0] * 1.001, *found[1:])
+        result = right(*args)
+        return result * 1.001 if torch.is_tensor(result) else (result[0] * 1.001, *result[1:])
 
     return wrong
 
 
 @pytest.mark.parametrize(
-    ("lever", "place", "name"),
+    ("choice", "module", "name"),
     [
         ("training", cpu_path, "weight_gradient"),
         ("training", cpu_path, "add_norm_mlp"),
         ("inference", cpu_path, "mlp_in_place"),
-        ("stochastic depth 0.1", block, "_with_some"),
-        ("whole step with optimizer and moving average", block, "_with_some"),
+        ("stochastic depth 0.1", block, "_add_kept_branches"),
+        ("whole step with optimizer and moving average", block, "_add_kept_branches"),
         ("LayerNorm, forward", torch, "native_layer_norm"),
         ("gamma, forward and backward", torch, "addcmul"),
     ],
 )
-def test_a_way_that_differs_is_an_error(parts, monkeypatch, lever, place, name):
-    lever = BY_NAME[lever]
-    ways = [way for way in lever.ways if not way.compiled]
-    parts.check_same(lever, ways, "mini", TINY)
-    monkeypatch.setattr(place, name, off_by_a_thousandth(place, name))
+def test_an_implementation_that_differs_is_an_error(parts, monkeypatch, choice, module, name):
+    choice = BY_NAME[choice]
+    implementations = [one for one in choice.implementations if not one.compiled]
+    parts.check_same(choice, implementations, "mini", TINY)
+    monkeypatch.setattr(module, name, off_by_a_thousandth(module, name))
     monkeypatch.setattr(parts, "warm_up", lambda *_: pytest.fail("timed"))
-    (row,) = parts.measure(lever, "mini", TINY)
+    (row,) = parts.measure(choice, "mini", TINY)
     assert row.failed
     assert "two functions" in row.said
 
 
-@pytest.mark.parametrize("lever", ["optimizer", "moving average"])
-def test_a_step_that_does_nothing_is_an_error(parts, monkeypatch, lever):
-    lever = BY_NAME[lever]
+@pytest.mark.parametrize("choice", ["optimizer", "moving average"])
+def test_a_step_that_does_nothing_is_an_error(parts, monkeypatch, choice):
+    choice = BY_NAME[choice]
+    plain = choice.implementations[0]
 
-    def idle(arch, options):  # what a step returns is what it changes
-        make = lever.ways[0].make
+    def idle(arch, options):  # these steps return the tensors that they change
+        make = plain.make
         with monkeypatch.context() as patch:
             patch.setattr(torch.optim.AdamW, "step", lambda self: None)
-            patch.setattr(layers, "DECAY", 1.0)
+            patch.setattr(layers, "EMA_DECAY", 1.0)
             tensors = [tensor.detach().clone() for tensor in make(arch, options)()]
         return lambda: tensors
 
     with pytest.raises(UserError, match="'nothing' differs from"):
-        parts.check_same(lever, [lever.ways[0], Way("nothing", idle)], "mini", TINY)
+        parts.check_same(choice, [plain, Implementation("nothing", idle)], "mini", TINY)
 
 
-def test_a_failed_lever_ends_the_tool_and_spares_the_others(run, monkeypatch, capsys):
+def test_a_failed_choice_ends_the_tool_and_the_others_are_measured(run, monkeypatch, capsys):
     monkeypatch.setattr(cpu_path, "mlp_in_place", off_by_a_thousandth(cpu_path, "mlp_in_place"))
     with pytest.raises(SystemExit) as end:
         run("--arch mini --image-size 32 --rounds 1 --only inference moving")
     captured = capsys.readouterr()
     assert end.value.code == 2
-    assert captured.err == "error: Not measured: inference; the table says why.\n"
+    assert captured.err == "error: Not measured: inference; the table has the reasons.\n"
     assert "by a loop" in captured.out
     assert "two functions" in captured.out
 
@@ -153,7 +154,7 @@ def test_a_failed_lever_ends_the_tool_and_spares_the_others(run, monkeypatch, ca
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("--only nothing", "No lever has nothing in its name: training; inference;"),
+        ("--only nothing", "No choice has nothing in its name: training; inference;"),
         ("--arch tinny", "Unknown ConvNeXt arch 'tinny'"),
         ("--image-size 31", "--image-size must be at least 32"),
         ("--amp bf16", "--amp is for NVIDIA GPUs"),
@@ -169,7 +170,7 @@ def test_wrong_command_lines_are_refused(run, capsys, line, message):
 
 def test_nchw_is_nchw_and_ours_is_channels_last():
     for change in (None, networks.in_nchw):
-        network, seen = networks.model(change, "mini", TINY, fast=False), []
+        network, seen = networks.new_backbone(change, "mini", TINY, fast=False), []
         for module in network.modules():
             if isinstance(module, Block | torch.nn.Conv2d):
                 module.register_forward_hook(lambda _, inputs, y: seen.append(inputs[0]))  # noqa: B023
@@ -184,7 +185,7 @@ def test_samples_are_left_out_where_the_row_says_so(monkeypatch):
     counts = []
     plain = Block._branch
     monkeypatch.setattr(Block, "_branch", lambda self, x: counts.append(len(x)) or plain(self, x))
-    multiplying, skipping, _ = BY_NAME["stochastic depth 0.4"].ways
+    multiplying, skipping, _ = BY_NAME["stochastic depth 0.4"].implementations
     multiplying.make("mini", TINY)()
     assert counts == [8] * 5
     counts.clear()
@@ -192,45 +193,47 @@ def test_samples_are_left_out_where_the_row_says_so(monkeypatch):
     assert sum(counts) < 8 * 5
 
 
-def test_the_kernels_ways_are_the_same_function(parts, monkeypatch):
+def test_the_kernels_are_the_same_function(parts, monkeypatch):
     def convolution(x, w, b, ln_w, ln_b, eps):
         assert eps == plain.EPS
         return plain.dwconv_norm(x, w, b, ln_w, ln_b)
 
     monkeypatch.setattr(kernels, "dwconv_norm", convolution)
     monkeypatch.setattr(kernels, "mlp", plain.mlp)
-    lever = BY_NAME["training in bf16"]
-    parts.check_same(lever, lever.ways, "mini", TINY)
+    choice = BY_NAME["training in bf16"]
+    parts.check_same(choice, choice.implementations, "mini", TINY)
 
 
 @pytest.mark.slow
-def test_memory_is_measured_in_a_process_of_its_own():
+def test_memory_is_measured_in_a_separate_process():
     training = BY_NAME["training"]
     options = Options(batch_size=2, image_size=(256, 256))
-    ways = {way.name: partial(way.make, "atto", options) for way in training.ways}
-    peaks = [peak_of(ways[name], "cpu", 1) for name in ("plain", "plain, with_cp='block'")]
+    makes = {one.name: partial(one.make, "atto", options) for one in training.implementations}
+    peaks = [peak_of(makes[name], "cpu", 1) for name in ("plain", "plain, with_cp='block'")]
     if None in peaks:
         pytest.skip("the system has no /proc")
     assert peaks[0] > 1.3 * peaks[1]
 
 
 def test_steps_can_be_sent_to_another_process():
-    for lever in LEVERS:
-        for way in lever.ways:
-            assert pickle.loads(pickle.dumps(way)).make.func is way.make.func
+    for choice in CHOICES:
+        for implementation in choice.implementations:
+            copy = pickle.loads(pickle.dumps(implementation))
+            assert copy.make.func is implementation.make.func
 
 
 @pytest.mark.gpu
 def test_on_the_gpu(parts):
     options = Options(device="cuda", batch_size=2, image_size=(64, 64), rounds=1)
-    for lever in LEVERS:
-        rows = parts.measure(lever, "mini", options)
+    for choice in CHOICES:
+        rows = parts.measure(choice, "mini", options)
         assert not any(row.failed for row in rows), rows
 
 
 @pytest.mark.slow
 def test_compiled_blocks_are_the_same_function(parts):
-    lever = BY_NAME["training"]
-    ways = [lever.ways[0], *(way for way in lever.ways if way.compiled)]
-    assert len(ways) == 2
-    parts.check_same(lever, ways, "mini", TINY)
+    choice = BY_NAME["training"]
+    plain, *others = choice.implementations
+    implementations = [plain, *(one for one in others if one.compiled)]
+    assert len(implementations) == 2
+    parts.check_same(choice, implementations, "mini", TINY)

@@ -1,4 +1,4 @@
-"""The input's speed: what is counted, what is left out, and the tool."""
+"""The speed of data loading: the counted images, the three stages, and the tool."""
 
 import json
 from pathlib import Path
@@ -25,17 +25,17 @@ def data_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("reading")
     prepare_shapes(root, train=4, val=1, cls_train=2, cls_val=1).rename(root / "mini")
     for name, path in CONFIGS.items():
-        place = "mini/cls/train" if name == "classification" else "mini"
+        folder = "mini/cls/train" if name == "classification" else "mini"
         (root / f"{name.split('/')[0]}.py").write_text(
             f'_base_ = ["{path}"]\n'
-            f'train_dataloader = dict(batch_size=2, dataset=dict(data_root="{place}"))\n'
+            f'train_dataloader = dict(batch_size=2, dataset=dict(data_root="{folder}"))\n'
         )
     return root
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that moves by 0.1 s with every batch, and counts what was asked for."""
+    """A clock that moves by 0.05 s with every sample."""
 
     class Clock:
         now = 0.0
@@ -56,8 +56,8 @@ class Numbers(Dataset):
         return index
 
 
-def test_pictures_are_counted(clock):
-    # a batch of 2 takes 0.1 s: 20 images/s, whatever the epochs' ends
+def test_images_are_counted(clock):
+    # a batch of 2 takes 0.1 s: 20 images/s, also at the end of an epoch
     rates = data_loading._rates(DataLoader(Numbers(clock), batch_size=2), 2, 0, 3)
     assert rates == pytest.approx([20.0] * 3)
 
@@ -66,7 +66,7 @@ def test_pictures_are_counted(clock):
 def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
     monkeypatch.setattr(data_loading, "ROUND_S", 0.0)
     seen = []
-    original = data_loading.steps
+    original = data_loading.split_pipeline
 
     def spied(dataset):
         decode, augment = original(dataset)
@@ -74,11 +74,11 @@ def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
         seen.append((decode(0), sample))
         return decode, augment
 
-    monkeypatch.setattr(data_loading, "steps", spied)
-    found = data_loading.measure(str(data_root / f"{task}.py"), str(data_root), (0,), rounds=2)
-    assert [one.stage for one in found] == ["decode", "augment", "loader"]
-    assert all(one.images_per_s > 0 and one.batch_size == 2 for one in found)
-    assert found[0].ratio == 1.0
+    monkeypatch.setattr(data_loading, "split_pipeline", spied)
+    rows = data_loading.measure(str(data_root / f"{task}.py"), str(data_root), (0,), rounds=2)
+    assert [row.stage for row in rows] == ["decode", "augment", "loader"]
+    assert all(row.images_per_s > 0 and row.batch_size == 2 for row in rows)
+    assert rows[0].ratio == 1.0
     decoded, sample = seen[0]
     if task == "classification":
         assert decoded[0].size == (64, 64) and sample.shape == (3, 64, 64)
@@ -106,6 +106,6 @@ def test_wrong_options_are_refused(data_root, options, message):
         data_loading.measure(str(data_root / "detection.py"), str(data_root), **options)
 
 
-def test_a_data_set_without_steps_is_refused():
-    with pytest.raises(UserError, match="of a Config cannot be told apart"):
-        data_loading.steps(Config())
+def test_a_dataset_without_stages_is_refused():
+    with pytest.raises(UserError, match="of a Config cannot be separated"):
+        data_loading.split_pipeline(Config())

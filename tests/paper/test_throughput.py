@@ -1,4 +1,4 @@
-"""The benchmark: who is compared, what is timed in which order, and what is made of the times."""
+"""The benchmark: the models compared, the order of the rounds, and their summary."""
 
 import importlib.util
 import json
@@ -40,7 +40,7 @@ def tool():
 
 @pytest.fixture
 def run(tool, monkeypatch, capsys):
-    """Runs the tool with a command line on the CPU; gives what it prints to stdout."""
+    """Runs the tool with a command line on the CPU; returns its stdout."""
 
     def call(line, *more):
         arguments = ["benchmark.py", "--device", "cpu", *line.split(), *more]
@@ -53,7 +53,7 @@ def run(tool, monkeypatch, capsys):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    """Measuring memory starts a process for each model: seconds, and not what is tested."""
+    """Measuring memory starts a process for each model, takes seconds, and is not tested here."""
     monkeypatch.setattr(throughput, "peak_memory_mb", lambda name, options: 12.5)
 
 
@@ -64,7 +64,7 @@ def short_rounds(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still until a step moves it; ``log`` is who moved it."""
+    """A clock that only steps advance; ``log`` has the names of the steps that ran."""
 
     class Clock:
         def __init__(self):
@@ -198,7 +198,7 @@ def test_unknown_names_are_refused_before_anything_is_built(
         (dict(rounds=0), "rounds must be at least 1"),
         (dict(batch_size=-1), "batch_size must be at least 1"),
         (dict(threads=0), "threads must be at least 1"),
-        (dict(batch_size="auto"), "auto looks for what fits into a GPU's memory"),
+        (dict(batch_size="auto"), "auto finds the largest batch that fits into a GPU's memory"),
     ],
 )
 def test_wrong_options_are_refused(wrong, message):
@@ -215,7 +215,7 @@ def test_image_sizes():
 
 
 class Probe(torch.nn.Module):
-    """Records how it is called; two maps, so that a loss must use both."""
+    """Records its calls; it returns two feature maps, both of which a loss must use."""
 
     def __init__(self):
         super().__init__()
@@ -308,7 +308,7 @@ def test_peak_memory_is_the_models_own():
     if found is None:
         pytest.skip("the system has no /proc")
     weights = sum(p.numel() for p in ConvNeXt("atto").parameters()) * 4 / 2**20
-    # Weights and gradients at least; without the Python process, which is larger than 250 MiB.
+    # At least weights and gradients, without the Python process of more than 250 MiB.
     assert 2 * weights < found < 200
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's further models: classifiers, other libraries, whole detectors and segmentors."""
+"""The benchmark's other models: classifiers, other libraries, whole detectors and segmentors."""
 
 import importlib.util
 import json
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from convnext_dense.benchmark import libraries, networks, throughput, timing, whole_models
-from convnext_dense.benchmark.batch_size import MOST, largest_batch
+from convnext_dense.benchmark.batch_size import MAX_BATCH, largest_batch
 from convnext_dense.benchmark.modes import Options, make_step
 from convnext_dense.cli.run_command import run_command
 from convnext_dense.errors import UserError
@@ -28,7 +28,7 @@ SIZE = (64, 96)
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Neither long rounds nor the processes that measure memory."""
+    """Short rounds, and no processes that measure memory."""
     monkeypatch.setattr(throughput, "peak_memory_mb", lambda name, options: 12.5)
     monkeypatch.setattr(timing, "MIN_ROUND_S", 0.001)
 
@@ -47,20 +47,20 @@ def compare(models, against=None, **options):
     return throughput.compare(models, against, Options(**{"image_size": SIZE, **options}))
 
 
-def plant(ours, parameter):
+def change_parameter(ours, parameter):
     with torch.no_grad():
         ours.get_parameter(parameter)[0] += 0.5
 
 
 def hide_transformers(monkeypatch):
-    """Beside transformers 5 the import of mmpretrain 1.2 fails in parts that nothing here needs."""
+    """With transformers 5, the import of mmpretrain 1.2 fails in parts that are not needed here."""
     metadata = pytest.importorskip("importlib_metadata")
-    found = metadata.distribution
+    distribution = metadata.distribution
 
     def without_transformers(package):
         if package == "transformers":
             raise metadata.PackageNotFoundError(package)
-        return found(package)
+        return distribution(package)
 
     monkeypatch.setattr(metadata, "distribution", without_transformers)
 
@@ -86,7 +86,7 @@ def test_outputs_of_every_library_equal_ours_with_the_same_weights(name, classes
         networks.check_features(ours, peer, name, "cpu")
     networks.copy_weights(ours, peer, name)
     networks.check_features(ours, peer, name, "cpu")
-    plant(ours, "stages.2.1.gamma")
+    change_parameter(ours, "stages.2.1.gamma")
     with pytest.raises(UserError, match="classifier differs" if classes else "Stage 2 of our"):
         networks.check_features(ours, peer, name, "cpu")
 
@@ -109,15 +109,15 @@ def test_a_classification_config_is_compared_with_timms_whole_model(rates):
     ours, peer = compare([CLASSIFIER], image_size=None, batch_size=2)
     assert (ours.name, peer.name) == (CLASSIFIER, "timm:convnext_atto")
     assert (ours.images_per_s, ours.ratio, peer.same_weights) == (20.0, 2.0, True)
-    size = whole_models.read(CLASSIFIER).test_dataloader.dataset.transform["size"]
+    size = whole_models.read_config(CLASSIFIER).test_dataloader.dataset.transform["size"]
     assert ours.image_size == (size, size)
 
 
 @pytest.mark.parametrize(
     ("model", "size"), [("atto", (512, 512)), ("cls:atto", (224, 224)), (SEGMENTOR, (168, 224))]
 )
-def test_pictures_have_the_models_own_size_where_none_is_given(model, size):
-    assert throughput._settled([model], Options(image_size=None)).image_size == size
+def test_images_have_the_models_own_size_where_none_is_given(model, size):
+    assert throughput._complete_options([model], Options(image_size=None)).image_size == size
 
 
 def test_the_loss_of_a_classifier_is_cross_entropy():
@@ -146,9 +146,9 @@ def test_stochastic_depth_is_off_in_every_library(name):
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    pictures = torch.randn(4, 3, 64, 64)
+    images = torch.randn(4, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(network(pictures), network(pictures))
+        assert torch.equal(network(images), network(images))
 
 
 def test_another_architecture_is_timed_and_named_as_not_comparable(rates):
@@ -170,7 +170,7 @@ def test_torchvisions_maps_have_the_four_strides(name):
 
 
 def test_a_torchvision_model_without_known_maps_is_refused():
-    with pytest.raises(UserError, match="torchvision:alexnet are not known here: .*cls:tiny"):
+    with pytest.raises(UserError, match="torchvision:alexnet are not known: .*cls:tiny"):
         networks.build("torchvision:alexnet", SIZE)
 
 
@@ -236,7 +236,7 @@ def test_a_random_detector_finds_enough_to_compute_masks():
         model.let_candidates_pass(batch)
         after = model(batch)
     most = model.model.roi_head.test_cfg.max_per_img
-    assert max(before) < most / 2  # which is why the threshold is moved
+    assert max(before) < most / 2  # the reason for the new threshold
     for one in after:
         assert most / 2 <= len(one.pred_instances) <= most
         assert one.pred_instances.masks.shape[-2:] == (128, 160)
@@ -249,7 +249,7 @@ def test_a_segmentor_labels_every_pixel():
     assert found.pred_sem_seg.data.shape == (1, *SIZE)
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (7, 4), (8, 8), (10**9, MOST)])
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (7, 4), (8, 8), (10**9, MAX_BATCH)])
 def test_the_largest_batch_is_the_largest_power_of_two_that_fits(limit, expected):
     tried = []
 
@@ -262,7 +262,7 @@ def test_the_largest_batch_is_the_largest_power_of_two_that_fits(limit, expected
 
 
 def test_a_model_that_does_not_fit_at_all_is_an_error():
-    with pytest.raises(UserError, match="Not even one picture fits"):
+    with pytest.raises(UserError, match="Not even one image fits"):
         largest_batch(lambda size: False)
 
 

@@ -1,4 +1,4 @@
-"""From the picture to the heads: pictures travel as uint8, and maps keep their memory format."""
+"""From the image to the heads: images are passed as uint8, feature maps are channels-last."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -20,8 +20,8 @@ RECIPES = (
 
 
 @pytest.mark.parametrize("path", RECIPES)
-def test_pictures_travel_as_uint8_and_are_normalised_by_the_model(path):
-    cfg = deepcopy(whole_models.read(str(CONFIGS / path)))
+def test_images_are_passed_as_uint8_and_are_normalised_by_the_model(path):
+    cfg = deepcopy(whole_models.read_config(str(CONFIGS / path)))
     packs = [
         step
         for loader in (cfg.train_dataloader, cfg.test_dataloader)
@@ -29,7 +29,7 @@ def test_pictures_travel_as_uint8_and_are_normalised_by_the_model(path):
         if "Pack" in step["type"] or "Normalize" in step["type"]
     ]
     assert len(packs) == 2 and not any("Normalize" in step["type"] for step in packs)
-    whole = object.__new__(whole_models.WholeModel)  # the network itself is not needed
+    whole = object.__new__(whole_models.WholeModel)  # the network is not needed
     whole.scope, whole.packing = cfg.default_scope, packs[1]
     batch = whole_models.WholeModel.batch(whole, 2, (64, 96))
     assert all(one.dtype == torch.uint8 for one in batch["inputs"])
@@ -38,7 +38,7 @@ def test_pictures_travel_as_uint8_and_are_normalised_by_the_model(path):
     pixels = np.stack([one.numpy() for one in batch["inputs"]])[:, ::-1].astype(float)  # BGR
     mean, std = (np.array(cfg.model.data_preprocessor[key]) for key in ("mean", "std"))
     expected = (pixels - mean[:, None, None]) / std[:, None, None]
-    found = preprocessor(batch, False)["inputs"]
+    found = preprocessor(batch, training=False)["inputs"]
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy()[..., :64, :96], expected, atol=1e-5)
 
@@ -51,8 +51,8 @@ def is_channels_last(maps) -> list[bool]:
 @pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("path", [DETECTOR, SEGMENTOR])
-def test_maps_are_channels_last_from_the_backbone_to_the_heads(path, dtype):
-    cfg = deepcopy(whole_models.read(path))
+def test_feature_maps_are_channels_last_from_the_backbone_to_the_heads(path, dtype):
+    cfg = deepcopy(whole_models.read_config(path))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model).eval()
     inputs = torch.rand(2, 3, 128, 160)

@@ -1,9 +1,9 @@
-"""What the official release's 13 detectors and segmentors hold, by a rule.
+"""The names and shapes in the official release's 13 detectors and segmentors, by a rule.
 
 The keys and shapes follow from the code that wrote the files, not from this project's:
 facebookresearch/ConvNeXt (``object_detection`` on mmdet 2.11, ``semantic_segmentation`` on
-mmsegmentation 0.11, both on mmcv 1.3), read there module by module. Each function below is one
-module of theirs. Values are one number each, spread over the shape without memory.
+mmsegmentation 0.11, both on mmcv 1.3), module by module. Each function below is one module of that
+code. Each tensor has one value, expanded to the shape without using memory.
 """
 
 from collections import OrderedDict
@@ -73,7 +73,7 @@ def convnext(depths: tuple[int, ...], dims: tuple[int, ...]) -> Shapes:
 
 
 def fpn_and_rpn(dims: tuple[int, ...], channels: int, anchors: int = 3) -> Shapes:
-    """mmdet 2's FPN (its fifth map is pooled) and RPNHead (one sigmoid score an anchor)."""
+    """mmdet 2's FPN (its fifth feature map is pooled) and RPNHead (one sigmoid score an anchor)."""
     shapes: Shapes = {}
     for i, dim in enumerate(dims):
         shapes |= affine(f"neck.lateral_convs.{i}.conv", channels, dim, 1, 1)
@@ -97,7 +97,7 @@ def box_head(name: str, sizes: Sizes, *, convs: int, fcs: int) -> Shapes:
 
 
 def mask_head(name: str, sizes: Sizes) -> Shapes:
-    """mmdet 2's FCNMaskHead: plain convolutions, a transposed one, one map a class."""
+    """mmdet 2's FCNMaskHead: plain convolutions, a transposed one, one mask per class."""
     channels, shapes = sizes.channels, {}
     for i in range(sizes.mask_convs):
         shapes |= affine(f"{name}.convs.{i}.conv", channels, channels, 3, 3)
@@ -124,7 +124,7 @@ def cascade(arch: str, sizes: Sizes = COCO) -> Shapes:
 
 
 def upernet(arch: str, sizes: Sizes = ADE) -> Shapes:
-    """EncoderDecoder of mmsegmentation 0.11: UPerHead, and FCNHead on the third map."""
+    """EncoderDecoder of mmsegmentation 0.11: UPerHead, and FCNHead on the third feature map."""
     (depths, dims), width, scales = ARCHS[arch], sizes.channels, (1, 2, 3, 6)
     head = affine("conv_seg", sizes.classes, width, 1, 1)
     for i in range(len(scales)):  # each: the pooling, then its convolution
@@ -184,7 +184,7 @@ MODELS = {
 
 
 def spread(shapes: Shapes) -> OrderedDict[str, Tensor]:
-    """Tensors of one number each, different for every name; a file of them has kilobytes."""
+    """Tensors of one value each, different for every name; a file of them is small."""
     return OrderedDict(
         (name, torch.tensor(1 + i / 1000).expand(shape) if shape else torch.tensor(i))
         for i, (name, shape) in enumerate(shapes.items())
@@ -211,7 +211,7 @@ def random_values(shapes: Shapes, seed: int = 0) -> OrderedDict[str, Tensor]:
 
 
 def _gain(name: str) -> float:
-    """Clear scores and masks, but no objectness that a sigmoid rounds to 1: ties have no order."""
+    """Clear scores and masks, but no objectness that a sigmoid rounds to 1, which makes ties."""
     if "rpn_cls" in name:
         return 0.1
     return 4.0 if "fc_cls" in name or "conv_logits" in name else 1.0

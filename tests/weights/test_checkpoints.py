@@ -48,7 +48,7 @@ def test_every_official_model_has_its_rule():
 @pytest.mark.parametrize("toolbox", ["mmdet", "mmseg"])
 def test_old_files_are_read_safely_and_whole(tmp_path, toolbox, zipped):
     content = old_checkpoint(spread(cascade("atto")), NAMES, toolbox)
-    # What evaluation hooks of other mmcv versions left behind.
+    # Entries by evaluation hooks of other mmcv versions.
     content["meta"]["hook_msgs"] = dict(best_score=np.float64(0.5), last_ckpt="epoch_36.pth")
     content["meta"]["PALETTE"] = np.zeros((2, 3), np.int64)
     found = read_checkpoint(save_old(tmp_path / "old.pth", content, zipped=zipped))
@@ -98,7 +98,7 @@ def test_openmmlabs_own_names_are_translated():
     assert all(torch.equal(found[name], value) for name, value in state.items())
 
 
-def test_heads_tell_how_many_classes_they_know():
+def test_the_number_of_classes_of_heads():
     sizes = Sizes(5, channels=8, box_fc=4)
     for build in (mask_rcnn, cascade, upernet):
         checkpoint = {"state_dict": spread(build("atto", sizes))}

@@ -1,4 +1,4 @@
-"""Conversion between namings: there and back bit for bit, and nothing left out in silence."""
+"""Conversion between namings: there and back bit for bit, and every omission is reported."""
 
 import runpy
 import sys
@@ -29,7 +29,7 @@ def test_there_and_back_bit_for_bit(tmp_path, naming, v2, ending):
     if naming == "torchvision" and v2:
         pytest.skip("torchvision has no ConvNeXt V2")
     state = official(v2)
-    state["head.weight"] = state["head.weight"].half()  # types stay, too
+    state["head.weight"] = state["head.weight"].half()  # types are kept, too
     source, there, back = (tmp_path / f"{n}{ending}" for n in ("source", "there", "back"))
     torch.save({"model": state}, tmp_path / "source.pth")
     if ending == ".safetensors":
@@ -37,7 +37,7 @@ def test_there_and_back_bit_for_bit(tmp_path, naming, v2, ending):
     conversion = convert_file(source, there, naming)
     assert conversion.left_out == {} and conversion.source == "official"
     assert len(conversion.state_dict) == len(state)
-    # The official and this project's names are one naming; the rest is recognised.
+    # This project's names are recognised as the official ones.
     expected = "official" if naming == "ours" else naming
     assert convert_file(there, back, "official").source == expected
     content = read_checkpoint(back)
@@ -53,7 +53,7 @@ def test_output_norms_go_there_and_back(naming):
 
 
 @pytest.mark.parametrize("naming", ["timm", "torchvision"])
-def test_output_norms_that_cannot_be_named_are_named_to_the_user(naming):
+def test_output_norms_without_a_name_are_reported(naming):
     conversion = convert(backbone(seed=4).state_dict(), naming)
     assert sorted(conversion.left_out) == sorted(
         f"norm{i}.{p}" for i in range(4) for p in ("weight", "bias")
@@ -61,7 +61,7 @@ def test_output_norms_that_cannot_be_named_are_named_to_the_user(naming):
     assert f"left out 8 ({naming} has no name for it): norm0.weight" in str(conversion)
 
 
-def test_a_detectors_other_parts_are_left_out_with_a_word():
+def test_a_detectors_other_parts_are_left_out_and_reported():
     state = {f"backbone.{n}": v for n, v in backbone(seed=4).state_dict().items()}
     conversion = convert({**state, "neck.weight": torch.ones(1)}, "ours")
     assert conversion.left_out == {"neck.weight": "not a part of the backbone or its classifier"}
@@ -126,8 +126,8 @@ def test_the_tool(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(sys, "argv", [*arguments, "timm", "--ema"])
     runpy.run_path(str(TOOL), run_name="__main__")
-    said = capsys.readouterr().out
-    assert "from official to timm naming" in said and str(target) in said
+    output = capsys.readouterr().out
+    assert "from official to timm naming" in output and str(target) in output
     back = convert(read_checkpoint(target), "official").state_dict
     assert_identical(back, official(seed=2))
 

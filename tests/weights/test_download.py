@@ -1,4 +1,4 @@
-"""Downloads from a local server: the cache, the hashes, and every way in which they fail."""
+"""Downloads from a local server: the cache, the hashes, and all errors."""
 
 import hashlib
 import io
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A server on this machine, and a cache of its own."""
+    """A server on this machine, and an empty cache."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
@@ -100,19 +100,19 @@ def test_a_wrong_hash_is_refused_and_the_file_removed(server, tmp_path):
 def test_trust_on_first_use(server, tmp_path, monkeypatch):
     logged = []
     monkeypatch.setattr(download, "print_log", lambda text, **_: logged.append(text))
-    found = sha256(server.files["/a.pth"])
+    actual = sha256(server.files["/a.pth"])
     read_checkpoint(server.url)
-    assert any(found in text for text in logged)
+    assert any(actual in text for text in logged)
     path = download.cache_path(server.url)
     record = path.with_name(f"{path.name}.sha256")
-    assert record.read_text().strip() == found
+    assert record.read_text().strip() == actual
 
     path.write_bytes(file_bytes(seed=2))  # someone changed the cached file
     with pytest.raises(UserError, match="has changed since it was first used"):
         read_checkpoint(server.url)
     assert not path.exists()
     server.files["/a.pth"] = file_bytes(seed=2)  # and the server has another one now
-    with pytest.raises(UserError, match=f"not the expected {found}"):
+    with pytest.raises(UserError, match=f"not the expected {actual}"):
         read_checkpoint(server.url)
     assert files_in_cache(tmp_path) == [record.name]
     record.unlink()
@@ -162,7 +162,7 @@ def test_plain_http_needs_a_hash(url, monkeypatch, tmp_path):
     with pytest.raises(UserError, match="Use https"):
         read_checkpoint(url)
     assert opened == []
-    # The stand-in above was asked, so the address is allowed (the error is Python 3.10's or later).
+    # The replaced function was called, so the address is allowed; its result is no context manager.
     with pytest.raises((TypeError, AttributeError)):
         read_checkpoint(url, sha256="1" * 64)
     assert len(opened) == 1
@@ -170,7 +170,7 @@ def test_plain_http_needs_a_hash(url, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("address", ["http://example.org/a.pth", "ftp://example.org/a.pth"])
 def test_a_redirect_may_not_leave_https(server, tmp_path, address):
-    """Also in the middle of a chain: the next address is not asked (nobody answers there)."""
+    """Also in the middle of a chain: the next address is not requested."""
     server.redirect = address
     with pytest.raises(UserError, match="example.org.*Use https"):
         read_checkpoint(server.url.replace("a.pth", "redirect.pth"))

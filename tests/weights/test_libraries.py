@@ -1,4 +1,4 @@
-"""Files of every library give that library's features: each is the reference for its own names."""
+"""Each library's weights give that library's features, which are the reference for its naming."""
 
 import pytest
 import torch
@@ -42,10 +42,10 @@ def mmpretrain_model(v2: bool) -> tuple[nn.Module, list[nn.Module]]:
     def hide_transformers(package: str) -> object:
         if package == "transformers":
             raise metadata.PackageNotFoundError(package)
-        return found(package)
+        return distribution(package)
 
-    # Beside transformers 5 the import of mmpretrain 1.2 fails in parts that nothing here needs.
-    found = metadata.distribution
+    # With transformers 5, the import of mmpretrain 1.2 fails in parts that are not needed here.
+    distribution = metadata.distribution
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metadata, "distribution", hide_transformers)
         pytest.importorskip("mmpretrain", reason=reason, exc_type=ImportError)
@@ -108,14 +108,14 @@ CASES = [
 
 
 def stage_outputs(model: nn.Module, stages: list[nn.Module], x: torch.Tensor) -> list[torch.Tensor]:
-    """What each stage gives, before any output norm."""
-    kept = []
-    hooks = [s.register_forward_hook(lambda *call: kept.append(call[2])) for s in stages]
+    """The output of each stage, before any output norm."""
+    outputs = []
+    hooks = [s.register_forward_hook(lambda *call: outputs.append(call[2])) for s in stages]
     with torch.no_grad():
         model(x)
     for hook in hooks:
         hook.remove()
-    return kept
+    return outputs
 
 
 @pytest.mark.both_paths(slow=True, taken=False)

@@ -1,4 +1,4 @@
-"""The account of every parameter, the wrappers around a backbone, and what counts as an error."""
+"""The report on every parameter, the wrappers around a backbone, and errors."""
 
 import pytest
 import torch
@@ -195,13 +195,13 @@ class TestErrors:
 
     def test_a_deeper_file_is_another_architecture(self):
         deeper = backbone(seed=1, arch=dict(depths=(1, 2, 12, 1), dims=DIMS)).state_dict()
-        self.refused(deeper, r"no place for stages\.2\.11\.gamma and 8 more")
+        self.refused(deeper, r"does not have stages\.2\.11\.gamma and 8 more")
         load_pretrained(backbone(), deeper, allow_partial=True)
 
     def test_version_2_in_version_1_and_back(self):
-        self.refused(official(v2=True), "no place for stages.0.0.grn")
-        # Built with V2's layer but with V1's file: 99 % fits, and nothing would work.
-        self.refused(official(), "no place for stages.0.0.gamma", model=backbone(v2=True))
+        self.refused(official(v2=True), "does not have stages.0.0.grn")
+        # A model with V2's layers and a V1 file: 99 % fits, and the model would not work.
+        self.refused(official(), "does not have stages.0.0.gamma", model=backbone(v2=True))
         model = backbone(use_grn=True)
         self.refused(official(), r"none of its blocks has grn\.beta, grn\.gamma", model=model)
 

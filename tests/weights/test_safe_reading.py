@@ -30,7 +30,7 @@ def work_dir(tmp_path_factory):
 
 
 def assert_same(left, right):
-    """Equal in value, order and kind, at any depth."""
+    """Equal in value, order and type, at any depth."""
     if isinstance(left, np.ndarray):
         assert isinstance(right, np.ndarray) and left.dtype == right.dtype
         assert np.array_equal(left, right)
@@ -57,7 +57,7 @@ class TestMmengineCheckpoints:
     @pytest.mark.parametrize("name", ["epoch_2.pth", "best_acc_epoch_1.pth"])
     def test_everything_in_them_is_read(self, work_dir, name):
         path = work_dir / name
-        # Our own file, written a moment ago: the unsafe reader is the reference.
+        # The file was just written by this test: the unsafe reader is the reference.
         assert_same(read_checkpoint(path), torch.load(path, weights_only=False))
 
     def test_what_was_read_can_be_saved_and_read_by_anyone(self, work_dir, tmp_path):
@@ -227,7 +227,7 @@ class TestHostileFiles:
     )
     def test_more_than_plain_data_is_refused(self, tmp_path, capsys, content, wish):
         torch.save({"a": content}, tmp_path / "a.pth")
-        with pytest.raises(UserError, match=f"wants .*{wish}"):
+        with pytest.raises(UserError, match=f"needs .*{wish}"):
             read_checkpoint(tmp_path / "a.pth")
         assert "executed" not in capsys.readouterr().out
 
@@ -275,7 +275,7 @@ class TestHostileFiles:
         torch.save({"a": Path("a")}, tmp_path / "a.pth")
         with torch.serialization.safe_globals([type(Path("a"))]):
             before = set(torch.serialization.get_safe_globals())
-            with pytest.raises(UserError, match="wants pathlib"):
+            with pytest.raises(UserError, match="needs pathlib"):
                 read_checkpoint(tmp_path / "a.pth")
             assert set(torch.serialization.get_safe_globals()) == before
 

@@ -9,7 +9,7 @@ DEPTHS, DIMS = (1, 2, 11, 1), (8, 16, 24, 32)  # 11: block numbers of two digits
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Gives every parameter its own values: a gamma of 1e-6 would hide what a block computes."""
+    """Draws every parameter: with a gamma of 1e-6 the blocks would have no effect."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():

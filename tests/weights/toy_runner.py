@@ -1,4 +1,4 @@
-"""A toy training with mmengine whose checkpoints hold all that real ones hold."""
+"""A small training with mmengine whose checkpoints have everything that real ones have."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class ToyMetric(BaseMetric):
 
 def toy_runner(work_dir: Path, epochs: int = 2, **options) -> Runner:
     """AdamW, six schedulers, EMA, the best checkpoint by a metric."""
-    torch.manual_seed(1)  # the model below is built before the runner seeds anything
+    torch.manual_seed(1)  # the model is built before the runner sets its seed
     loader = dict(
         dataset=ToyData(),
         sampler=dict(type="DefaultSampler", shuffle=True),

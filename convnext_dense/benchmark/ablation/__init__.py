@@ -1,1 +1,1 @@
-"""What each choice in the backbone's fast path saves: the choices, and how each is computed."""
+"""Ablation of the backbone's fast path: its choices, and the implementations of each."""

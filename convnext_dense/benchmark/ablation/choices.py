@@ -1,8 +1,8 @@
-"""What makes the backbone fast, lever by lever: one thing, and the ways in which it is computed.
+"""The choices in the backbone's fast path, each with several implementations of one computation.
 
-All ways of a lever return the same tensors (``benchmarks/parts.py`` compares before it times them),
-and the first one is the plain one. Everything here can be pickled by its name: memory is measured
-in processes of their own.
+All implementations of a choice return the same tensors: ``benchmarks/parts.py`` compares them
+before it measures their speed. The first one is the plain one. Everything here can be pickled by
+name, since memory is measured in separate processes.
 """
 
 from collections.abc import Callable
@@ -11,72 +11,81 @@ from functools import partial
 
 from timm.layers import LayerNorm2d
 
-from convnext_dense.benchmark.ablation import layers as layers
-from convnext_dense.benchmark.ablation import networks as networks
-from convnext_dense.benchmark.ablation.layers import Tensors
+from convnext_dense.benchmark.ablation import layers, networks
+from convnext_dense.benchmark.ablation.layers import TensorStep
 from convnext_dense.benchmark.modes import Options
 from convnext_dense.models import Block
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of computing what its lever computes.
+class Implementation:
+    """One implementation of a choice's computation.
 
     Attributes:
-        make: From a variant's name and the options to a step.
-        device: Where it differs from the others; None for everywhere.
+        make: Makes a step from a variant's name and the options.
+        device: The device on which it differs from the others; None for all devices.
         compiled: It needs a compiler, and minutes.
     """
 
     name: str
-    make: Callable[[str, Options], Tensors]
+    make: Callable[[str, Options], TensorStep]
     device: str | None = None
     compiled: bool = False
 
 
 @dataclass(frozen=True)
-class Lever:
-    """One thing and its ways, the plain one first.
+class Choice:
+    """One choice and its implementations, the plain one first.
 
     Attributes:
-        memory: Whether peak memory is worth its process.
-        random: Ways draw samples, some on the CPU and some on the device.
-        kernels: It is about the Triton kernels, in bf16.
+        memory: Measure peak memory too, each in its own process.
+        random: The implementations draw samples, some on the CPU and some on the device.
+        kernels: It compares the Triton kernels, in bf16.
     """
 
     name: str
-    ways: tuple[Way, ...]
+    implementations: tuple[Implementation, ...]
     memory: bool = False
     random: bool = False
     kernels: bool = False
 
 
-def _network(kind: Callable, name: str, change: networks.Change | None = None, **build) -> Way:
-    return Way(name, partial(kind, change, **build))
+def _network(
+    step: Callable, name: str, change: networks.Change | None = None, **options
+) -> Implementation:
+    return Implementation(name, partial(step, change, **options))
 
 
-def _by(add: Callable) -> networks.Change:
-    return partial(networks.computed_by, add)
+def _blocks_by(add_branch: Callable) -> networks.Change:
+    return partial(networks.replace_fast_path, add_branch)
 
 
-def _half(name: str, add: Callable) -> Way:
-    """The CPU's fast path with one of its halves; NVIDIA GPUs have another one."""
-    return Way(name, partial(networks.training, _by(add)), device="cpu")
+def _half_of_cpu_path(name: str, add_branch: Callable) -> Implementation:
+    """Training with one half of the CPU's fast path; NVIDIA GPUs have another fast path."""
+    return Implementation(name, partial(networks.training, _blocks_by(add_branch)), device="cpu")
 
 
-def _compiled(kind: Callable) -> Way:
-    return Way("fast, compiled by blocks", partial(kind, networks.compiled), compiled=True)
+def _compiled(step: Callable) -> Implementation:
+    make = partial(step, networks.compiled)
+    return Implementation("fast, compiled by blocks", make, compiled=True)
 
 
-def _depth(rate: float) -> Lever:
-    kind = partial(networks.stochastic, drop_path_rate=rate)
-    skipping = _network(kind, "plain, samples left out", _by(Block._add_plain))
-    ways = _network(kind, "plain: DropPath multiplies", fast=False), skipping
-    return Lever(f"stochastic depth {rate}", (*ways, _network(kind, "fast")), random=True)
+def _stochastic_depth(rate: float) -> Choice:
+    step = partial(networks.training_of_several, drop_path_rate=rate)
+    implementations = (
+        _network(step, "plain: DropPath multiplies", fast=False),
+        _network(step, "plain, samples left out", _blocks_by(Block._add_branch_plain)),
+        _network(step, "fast"),
+    )
+    return Choice(f"stochastic depth {rate}", implementations, random=True)
 
 
-def _each(name: str, make: Callable, ways: dict) -> Lever:
-    return Lever(name, tuple(Way(way, partial(make, what)) for way, what in ways.items()))
+def _choice(name: str, make: Callable, arguments: dict) -> Choice:
+    """A choice whose implementations are ``make`` with different first arguments."""
+    implementations = (
+        Implementation(label, partial(make, argument)) for label, argument in arguments.items()
+    )
+    return Choice(name, tuple(implementations))
 
 
 _NORMS = {
@@ -87,23 +96,25 @@ _NORMS = {
 }
 _train, _infer = networks.training, networks.inference
 
-LEVERS = (
-    Lever(
+CHOICES = (
+    Choice(
         "training",
         (
             _network(_train, "plain", fast=False),
             _network(_train, "plain, maps in NCHW", networks.in_nchw, fast=False),
             _network(_train, "plain, with_cp='gelu'", fast=False, with_cp="gelu"),
             _network(_train, "plain, with_cp='block'", fast=False, with_cp="block"),
-            _half("fast, torch's depthwise weight gradient", networks.torchs_convolution),
-            _half("fast, norm and MLP by autograd", networks.autograds_mlp),
+            _half_of_cpu_path(
+                "fast, torch's depthwise weight gradient", networks.with_torchs_convolution
+            ),
+            _half_of_cpu_path("fast, norm and MLP by autograd", networks.with_autograds_mlp),
             _network(_train, "fast"),
             _network(_train, "fast, with_cp='block'", with_cp="block"),
             _compiled(_train),
         ),
         memory=True,
     ),
-    Lever(
+    Choice(
         "inference",
         (
             _network(_infer, "plain", fast=False),
@@ -113,20 +124,24 @@ LEVERS = (
         ),
         memory=True,
     ),
-    _depth(0.1),
-    _depth(0.4),
-    _each("LayerNorm, forward", partial(layers.layer, False, layers.norms), _NORMS),
-    _each("LayerNorm, forward and backward", partial(layers.layer, True, layers.norms), _NORMS),
-    _each(
+    _stochastic_depth(0.1),
+    _stochastic_depth(0.4),
+    _choice("LayerNorm, forward", partial(layers.layer, draw=layers.norms, backward=False), _NORMS),
+    _choice(
+        "LayerNorm, forward and backward",
+        partial(layers.layer, draw=layers.norms, backward=True),
+        _NORMS,
+    ),
+    _choice(
         "gamma, forward and backward",
-        partial(layers.layer, True, layers.projections),
+        partial(layers.layer, draw=layers.projections, backward=True),
         {
             "residual + gamma * projection": layers.gamma_multiplied,
             "addcmul": layers.gamma_with_residual,
             "folded into the weight": layers.gamma_folded,
         },
     ),
-    _each(
+    _choice(
         "optimizer",
         layers.optimizer,
         {
@@ -135,26 +150,28 @@ LEVERS = (
             "AdamW, fused": {"fused": True},
         },
     ),
-    _each(
+    _choice(
         "moving average",
         layers.average,
         {"by a loop": layers.average_by_loop, "at once": layers.average_at_once},
     ),
-    Lever(
+    Choice(
         "whole step with optimizer and moving average",
         (
-            Way("plain", partial(networks.whole_step, False)),
-            Way("all together", partial(networks.whole_step, True)),
+            Implementation("plain", partial(networks.whole_step, shipped=False)),
+            Implementation("all together", partial(networks.whole_step, shipped=True)),
         ),
         memory=True,
         random=True,
     ),
-    Lever(
+    Choice(
         "training in bf16",
         (
             _network(_train, "plain", fast=False),
-            _network(_train, "kernel of convolution and norm", _by(networks.convolution_kernel)),
-            _network(_train, "kernel of the MLP", _by(networks.mlp_kernel)),
+            _network(
+                _train, "kernel of convolution and norm", _blocks_by(networks.convolution_kernel)
+            ),
+            _network(_train, "kernel of the MLP", _blocks_by(networks.mlp_kernel)),
             _network(_train, "fast (float32 stream)"),
             _network(_train, "fast, bf16 stream", half_stream=True),
         ),

@@ -1,6 +1,6 @@
 """Steps of the whole backbone for :mod:`convnext_dense.benchmark.ablation.choices`.
 
-A change is what is done to a network before it runs.
+A change modifies a network before it runs.
 """
 
 from collections.abc import Callable
@@ -12,45 +12,50 @@ import torch
 from torch import Tensor, nn
 
 from convnext_dense import kernels
-from convnext_dense.benchmark.ablation.layers import RATE, Tensors, average_at_once, average_by_loop
+from convnext_dense.benchmark.ablation.layers import (
+    LEARNING_RATE,
+    TensorStep,
+    average_at_once,
+    average_by_loop,
+)
 from convnext_dense.benchmark.modes import Options, make_step
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.models import Block, ConvNeXt
 from convnext_dense.models.fast import cpu_path
 from convnext_dense.models.staged_network import STRIDES
 
-PICTURES = 8  # of a batch from which stochastic depth can leave some out
-DEPTH = 0.4  # stochastic depth of the paper's detectors with ConvNeXt-T
+SEVERAL = 8  # images of a batch of which stochastic depth drops some
+DROP_PATH_RATE = 0.4  # of the paper's detectors with ConvNeXt-T
 
 Change = Callable[[nn.Module, Options], None]
 
 
-def model(change: Change | None, arch: str, options: Options, **build) -> ConvNeXt:
-    """The backbone with the same drawn weights whatever ``build`` says, on the device."""
+def new_backbone(change: Change | None, arch: str, options: Options, **build) -> ConvNeXt:
+    """The backbone on the device, with the same random weights for all arguments ``build``."""
     torch.manual_seed(0)
     with torch.device(options.device):
-        found = ConvNeXt(arch, layer_scale_init_value=1.0, **build)
-    with torch.no_grad():  # biases are 0 and norms are 1: here every value counts
-        for parameter in found.parameters():
+        network = ConvNeXt(arch, layer_scale_init_value=1.0, **build)
+    with torch.no_grad():  # initial biases are 0 and norms 1, which would have no effect
+        for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
     if change is not None:
-        change(found, options)
-    return found
+        change(network, options)
+    return network
 
 
-def inference(change: Change | None, arch: str, options: Options, **build) -> Tensors:
-    """A forward pass; returns the maps."""
-    network = model(change, arch, options, **build)
+def inference(change: Change | None, arch: str, options: Options, **build) -> TensorStep:
+    """A forward pass; returns the feature maps."""
+    network = new_backbone(change, arch, options, **build)
     torch.manual_seed(1)
     return make_step(network, replace(options, mode="infer"))
 
 
-def training(change: Change | None, arch: str, options: Options, **build) -> Tensors:
-    """A forward and a backward pass; returns the gradients. All ways draw the same samples."""
-    return _gradients(model(change, arch, options, **build), options)
+def training(change: Change | None, arch: str, options: Options, **build) -> TensorStep:
+    """A forward and a backward pass; returns the gradients. All networks draw the same samples."""
+    return _gradients(new_backbone(change, arch, options, **build), options)
 
 
-def _gradients(network: nn.Module, options: Options) -> Tensors:
+def _gradients(network: nn.Module, options: Options) -> TensorStep:
     torch.manual_seed(1)
     step, seeds = make_step(network, replace(options, mode="train")), count()
 
@@ -62,89 +67,95 @@ def _gradients(network: nn.Module, options: Options) -> Tensors:
     return gradients
 
 
-def stochastic(change: Change | None, arch: str, options: Options, **build) -> Tensors:
-    """As :func:`training`, with several pictures: eight small ones where one was asked for."""
-    return training(change, arch, _several(options), **build)
+def training_of_several(change: Change | None, arch: str, options: Options, **build) -> TensorStep:
+    """As :func:`training`, with several images: eight small ones instead of fewer ones."""
+    return training(change, arch, _several_images(options), **build)
 
 
-def whole_step(shipped: bool, arch: str, options: Options) -> Tensors:
-    """Forward, backward, optimizer and moving average; returns the gradients."""
-    options = _several(options)
-    network = model(None, arch, options, fast=shipped, drop_path_rate=DEPTH)
+def whole_step(arch: str, options: Options, *, shipped: bool) -> TensorStep:
+    """Forward, backward, optimizer and moving average, plain or as shipped; returns gradients."""
+    options = _several_images(options)
+    network = new_backbone(None, arch, options, fast=shipped, drop_path_rate=DROP_PATH_RATE)
     gradients = _gradients(network, options)
     parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=RATE, **({"fused": True} if shipped else {}))
+    optimizer = torch.optim.AdamW(
+        parameters, lr=LEARNING_RATE, **({"fused": True} if shipped else {})
+    )
     averages = [parameter.detach().clone() for parameter in parameters]
-    move = average_at_once if shipped else average_by_loop
+    update = average_at_once if shipped else average_by_loop
 
     def step() -> list[Tensor]:
-        found = gradients()
+        result = gradients()
         optimizer.step()
-        move(averages, parameters)
-        return found
+        update(averages, parameters)
+        return result
 
     return step
 
 
-def _several(options: Options) -> Options:
-    if options.batch_size >= PICTURES:
+def _several_images(options: Options) -> Options:
+    if options.batch_size >= SEVERAL:
         return options
     small = tuple(max(STRIDES[-1], side // 4) for side in options.image_size)
-    return replace(options, batch_size=PICTURES, image_size=small)
+    return replace(options, batch_size=SEVERAL, image_size=small)
 
 
 def in_nchw(network: nn.Module, options: Options) -> None:
-    """Has every convolution and block get maps in torch's default memory format."""
+    """Gives every convolution and block feature maps in torch's default memory format."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | Block):
             module.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
 
 
 def compiled(network: nn.Module, options: Options) -> None:
-    """What ``--compile`` does."""
+    """Compiles the blocks, as ``--compile`` does in a training."""
     compile_blocks(network)
 
 
-def computed_by(add: Callable, network: nn.Module, options: Options) -> None:
-    """Has every block's fast path be ``add(block, x, scale)``."""
+def replace_fast_path(add_branch: Callable, network: nn.Module, options: Options) -> None:
+    """Makes ``add_branch(block, x, scale)`` the fast path of every block."""
     for module in network.modules():
         if isinstance(module, Block):
-            module._fastest = partial(_always, partial(add, module))
+            module._choose_fast_path = partial(_always, partial(add_branch, module))
 
 
-def _always(add: Callable, x: Tensor) -> Callable:
-    return add
+def _always(add_branch: Callable, x: Tensor) -> Callable:
+    return add_branch
 
 
-def torchs_convolution(block: Block, x: Tensor, scale: float) -> Tensor:
-    """The lean path without its depthwise weight gradient."""
-    y, layers = _view(block.dwconv(x)), (block.norm, block.pwconv1, block.pwconv2)
-    return _maps(cpu_path.add_norm_mlp(_view(x), y, *layers, block._gamma(x, scale)))
+def with_torchs_convolution(block: Block, x: Tensor, scale: float) -> Tensor:
+    """The CPU path with torch's depthwise weight gradient."""
+    y, layers = _to_nhwc(block.dwconv(x)), (block.norm, block.pwconv1, block.pwconv2)
+    return _to_nchw(cpu_path.add_norm_mlp(_to_nhwc(x), y, *layers, block._scaled_gamma(x, scale)))
 
 
-def autograds_mlp(block: Block, x: Tensor, scale: float) -> Tensor:
-    """The lean path without its hand-written norm and MLP."""
-    y = block.norm(_view(cpu_path.depthwise(x, block.dwconv)))
-    return x + _maps(block._gamma(x, scale) * block._project(block.pwconv1(y)))
+def with_autograds_mlp(block: Block, x: Tensor, scale: float) -> Tensor:
+    """The CPU path with norm and MLP by autograd."""
+    y = block.norm(_to_nhwc(cpu_path.depthwise(x, block.dwconv)))
+    return x + _to_nchw(
+        block._scaled_gamma(x, scale) * block._activate_and_project(block.pwconv1(y))
+    )
 
 
 def convolution_kernel(block: Block, x: Tensor, scale: float) -> Tensor:
     """The kernel of convolution and norm, and torch's MLP."""
     conv, norm = block.dwconv, block.norm
     y = kernels.dwconv_norm(x, conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
-    return x + _maps(block._gamma(x, scale) * block._project(block.pwconv1(y)))
+    return x + _to_nchw(
+        block._scaled_gamma(x, scale) * block._activate_and_project(block.pwconv1(y))
+    )
 
 
 def mlp_kernel(block: Block, x: Tensor, scale: float) -> Tensor:
     """torch's convolution and norm, and the kernel of the MLP."""
     weights = [p for layer in (block.pwconv1, block.pwconv2) for p in (layer.weight, layer.bias)]
-    y = block.norm(_view(block.dwconv(x)))
-    return _maps(kernels.mlp(y, _view(x), *weights, block._gamma(x, scale)))
+    y = block.norm(_to_nhwc(block.dwconv(x)))
+    return _to_nchw(kernels.mlp(y, _to_nhwc(x), *weights, block._scaled_gamma(x, scale)))
 
 
-def _view(x: Tensor) -> Tensor:
+def _to_nhwc(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def _maps(x: Tensor) -> Tensor:
+def _to_nchw(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)

@@ -1,8 +1,9 @@
-"""Whether a block's layers and input are as the fast paths suppose, which read weights only.
+"""Conditions of the fast paths on a block's layers and on its input.
 
-The fast paths compute with operations of their own, so what looks into a model must not meet them:
-hooks, changed layers, weights that are no plain numbers, tracing and exporting, function transforms
-and modes that watch operations.
+The fast paths read the layers' parameters and compute with operators of their own; they do not call
+the layers. So they must not be taken where something relies on those calls: hooks, changed layers,
+special kinds of tensors, tracing and exporting, function transforms, and modes that watch
+operators.
 """
 
 import torch
@@ -11,11 +12,12 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as all_modules
 
-from convnext_dense.kernels.backward import in_transform
+from convnext_dense.kernels.backward import in_functorch_transform
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-TENSORS = (torch.Tensor, nn.Parameter)  # a subclass (quantised, distributed) has its own operations
-LAYERS = {
+HOOK_ATTRIBUTES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# Subclasses (quantised, distributed) have operators of their own.
+PLAIN_TENSORS = (torch.Tensor, nn.Parameter)
+LAYER_TYPES = {
     "dwconv": nn.Conv2d,
     "norm": nn.LayerNorm,
     "pwconv1": nn.Linear,
@@ -25,32 +27,36 @@ LAYERS = {
 }
 
 
-def layers_as_built(block: nn.Module) -> bool:
-    """Whether every layer is of its kind, with its settings, and nobody listens to it.
+def has_standard_layers(block: nn.Module) -> bool:
+    """Whether every layer has the type and settings it was built with, and no hooks.
 
-    A dilated convolution, a GELU by tanh, a layer with hooks or with a ``forward`` of its own have
-    to be called to take effect.
+    A dilated convolution, a GELU by tanh, a layer with hooks or a replaced ``forward`` only take
+    effect where the layer is called.
     """
-    layers = block._modules  # called for every block of every step: attributes of modules are slow
+    # This runs for every block of every step, and attributes of modules are slow.
+    layers = block._modules
     conv, norm, act = layers["dwconv"], layers["norm"], layers["act"]
     return (
-        all(type(layers[name]) is kind and _unheard(layers[name]) for name, kind in LAYERS.items())
+        all(
+            type(layers[name]) is kind and _has_no_hooks(layers[name])
+            for name, kind in LAYER_TYPES.items()
+        )
         and not all_modules._has_any_global_hook()
-        and _keeps_size(conv)
+        and _is_plain_depthwise(conv)
         and act.approximate == "none"
         and norm.normalized_shape == (conv.in_channels,)
         and all(
-            type(layers[name].weight) in TENSORS and type(layers[name].bias) in TENSORS
+            type(layers[name].weight) in PLAIN_TENSORS and type(layers[name].bias) in PLAIN_TENSORS
             for name in ("dwconv", "norm", "pwconv1", "pwconv2")
         )
-        and (block.gamma is None or type(block.gamma) in TENSORS)
+        and (block.gamma is None or type(block.gamma) in PLAIN_TENSORS)
     )
 
 
-def fits_layers(block: nn.Module, x: torch.Tensor, autocast: bool) -> bool:
-    """Whether a map has the layers' channels, device and, without autocast, type.
+def input_fits_layers(block: nn.Module, x: torch.Tensor, autocast: bool) -> bool:
+    """Whether the input has the layers' channels, device and, without autocast, type.
 
-    The kernels read addresses: what does not fit would be garbage instead of an exception.
+    The kernels do not check sizes: they would return garbage instead of raising an exception.
     """
     weight = block.dwconv.weight
     return (
@@ -61,39 +67,40 @@ def fits_layers(block: nn.Module, x: torch.Tensor, autocast: bool) -> bool:
     )
 
 
-def drops_samples(drop_path: nn.Module) -> bool:
-    """Whether stochastic depth is timm's, which leaves samples out and scales the others."""
-    return type(drop_path) is DropPath and drop_path.scale_by_keep and _unheard(drop_path)
+def drops_whole_samples(drop_path: nn.Module) -> bool:
+    """Whether stochastic depth is timm's, which drops samples' branches and scales the others."""
+    return type(drop_path) is DropPath and drop_path.scale_by_keep and _has_no_hooks(drop_path)
 
 
-def allows_own_operators(x: object) -> bool:
-    """Whether x holds numbers that are computed now, or will be by torch.compile's graph.
+def allows_custom_operators(x: object) -> bool:
+    """Whether x is a plain tensor, in eager execution or under torch.compile.
 
-    False for proxies and fakes, for what is traced or exported (a file is read where our operators
-    are not known), inside of torch.func's transforms and forward-mode differentiation, and where a
-    mode watches the operations, as a counter of multiply-adds does. All of them need operations
-    that they can look into.
+    False for proxies and fake tensors, while a model is traced or exported (the file may be read
+    where our operators do not exist), inside torch.func's transforms and forward-mode
+    differentiation, and where a dispatch mode watches the operators, as a FLOP counter does. All of
+    them support torch's own operators only.
     """
-    if type(x) not in TENSORS or in_transform() or forward_ad._current_level >= 0:
+    if type(x) not in PLAIN_TENSORS or in_functorch_transform() or forward_ad._current_level >= 0:
         return False
-    if torch.jit.is_tracing() or _exporting():
+    if torch.jit.is_tracing() or _is_exporting():
         return False
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() == 0
 
 
-# Dynamo would answer this by itself, and wrongly, were it not told to call the function.
+# Dynamo's own evaluation of this function is wrong: the decorator has it called instead.
 @torch.compiler.assume_constant_result
-def _exporting() -> bool:
+def _is_exporting() -> bool:
     return torch.compiler.is_exporting()
 
 
-def _unheard(layer: nn.Module) -> bool:
-    own = vars(layer)
-    return "forward" not in own and not any(own[name] for name in HOOKS)
+def _has_no_hooks(layer: nn.Module) -> bool:
+    """Whether a layer has no hooks, and no ``forward`` that replaces its class's."""
+    attributes = vars(layer)
+    return "forward" not in attributes and not any(attributes[name] for name in HOOK_ATTRIBUTES)
 
 
-def _keeps_size(conv: nn.Conv2d) -> bool:
-    """A depthwise convolution of stride 1 with zeros around, as large as its input."""
+def _is_plain_depthwise(conv: nn.Conv2d) -> bool:
+    """Whether a convolution is depthwise with stride 1, and zero padding keeps the size."""
     (height, width), channels = conv.kernel_size, conv.in_channels
     return (
         height == width

@@ -1,10 +1,10 @@
-"""The block's arithmetic with less memory and time: the same numbers.
+"""The block's computation on a CPU with less memory and time, and the same results.
 
-Without gradients every new map is memory that the system has to fetch and clear; the MLP's results
-can stand where its input stood. With gradients two things cost a step more than they need. Autograd
-keeps both sides of the GELU, both of the LayerNorm and what gamma is multiplied with: of twelve
-maps of C channels that it keeps for a block, seven are enough. And torch's weight gradient of a
-depthwise convolution takes 15 to 60 times as long as its forward pass on a CPU.
+In inference, allocating memory for each new feature map takes time: the MLP's results are written
+into its input's memory. In training, two things cost more than they need to. Autograd saves the
+values on both sides of the GELU and of the LayerNorm, and those that gamma multiplies: of the
+twelve feature maps of C channels that it saves for a block, seven are enough. And torch's weight
+gradient of a depthwise convolution takes 15 to 60 times as long as its forward pass on a CPU.
 """
 
 import math
@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convnext_dense.kernels.backward import by_autograd, left_to_autograd
+from convnext_dense.kernels.backward import gradients_by_autograd, needs_autograd
 
 DTYPES = (torch.float32, torch.float64)
-EDGE = 32  # pixels of a block's side, at most: more would add rounding errors and no speed
-WHOLE = slice(None)
-ROWS = 2048  # pixels of the MLP that are computed at a time
-GROUPS = 768  # channels times blocks of one convolution: what it reads stays in the cache
+MAX_TILE_SIDE = 32  # pixels; larger tiles add rounding errors and no speed
+MLP_ROWS = 2048  # pixels for which the MLP is computed at a time
+CONV_GROUPS = 768  # channels times tiles of one convolution, so that its input fits in the cache
+ALL = slice(None)
 
 
 def depthwise(x: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -49,12 +49,12 @@ def add_norm_mlp(
 ) -> Tensor:
     """``residual + gamma * project(gelu(expand(norm(x))))``.
 
-    The backward pass computes norm and GELU again.
+    The backward pass recomputes norm and GELU.
 
     Args:
         residual, x: (N, H, W, C), float32 or float64.
         norm, expand, project: Layers over C, from C to 4 C and back.
-        gamma: (C,); None is 1.
+        gamma: (C,); None means 1.
 
     Returns:
         (N, H, W, C).
@@ -74,7 +74,7 @@ def add_norm_mlp(
 
 
 def mlp_in_place(x: Tensor, expand: nn.Linear, project: nn.Linear) -> Tensor:
-    """``project(gelu(expand(x)))`` in x itself, without gradients.
+    """``project(gelu(expand(x)))``, written into x; without gradients.
 
     Args:
         x: (N, H, W, C), float32 or float64, contiguous.
@@ -83,61 +83,61 @@ def mlp_in_place(x: Tensor, expand: nn.Linear, project: nn.Linear) -> Tensor:
     Returns:
         x.
     """
-    for (part,) in _parts(x.view(-1, x.shape[-1])):
-        hidden = torch.ops.aten.gelu_(F.linear(part, expand.weight, expand.bias))
-        torch.addmm(project.bias, hidden, project.weight.T, out=part)
+    for (rows,) in _row_chunks(x.view(-1, x.shape[-1])):
+        hidden = torch.ops.aten.gelu_(F.linear(rows, expand.weight, expand.bias))
+        torch.addmm(project.bias, hidden, project.weight.T, out=rows)
     return x
 
 
 def weight_gradient(x: Tensor, grad: Tensor, size: int) -> Tensor:
-    """The weight gradient of a depthwise convolution, as forward convolutions of blocks.
+    """The weight gradient of a depthwise convolution, computed by forward convolutions of tiles.
 
-    ``w[k] = sum over p of x[p + k] grad[p]`` is a convolution of the padded map with the gradient
-    as its filter. Maps are cut into blocks, whose filters are small enough for the vectorised
-    forward kernel, and the blocks of a map become channels of one convolution.
+    ``w[k] = sum over p of x[p + k] grad[p]`` is a convolution of the padded input with the gradient
+    as its filter. Input and gradient are cut into tiles: such filters are small enough for the
+    vectorised forward kernel. The tiles become channels of one convolution.
 
     Args:
         x: (N, C, H, W).
-        grad: (N, C, H, W), of the result.
+        grad: (N, C, H, W), the output's gradient.
         size: K, the odd size of the filter.
 
     Returns:
         (C, 1, K, K).
     """
     n, c, height, width = x.shape
-    edge = size - 1
-    (rows, h), (columns, w) = _blocks(height), _blocks(width)
-    down, right = rows * h - height, columns * w - width
-    half = edge // 2
-    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, half, half + right, half, half + down))
+    overlap = size - 1
+    (rows, h), (columns, w) = _split_side(height), _split_side(width)
+    pad_bottom, pad_right = rows * h - height, columns * w - width
+    half = overlap // 2
+    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, half, half + pad_right, half, half + pad_bottom))
     grad = grad.permute(0, 2, 3, 1)
-    if down or right:  # else it would be copied
-        grad = F.pad(grad, (0, 0, 0, right, 0, down))
-    views = x.unfold(1, h + edge, h).unfold(2, w + edge, w).permute(4, 5, 0, 1, 2, 3)
+    if pad_bottom or pad_right:  # F.pad copies even where there is nothing to pad
+        grad = F.pad(grad, (0, 0, 0, pad_right, 0, pad_bottom))
+    tiles = x.unfold(1, h + overlap, h).unfold(2, w + overlap, w).permute(4, 5, 0, 1, 2, 3)
     filters = grad.reshape(n, rows, h, columns, w, c).permute(2, 4, 0, 1, 3, 5)
-    at_once = max(1, GROUPS // c)
-    pictures = max(1, at_once // columns)
+    tiles_at_once = max(1, CONV_GROUPS // c)
+    images = max(1, tiles_at_once // columns)
     total = x.new_zeros(c, 1, size, size)
-    for first in range(0, n, pictures):
+    for first in range(0, n, images):
         for row in range(rows):
-            for left in range(0, columns, at_once):
-                place = slice(first, first + pictures), row, slice(left, left + at_once)
-                total += _convolved(views[(..., *place, WHOLE)], filters[(..., *place, WHOLE)])
+            for left in range(0, columns, tiles_at_once):
+                part = slice(first, first + images), row, slice(left, left + tiles_at_once)
+                total += _convolve_tiles(tiles[(..., *part, ALL)], filters[(..., *part, ALL)])
     return total
 
 
-def _blocks(length: int) -> tuple[int, int]:
-    """How many blocks of equal size a side takes, and their size."""
-    count = math.ceil(length / EDGE)
+def _split_side(length: int) -> tuple[int, int]:
+    """Number of tiles of equal size along a side, and their size."""
+    count = math.ceil(length / MAX_TILE_SIDE)
     return count, math.ceil(length / count)
 
 
-def _convolved(views: Tensor, filters: Tensor) -> Tensor:
-    """Each view (h + K - 1, w + K - 1) with its filter (h, w), summed over all but channels."""
-    c = views.shape[-1]
-    views, filters = (t.reshape(*t.shape[:2], -1).permute(2, 0, 1) for t in (views, filters))
-    found = F.conv2d(views[None], filters[:, None], groups=len(filters))[0]
-    return found.view(-1, c, 1, *found.shape[1:]).sum(0)
+def _convolve_tiles(tiles: Tensor, filters: Tensor) -> Tensor:
+    """Each tile (h + K - 1, w + K - 1) with its filter (h, w), summed over all but channels."""
+    c = tiles.shape[-1]
+    tiles, filters = (t.reshape(*t.shape[:2], -1).permute(2, 0, 1) for t in (tiles, filters))
+    products = F.conv2d(tiles[None], filters[:, None], groups=len(filters))[0]
+    return products.view(-1, c, 1, *products.shape[1:]).sum(0)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -148,17 +148,17 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if left_to_autograd(grad):
-            return (*by_autograd(_convolution, ctx.saved_tensors, grad, ctx.needs_input_grad),)
+        needed = ctx.needs_input_grad
+        if needs_autograd(grad):
+            return (*gradients_by_autograd(_convolution, ctx.saved_tensors, grad, needed),)
         x, weight, _ = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        of_input = None
-        if ctx.needs_input_grad[0]:  # the same convolution with the filter turned round
-            turned = weight.flip(2, 3)
-            of_input = _convolution(grad, turned, None)
-        of_weight = weight_gradient(x, grad, weight.shape[-1])
-        of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-        return of_input, of_weight, of_bias
+        grad_x = None
+        if needed[0]:  # the same convolution with the flipped filter
+            grad_x = _convolution(grad, weight.flip(2, 3), None)
+        grad_weight = weight_gradient(x, grad, weight.shape[-1])
+        grad_bias = grad.sum((0, 2, 3)) if needed[2] else None
+        return grad_x, grad_weight, grad_bias
 
 
 class _AddNormMlp(torch.autograd.Function):
@@ -167,45 +167,45 @@ class _AddNormMlp(torch.autograd.Function):
         y, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], norm_w, norm_b, eps)
         z = F.linear(y.view(-1, y.shape[-1]), w1, b1)
         out = torch.empty_like(y)
-        for part, z_part in _parts(out.view(-1, out.shape[-1]), z):
-            torch.addmm(b2, F.gelu(z_part), w2.T, out=part)
+        for out_rows, z_rows in _row_chunks(out.view(-1, out.shape[-1]), z):
+            torch.addmm(b2, F.gelu(z_rows), w2.T, out=out_rows)
         # Folding gamma into w2 would read and write all weights several times: slower on a CPU.
-        kept = None if gamma is None else out
-        ctx.save_for_backward(x, norm_w, norm_b, w1, b1, w2, b2, gamma, mean, rstd, z, kept)
+        saved_out = None if gamma is None else out
+        ctx.save_for_backward(x, norm_w, norm_b, w1, b1, w2, b2, gamma, mean, rstd, z, saved_out)
         ctx.eps = eps
         return residual + out if gamma is None else torch.addcmul(residual, out, gamma)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        needed, of_residual = ctx.needs_input_grad[1:], grad
-        *inputs, mean, rstd, z, kept = ctx.saved_tensors
-        if left_to_autograd(grad):
+        needed, grad_residual = ctx.needs_input_grad[1:], grad
+        *inputs, mean, rstd, z, saved_out = ctx.saved_tensors
+        if needs_autograd(grad):
             branch = partial(_norm_mlp, ctx.eps)
-            return of_residual, *by_autograd(branch, inputs, grad, needed), None
+            return grad_residual, *gradients_by_autograd(branch, inputs, grad, needed), None
         x, norm_w, norm_b, w1, _, w2, _, gamma = inputs
         c = x.shape[-1]
-        grad, of_gamma = grad.reshape(-1, c), None
+        grad, grad_gamma = grad.reshape(-1, c), None
         if gamma is not None:
-            of_gamma = (grad * kept.view(-1, c)).sum(0) if needed[7] else None
+            grad_gamma = (grad * saved_out.view(-1, c)).sum(0) if needed[7] else None
             grad = grad * gamma
         y = F.layer_norm(x, (c,), norm_w, norm_b, ctx.eps).view(-1, c)
-        of_y, sums = torch.empty_like(y), _Sums()
-        for part, y_part, z_part, of_y_part in _parts(grad, y, z, of_y):
+        grad_y, sums = torch.empty_like(y), _Sums()
+        for grad_rows, y_rows, z_rows, grad_y_rows in _row_chunks(grad, y, z, grad_y):
             if needed[5]:
-                sums.add_product("w2", part, F.gelu(z_part))
-            of_z = part @ w2
-            torch.ops.aten.gelu_backward(of_z, z_part, grad_input=of_z)
+                sums.add_product("w2", grad_rows, F.gelu(z_rows))
+            grad_z = grad_rows @ w2
+            torch.ops.aten.gelu_backward(grad_z, z_rows, grad_input=grad_z)
             if needed[3]:
-                sums.add_product("w1", of_z, y_part)
+                sums.add_product("w1", grad_z, y_rows)
             if needed[4]:
-                sums.add("b1", of_z.sum(0))
-            torch.mm(of_z, w1, out=of_y_part)
-        of_b2 = grad.sum(0) if needed[6] else None
-        of_norm = torch.ops.aten.native_layer_norm_backward(
-            of_y.view(x.shape), x, (c,), mean, rstd, norm_w, norm_b, needed[:3]
+                sums.add("b1", grad_z.sum(0))
+            torch.mm(grad_z, w1, out=grad_y_rows)
+        grad_b2 = grad.sum(0) if needed[6] else None
+        grad_norm = torch.ops.aten.native_layer_norm_backward(
+            grad_y.view(x.shape), x, (c,), mean, rstd, norm_w, norm_b, needed[:3]
         )
-        of_mlp = sums.get("w1"), sums.get("b1"), sums.get("w2"), of_b2
-        return of_residual, *of_norm, *of_mlp, of_gamma, None
+        grad_mlp = sums.get("w1"), sums.get("b1"), sums.get("w2"), grad_b2
+        return grad_residual, *grad_norm, *grad_mlp, grad_gamma, None
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -219,15 +219,16 @@ def _norm_mlp(eps: float, x, norm_w, norm_b, w1, b1, w2, b2, gamma) -> Tensor:
 
 
 class _Sums(dict):
-    """Sums of tensors by name; the first summand is the sum, not added to zeros."""
+    """Sums of tensors by name. The first tensor becomes the sum: no zeros are allocated."""
 
     def add(self, name: str, value: Tensor) -> None:
         self[name] = self[name].add_(value) if name in self else value
 
-    def add_product(self, name: str, one: Tensor, other: Tensor) -> None:
-        self[name] = self[name].addmm_(one.T, other) if name in self else one.T @ other
+    def add_product(self, name: str, a: Tensor, b: Tensor) -> None:
+        """Adds the matrix product of a, transposed, and b."""
+        self[name] = self[name].addmm_(a.T, b) if name in self else a.T @ b
 
 
-def _parts(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same rows of several matrices, few at a time, so that what is between them is small."""
-    return zip(*(matrix.split(ROWS) for matrix in rows), strict=True)
+def _row_chunks(*matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of several matrices, ``MLP_ROWS`` at a time: hidden activations stay small."""
+    return zip(*(matrix.split(MLP_ROWS) for matrix in matrices), strict=True)

@@ -1,4 +1,4 @@
-"""The layers of the networks between ResNet and ConvNeXt, as the switches of a design have them."""
+"""The layers of the networks between ResNet and ConvNeXt, as a design switches them."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Every network between ResNet and ConvNeXt, as a classifier and as a backbone (section 2).
 
 Parameters have ConvNeXt's names wherever it has the layer, so that the last step's state dict is
-ConvNeXt's own. The switches and the steps are data, in ``roadmap_steps.py``.
+ConvNeXt's own. The switches and the steps are data, in ``steps.py``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.models.classifier import new_head
 from convnext_dense.models.roadmap.layers import new_downsampling, new_norm, new_stage
 from convnext_dense.models.roadmap.steps import REGIMES, Design, Regime, Step, design_at
+from convnext_dense.models.signatures import takes_options_of
 from convnext_dense.models.staged_network import StagedNetwork, check_out_indices, drop_path_rates
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.loading import find_state_dict
@@ -41,8 +42,9 @@ class RoadmapTrunk(StagedNetwork):
         step: A name in the regime's steps; all earlier steps are taken too.
         switches: Values of :class:`Design` that differ from the step's.
         num_stages: Stages to build, 1 to 4.
-        in_channels: Channels of the input picture.
-        drop_path_rate: Stochastic depth rate of the last block; it grows linearly from 0.
+        in_channels: Channels of the input image.
+        drop_path_rate: Drop path rate (stochastic depth) of the last block; it grows linearly
+            from 0.
         frozen_stages, with_cp: See :class:`StagedNetwork`.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH, ema=False)`` with a checkpoint of the
             same step, as classifier or backbone, or any mmengine initialiser.
@@ -53,15 +55,16 @@ class RoadmapTrunk(StagedNetwork):
 
     def __init__(
         self,
-        regime: str,
-        step: str,
-        switches: Mapping[str, Any] | None,
-        num_stages: int,
-        in_channels: int,
-        drop_path_rate: float,
-        frozen_stages: int,
-        with_cp: bool,
-        init_cfg: dict[str, Any] | None,
+        regime: str = "resnet50",
+        step: str = "separate_downsampling",
+        switches: Mapping[str, Any] | None = None,
+        *,
+        num_stages: int = 4,
+        in_channels: int = 3,
+        drop_path_rate: float = 0.0,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         design = design_at(regime, step).changed(switches or {})
         if with_cp and not design.layer_norm:
@@ -71,21 +74,21 @@ class RoadmapTrunk(StagedNetwork):
             )
         rates = drop_path_rates(drop_path_rate, sum(design.stage_ratio))
         super().__init__(
-            design.stage_ratio,
-            design.dims,
-            [new_downsampling(design, i, in_channels) for i in range(num_stages)],
-            [
+            depths=design.stage_ratio,
+            dims=design.dims,
+            downsample_layers=[new_downsampling(design, i, in_channels) for i in range(num_stages)],
+            stages=[
                 new_stage(design, i, stage.tolist())
                 for i, stage in enumerate(rates.split(list(design.stage_ratio))[:num_stages])
             ],
-            frozen_stages,
-            with_cp,
-            init_cfg,
+            frozen_stages=frozen_stages,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
         )
         self.design = design
 
     def _outer_norm(self, stage: int) -> nn.Module:
-        """What follows a stage's map: a norm where the step has one at changes of resolution."""
+        """The norm after a stage; the identity before the step ``separate_downsampling``."""
         if not self.design.separate_downsampling:
             return nn.Identity()
         return new_norm(self.design, self.dims[stage])
@@ -111,8 +114,8 @@ class RoadmapTrunk(StagedNetwork):
         if lacking := [name for name in needed if name not in fitting]:
             raise UserError(
                 f"{checkpoint} is of another step or width: {len(lacking)} of the network's "
-                f"{len(needed)} parameters, such as {lacking[0]}, are not in it. Name its regime "
-                "and step."
+                f"{len(needed)} parameters, such as {lacking[0]}, are not in it. Give the "
+                "checkpoint's regime and step."
             )
         self.load_state_dict(fitting, strict=False)
         print_log(f"{checkpoint}: {len(fitting)} of {len(own)} parameters loaded.", "current")
@@ -122,51 +125,39 @@ class RoadmapTrunk(StagedNetwork):
 class ConvNeXtRoadmap(RoadmapTrunk):
     """A step of the roadmap as a four-scale backbone.
 
-    Maps have 4 x width x 2**i channels before the step ``inverted_bottleneck`` and width x 2**i
+    Stage i has 4 x width x 2**i channels before the step ``inverted_bottleneck`` and width x 2**i
     from it on. Output norms ``norm{i}``, as in :class:`ConvNeXt`, come with the last step.
 
     Args:
         out_indices: Stages to emit, ascending.
-        norm_eval: Leave BatchNorm in eval mode, as detectors with two pictures a GPU need it.
-        regime, step, switches, in_channels, drop_path_rate, frozen_stages, with_cp, init_cfg: See
-            :class:`RoadmapTrunk`.
+        norm_eval: Keep BatchNorm in eval mode, which detectors need with two images per GPU.
+        trunk_options: By name: in_channels, drop_path_rate, frozen_stages, with_cp, init_cfg. See
+            :class:`RoadmapTrunk`, also for regime, step and switches.
 
     Raises:
         UserError: For an unknown name, with the nearest, or an argument out of range.
     """
 
+    @takes_options_of(RoadmapTrunk, except_for=("num_stages",))
     def __init__(
         self,
         regime: str = "resnet50",
         step: str = "separate_downsampling",
         switches: Mapping[str, Any] | None = None,
-        in_channels: int = 3,
-        drop_path_rate: float = 0.0,
+        *,
         out_indices: Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
         norm_eval: bool = False,
-        with_cp: bool = False,
-        init_cfg: dict[str, Any] | None = None,
+        **trunk_options: Any,
     ) -> None:
         emitted = check_out_indices(out_indices)
         self.norm_eval = norm_eval
-        super().__init__(
-            regime,
-            step,
-            switches,
-            emitted[-1] + 1,
-            in_channels,
-            drop_path_rate,
-            frozen_stages,
-            with_cp,
-            init_cfg,
-        )
+        super().__init__(regime, step, switches, num_stages=emitted[-1] + 1, **trunk_options)
         self.out_indices = emitted
         for i in emitted:
             self.add_module(f"norm{i}", self._outer_norm(i))
 
     def train(self, mode: bool = True) -> "ConvNeXtRoadmap":
-        """Sets the mode; frozen parts, and norms where they should, stay in eval mode."""
+        """Sets the mode; frozen parts and, with ``norm_eval``, BatchNorm stay in eval mode."""
         super().train(mode)
         if self.norm_eval:
             for module in self.modules():
@@ -175,10 +166,11 @@ class ConvNeXtRoadmap(RoadmapTrunk):
         return self
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Maps pictures (N, in_channels, H, W) to one map (N, dims[i], H_i, W_i) a stage emitted.
+        """Maps images (N, in_channels, H, W) to a feature map for each emitted stage.
 
-        Sides of at least 32 pixels. A stride rounds up in the ResNet stem and in blocks, and down
-        in the patchify stem and in separate downsampling layers.
+        H and W are at least 32. The feature maps are (N, dims[i], H_i, W_i); a stride rounds up in
+        the ResNet stem and in blocks, and down in the patchify stem and in separate downsampling
+        layers.
         """
         return tuple(
             self.get_submodule(f"norm{i}")(y)
@@ -189,45 +181,32 @@ class ConvNeXtRoadmap(RoadmapTrunk):
 
 @MODELS.register_module()
 class ConvNeXtRoadmapClassifier(RoadmapTrunk):
-    """A step of the roadmap as a classifier: average pooling, in the last step a norm, a head.
+    """A step of the roadmap as a classifier: average pooling, a norm in the last step, a head.
 
     Args:
         num_classes: Outputs of the head.
-        regime, step, switches, in_channels, drop_path_rate, frozen_stages, with_cp, init_cfg: See
-            :class:`RoadmapTrunk`.
+        trunk_options: By name: in_channels, drop_path_rate, frozen_stages, with_cp, init_cfg. See
+            :class:`RoadmapTrunk`, also for regime, step and switches.
 
     Raises:
         UserError: For an unknown name, with the nearest, or an argument out of range.
     """
 
+    @takes_options_of(RoadmapTrunk, except_for=("num_stages",))
     def __init__(
         self,
         num_classes: int,
         regime: str = "resnet50",
         step: str = "separate_downsampling",
         switches: Mapping[str, Any] | None = None,
-        in_channels: int = 3,
-        drop_path_rate: float = 0.0,
-        frozen_stages: int = -1,
-        with_cp: bool = False,
-        init_cfg: dict[str, Any] | None = None,
+        **trunk_options: Any,
     ) -> None:
-        super().__init__(
-            regime,
-            step,
-            switches,
-            4,
-            in_channels,
-            drop_path_rate,
-            frozen_stages,
-            with_cp,
-            init_cfg,
-        )
+        super().__init__(regime, step, switches, num_stages=4, **trunk_options)
         self.num_classes = num_classes
         self.norm = self._outer_norm(3)
         self.head = new_head(self.dims[-1], num_classes, init_scale=1.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps pictures (N, in_channels, H, W) to logits (N, num_classes)."""
+        """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
         *_, y = self.stage_maps(x)
         return self.head(self.norm(y.mean(dim=(-2, -1), keepdim=True)).flatten(1))

@@ -1,10 +1,10 @@
-"""The steps from ResNet to ConvNeXt as data: what each changes, and what the paper printed.
+"""The steps from ResNet to ConvNeXt as data: the changes and the paper's figures.
 
-Sources: section 2 and appendix C, tables 10 and 11 (arXiv 2201.03545). Where the paper is silent
-on a layer, docs/roadmap.md says what was chosen.
+Sources: section 2 and appendix C, tables 10 and 11 (arXiv 2201.03545). docs/roadmap.md lists the
+choices for layers that the paper does not describe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -14,7 +14,7 @@ from convnext_dense.errors import UserError
 
 @dataclass(frozen=True)
 class Design:
-    """A network of the roadmap as its switches, one a step of the paper; all work in any mixture.
+    """A network of the roadmap as switches, one for each step; they can be combined freely.
 
     Attributes:
         stage_ratio: Blocks of the four stages.
@@ -67,22 +67,22 @@ class Design:
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Channels of each stage's map: the blocks' narrow or wide side."""
+        """Channels of each stage's feature map: the blocks' narrow or wide side."""
         return tuple(w * (1 if self.inverted_bottleneck else 4) for w in self.widths)
 
     def changed(self, switches: Mapping[str, Any]) -> "Design":
-        """The design with some switches set otherwise.
+        """The design with other values for some switches.
 
         Raises:
             UserError: For an unknown switch, with the nearest name.
         """
         known = [f.name for f in fields(self)]
         for name in switches:
-            known_name(name, known, "switch")
+            check_name(name, known, "switch")
         return replace(self, **switches)
 
 
-# What a step changes in both regimes.
+# The changes of each step in both regimes.
 CHANGES: dict[str, dict[str, Any]] = {
     "resnet": {},
     "enhanced_recipe": dict(layer_scale=1e-6),
@@ -111,7 +111,7 @@ class Step:
         accuracy: ImageNet-1K top-1 in percent.
         std: Its standard deviation over three trainings; None where there was one.
         gflops: Billions of multiply-adds at 224 x 224, as printed.
-        own: What it changes in this regime beside or instead of :data:`CHANGES`.
+        own: Its changes in this regime, in addition to or instead of :data:`CHANGES`.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Step:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The switches that it sets."""
+        """The switches that the step sets."""
         return {**CHANGES.get(self.name, {}), **self.own}
 
 
@@ -132,11 +132,11 @@ class Regime:
 
     Attributes:
         table: Its number.
-        title: As the paper calls the two ends and the Transformer between which it compares.
+        title: The paper's names of the first and the last network.
         start: The ResNet.
         convnext: Variant that the last step is.
-        drop_path_rate: Stochastic depth of that variant (table 5), which all steps use.
-        peer: (name, accuracy, GFLOPs) of the Swin Transformer that the paper prints beside.
+        drop_path_rate: Drop path rate of that variant (table 5), which all steps use.
+        peer: (name, accuracy, GFLOPs) of the Swin Transformer in the same table.
         steps: Rows in the paper's order.
     """
 
@@ -187,7 +187,7 @@ REGIMES: dict[str, Regime] = {
         steps=(
             Step("resnet", 78.20, None, 15.01),
             Step("enhanced_recipe", 81.14, None, 15.01),
-            # The ratio alone would take 44 % of the cost away: the width goes up with it.
+            # The ratio alone would reduce the cost by 44 %, so the width grows too.
             Step("stage_ratio", 81.33, None, 14.52, dict(stage_ratio=(3, 3, 27, 3), width=84)),
             Step("patchify_stem", 81.59, None, 14.38),
             Step("depthwise_conv", 80.54, None, 7.23),
@@ -209,23 +209,25 @@ REGIMES: dict[str, Regime] = {
 
 
 def design_at(regime: str, step: str) -> Design:
-    """The network after a step: the regime's ResNet with all changes up to it.
+    """The design after a step: the regime's ResNet with all changes up to that step.
 
     Raises:
         UserError: For an unknown regime or step, with the nearest name.
     """
-    route = REGIMES[known_name(regime, REGIMES, "regime")]
-    known_name(step, [one.name for one in route.steps], "step")
-    design = route.start
-    for one in route.steps:
-        design = design.changed(one.changes)
-        if one.name == step:
-            return design
-    raise AssertionError(step)
+    steps = REGIMES[check_name(regime, REGIMES, "regime")].steps
+    names = [row.name for row in steps]
+    design = REGIMES[regime].start
+    for row in steps[: names.index(check_name(step, names, "step")) + 1]:
+        design = design.changed(row.changes)
+    return design
 
 
-def known_name(name: Any, known: Any, kind: str) -> str:
-    """Returns a known name; a UserError gives the nearest of the known ones otherwise."""
+def check_name(name: Any, known: Iterable[str], kind: str) -> str:
+    """Returns a known name.
+
+    Raises:
+        UserError: For an unknown one, with the nearest name.
+    """
     known = list(known)
     if name in known:
         return name

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from convnext_dense.errors import UserError
 from convnext_dense.models.roadmap.network import ConvNeXtRoadmapClassifier
-from convnext_dense.models.roadmap.steps import REGIMES, Step, known_name
+from convnext_dense.models.roadmap.steps import REGIMES, Step, check_name
 
 SIZE = 224
 CLASSES = 1000
@@ -49,7 +49,7 @@ def regimes_named(name: str | None) -> Sequence[str]:
     Raises:
         UserError: Where there is none of that name, with the nearest.
     """
-    return list(REGIMES) if name is None else [known_name(name, REGIMES, "regime")]
+    return list(REGIMES) if name is None else [check_name(name, REGIMES, "regime")]
 
 
 def measure(regime: str, results: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ def read_results(path: str | Path | None) -> dict[str, float]:
             f"--results {path} must be an object of top-1 in percent by a config's name, such as "
             f'{{"{names[1]}": 78.8}}.'
         )
-    return {known_name(name, names, "config"): value for name, value in results.items()}
+    return {check_name(name, names, "config"): value for name, value in results.items()}
 
 
 def format_table(found: Sequence[Mapping[str, Any]]) -> str:
