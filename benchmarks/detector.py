@@ -143,9 +143,9 @@ def _bfloat16(device: str) -> torch.autocast:
 
 
 def _all_views(views, image: torch.Tensor) -> dict[str, list]:
-    from convnext_dense.detection.tta import resized
+    from convnext_dense.detection.tta import make_view
 
-    seen = [resized(image, views.resizes[view.scale], view.flip) for view in views.views]
+    seen = [make_view(image, views.resizes[view.scale], view.flip) for view in views.views]
     inputs, samples = ([[one] for one in column] for column in zip(*seen, strict=True))
     return dict(inputs=list(inputs), data_samples=list(samples))
 
