@@ -1,4 +1,4 @@
-"""The truth of a test, found through its own config: data sets and their label files."""
+"""The truth of a test, found through its own config: datasets and their label files."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from convnext_dense.config.tree import datasets
 from convnext_dense.errors import UserError
 from convnext_dense.report.work_folders import Test
 
-# What building a data set raises where its files are not there, or a newer version reads it.
+# What building a dataset raises where its files are not there, or a newer version reads it.
 BROKEN = (OSError, KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError)
 
 
 def data_config(test: Test) -> dict[str, Any]:
-    """The dict of the tested data set.
+    """The dict of the tested dataset.
 
     Raises:
         UserError: When the config names none, or the data is not where it says.

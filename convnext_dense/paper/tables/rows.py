@@ -130,7 +130,7 @@ def _printed() -> Iterator[Row]:
         )
         label = f"{model}@{side}" + ("/22K" if data == "22K" else "")
         peer = PEERS.get(f"{model}@{side}", PEERS.get(model))
-        # a row that prints figures of both data sets begins with the first that it prints
+        # a row that prints figures of both datasets begins with the first that it prints
         column = "accuracy" if line["accuracy"] or not line["accuracy_22k"] else "accuracy_22k"
         config = _trained_by(model, side, data, column)
         yield Row(int(line["table"]), label, (side, side), cells, config, peer)
