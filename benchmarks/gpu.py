@@ -23,7 +23,7 @@ from report import check_table, choose, speed_table, verdict
 from speed import LINES
 
 from convnext_dense import kernels
-from convnext_dense.cli.arguments import Parser, run_tool
+from convnext_dense.cli.run_command import Parser, run_command
 from convnext_dense.errors import UserError
 
 # Seconds for all checks, for all of it, and for what runs when a time is over.
@@ -109,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command(main)

@@ -28,7 +28,7 @@ from convnext_dense.benchmark.memory import peak_of
 from convnext_dense.benchmark.modes import AMP, Options
 from convnext_dense.benchmark.throughput import parse_image_size
 from convnext_dense.benchmark.timing import run_rounds, warm_up
-from convnext_dense.cli.arguments import Parser, run_tool
+from convnext_dense.cli.run_command import Parser, run_command
 from convnext_dense.errors import UserError
 from convnext_dense.models.staged_network import STRIDES
 from convnext_dense.models.trunk import parse_arch
@@ -206,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command(main)

@@ -1,17 +1,20 @@
-"""Dense prediction with ConvNeXt: importing this package registers everything it provides.
+"""Dense prediction with ConvNeXt: importing this package registers its models and optimizer parts.
 
-The import has three side effects: mmcv's operators become available through torchvision where
-mmcv was installed without its compiled extension; mmengine reads checkpoints through this project's
-safe loader, and in a run YAML as plain data and other pickles not at all; and mmengine's
-CheckpointHook and LocalVisBackend are this project's, under the same names.
+Everything that the import changes outside of this package, with the reason:
+
+- mmengine's root registries hold the models, the optimizer constructor and the schedules: configs
+  name them, and mmdet's and mmsegmentation's registries fall back to the root.
+- ``mmcv._ext`` can be imported, from torchvision's operators, where mmcv was installed without its
+  compiled extension: mmdet's models import it by that name.
+
+The engine (``convnext_dense.engine``) registers its runner, loops and hooks when it is imported.
 """
 
-from convnext_dense import ops, weights
+from convnext_dense import ops
 from convnext_dense.version import __version__
 
 ops.install()
-weights.register_safe_loader()
 
-from convnext_dense import engine, models, optim  # noqa: E402  (after the operators are in place)
+from convnext_dense import models, optim  # noqa: E402  (after the operators are in place)
 
-__all__ = ["__version__", "engine", "models", "ops", "optim", "weights"]
+__all__ = ["__version__", "models", "ops", "optim"]

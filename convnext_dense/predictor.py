@@ -12,14 +12,13 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, VISUALIZERS, init_default_scope
 
 from convnext_dense.config.load import load_config
-from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.class_names import class_names
-from convnext_dense.data.coco.fit_config import drop_mask_branch, set_num_classes
-from convnext_dense.data.images import naming, read_image, write_image
-from convnext_dense.data.labels.fit_config import keep_scores, set_label_classes
+from convnext_dense.data.images import explaining_opencv, read_image
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import task_of
 from convnext_dense.weights import read_checkpoint
-from convnext_dense.weights.checkpoints import check_parts, compare, has_masks
+from convnext_dense.weights.checkpoints import check_parts, compare
 
 
 class Predictor:
@@ -35,7 +34,7 @@ class Predictor:
         UserError: For a checkpoint whose classes nothing names, or that is another model's.
     """
 
-    @refusing_pickles()
+    @safe_reading()
     def __init__(
         self,
         config: str | os.PathLike,
@@ -44,15 +43,17 @@ class Predictor:
         score_threshold: float = 0.3,
     ) -> None:
         content = read_checkpoint(checkpoint)
-        cfg = load_config(config, require_data=False)
-        scope = cfg.get("default_scope")
-        if scope not in TASKS:
+        cfg = load_config(config)
+        task = task_of(cfg)
+        if task.results((), score_threshold) is None:
+            scope = cfg.get("default_scope")
             raise UserError(f"{config} is neither a detector nor a segmentor ({scope}).")
         check_parts(cfg.model, content, str(checkpoint))
-        init_default_scope(scope)
+        init_default_scope(cfg.default_scope)
         classes = class_names(cfg, content, str(checkpoint))
-        self.task = TASKS[scope](classes, score_threshold)
-        self.task.prepare(cfg, content, str(checkpoint))
+        self.results = task.results(classes, score_threshold)
+        task.fit_to_checkpoint(cfg, content, str(checkpoint), classes)
+        task.keep_scores(cfg, None)
         cfg.model.backbone.init_cfg = None
         self.classes = classes
         self.device = choose_device(device)
@@ -69,7 +70,7 @@ class Predictor:
         self.visualizer.dataset_meta = dict(classes=classes, palette=_palette(content, classes))
 
     @torch.no_grad()
-    @refusing_pickles()
+    @safe_reading()
     def __call__(self, image: str | os.PathLike | np.ndarray) -> Any:
         """Predicts one picture.
 
@@ -87,10 +88,10 @@ class Predictor:
         """
         image = read_image(image) if isinstance(image, str | os.PathLike) else image
         height, width = image.shape[:2]
-        with naming(f"A picture of {width} x {height} pixels"):
+        with explaining_opencv(f"A picture of {width} x {height} pixels"):
             batch = pseudo_collate([self.pipeline(dict(img=image, img_id=0))])
         (sample,) = self.model.test_step(batch)
-        return self.task.select(sample).cpu()
+        return self.results.select(sample).cpu()
 
     def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
         """The picture (BGR) with boxes, names, scores and masks, or labels, drawn into a copy."""
@@ -99,21 +100,21 @@ class Predictor:
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
             sample,
             draw_gt=False,
-            **self.task.drawing(image),
+            **self.results.draw_options(image),
         )
         return cv2.cvtColor(self.visualizer.get_image(), cv2.COLOR_RGB2BGR)
 
     def describe(self, sample: Any) -> dict:
         """A result in plain numbers, for JSON."""
-        return self.task.describe(sample)
+        return self.results.describe(sample)
 
     def summary(self, descriptions: list[dict]) -> str:
         """What was found in all, in a few words."""
-        return self.task.summary(descriptions)
+        return self.results.sum_up(descriptions)
 
     def write_files(self, sample: Any, stem: Path) -> None:
         """Writes what of a result is a file of its own: a segmentor's ``STEM_labels.png``."""
-        self.task.write_files(sample, stem)
+        self.results.write_files(sample, stem)
 
     def _pipeline(self, cfg: Config) -> Compose:
         """The test pipeline for arrays: no file to load, no truth to read."""
@@ -127,98 +128,6 @@ class Predictor:
 
 
 META_KEYS = ("img_id", "ori_shape", "img_shape", "scale_factor")
-
-
-class DetectionTask:
-    """What is particular to a detector's results."""
-
-    def __init__(self, classes: tuple[str, ...], score_threshold: float) -> None:
-        self.classes = classes
-        self.score_threshold = score_threshold
-
-    def prepare(self, cfg: Config, content: dict, source: str) -> None:
-        """Fits the config's heads to a checkpoint."""
-        set_num_classes(cfg, len(self.classes), source)
-        if not has_masks(content):
-            drop_mask_branch(cfg)
-
-    def drawing(self, image: np.ndarray) -> dict:
-        """How the visualizer draws a result."""
-        return dict(pred_score_thr=self.score_threshold)
-
-    def select(self, sample: Any) -> Any:
-        """Leaves out what scores below the threshold."""
-        keep = sample.pred_instances.scores >= self.score_threshold
-        sample.pred_instances = sample.pred_instances[keep]
-        return sample
-
-    def describe(self, sample: Any) -> dict:
-        """The detections; boxes as (left, top, right, bottom) in pixels, masks run-length coded."""
-        from convnext_dense.detection.rle import encode_masks  # needs pycocotools
-
-        found = sample.pred_instances
-        masks = encode_masks(found.masks) if "masks" in found else [None] * len(found)
-        rows = zip(found.bboxes, found.scores, found.labels, masks, strict=True)
-        return {
-            "detections": [
-                {
-                    "class": self.classes[int(label)],
-                    "score": float(score),
-                    "bbox": [float(edge) for edge in box],
-                    **({"segmentation": mask} if mask else {}),
-                }
-                for box, score, label, mask in rows
-            ]
-        }
-
-    def summary(self, descriptions: list[dict]) -> str:
-        """Counts the detections."""
-        return f"{sum(len(one['detections']) for one in descriptions)} detections"
-
-    def write_files(self, sample: Any, stem: Path) -> None:
-        """Writes nothing: all is in the description."""
-
-
-class LabelTask:
-    """What is particular to a segmentor's results."""
-
-    def __init__(self, classes: tuple[str, ...], score_threshold: float) -> None:
-        self.classes = classes
-
-    def prepare(self, cfg: Config, content: dict, source: str) -> None:
-        """Fits the config's heads to a checkpoint."""
-        set_label_classes(cfg, len(self.classes), source)
-        keep_scores(cfg, None)
-
-    def drawing(self, image: np.ndarray) -> dict:
-        """Names are written where there is room for them; on few pixels the visualizer fails."""
-        if image.shape[:2] == (1, 1):
-            raise UserError("A picture of one pixel cannot be drawn.")
-        return dict(with_labels=min(image.shape[:2]) >= 32)
-
-    def select(self, sample: Any) -> Any:
-        """Keeps the labels and drops the map of all classes' scores, where there is one."""
-        sample.pop("seg_logits", None)
-        return sample
-
-    def describe(self, sample: Any) -> dict:
-        """The share of the picture that each class takes, the largest first."""
-        labels = sample.pred_sem_seg.data.long().ravel()
-        shares = (torch.bincount(labels, minlength=len(self.classes)) / labels.numel()).tolist()
-        ranked = sorted(zip(shares, self.classes, strict=True), reverse=True)
-        return {"shares": {name: share for share, name in ranked if share > 0}}
-
-    def summary(self, descriptions: list[dict]) -> str:
-        """Counts the classes that were seen."""
-        return f"{len({name for one in descriptions for name in one['shares']})} classes"
-
-    def write_files(self, sample: Any, stem: Path) -> None:
-        """Writes ``STEM_labels.png``: one channel, a pixel's value is the index of its class."""
-        labels = sample.pred_sem_seg.data[0].numpy().astype(np.uint8)
-        write_image(stem.with_name(f"{stem.name}_labels.png"), labels)
-
-
-TASKS = {"mmdet": DetectionTask, "mmseg": LabelTask}
 
 
 def _palette(content: dict, classes: tuple[str, ...]) -> list[tuple[int, ...]]:

@@ -1,50 +1,8 @@
-"""Prints the optimizer's parameter groups of a config and draws their rates over the training.
+#!/usr/bin/env python
+"""Prints the optimizer's parameter groups of a config and draws their rates over the training."""
 
-    python tools/print_lr.py configs/detection/cascade_convnext_t_3x.py
-
-Needs no data. Where it is not there, heads have their library's default number of classes, and the
-length of an epoch is the published COCO's or assumed; the answer says which.
-"""
-
-import contextlib
-import json
-import sys
-from pathlib import Path
-
-from convnext_dense.cli.arguments import Parser, add_config_arguments, run_tool
-from convnext_dense.data.class_folders.fit_config import assume_head_classes
-from convnext_dense.data.labels.fit_config import assume_classes
-from convnext_dense.engine import load_config
-from convnext_dense.optim import format_table, lr_report
-from convnext_dense.optim.schedule_curve import training_annotations
-
-
-def main() -> None:
-    parser = Parser(description=__doc__.splitlines()[0])
-    add_config_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    parser.add_argument(
-        "--out", metavar="PNG", help="the curve (default: work_dirs/print_lr/<config>.png)"
-    )
-    args = parser.parse_args()
-    out = args.out or Path("work_dirs", "print_lr", f"{Path(args.config).stem}.png")
-    with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
-        flags = dict(data_root=args.data_root, cfg_options=args.cfg_options, amp="off")
-        cfg = load_config(args.config, require_data=False, **flags)
-        if training_annotations(cfg).is_file():
-            cfg = load_config(args.config, splits=("train",), **flags)
-        assume_classes(cfg)
-        assume_head_classes(cfg)
-        report = lr_report(cfg, out)
-    if args.json:
-        print(json.dumps(report, indent=2))
-        return
-    print(format_table(report["groups"]))
-    length = f"{report['iterations']:,} iterations"
-    if report["epochs"] is not None:
-        length += f" in {report['epochs']} epochs ({report['epoch_source']})"
-    print(f"\nbase lr {report['base_lr']:g}, {length}\ncurve: {report['curve']}")
-
+from convnext_dense.cli.print_lr import main
+from convnext_dense.cli.run_command import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command(main)

@@ -1,34 +1,8 @@
 #!/usr/bin/env python
-"""One page about runs: python tools/report.py WORK_DIR... --out report.html.
+"""One page about runs: python tools/report.py WORK_DIR... --out report.html."""
 
-Work folders of tools/train.py, tools/pretrain_cls.py and tools/test.py; several compare. Tests in a
-training's folder or right below it belong to it. The page is one file that needs no network.
-"""
-
-import argparse
-from pathlib import Path
-
-from convnext_dense.cli.arguments import Parser, run_tool
-from convnext_dense.report.page import write_report
-
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work_dirs", nargs="+", metavar="WORK_DIR", help="folders of runs")
-    parser.add_argument("--out", default="report.html", metavar="FILE", help="default: %(default)s")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    runs = write_report(args.work_dirs, Path(args.out), CONFIGS)
-    for run in runs:
-        for note in run.notes:
-            print(f"{run.name}: {note}")
-    print(f"{len(runs)} runs: {args.out}")
-
+from convnext_dense.cli.report import main
+from convnext_dense.cli.run_command import run_command
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_command(main)

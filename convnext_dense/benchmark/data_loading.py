@@ -22,8 +22,8 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader, Dataset
 
 from convnext_dense.benchmark.timing import Summary, summarise
-from convnext_dense.config.safe_reading import refusing_pickles
-from convnext_dense.engine import load_config
+from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.errors import UserError
 
 STAGES = ("decode", "augment", "loader")
@@ -66,7 +66,7 @@ class _Calls(Dataset):
         return index
 
 
-@refusing_pickles()
+@safe_reading()
 def measure(
     config: str,
     data_root: str | None = None,
@@ -93,7 +93,9 @@ def measure(
     """
     if min(workers) < 0 or rounds < 1 or (batch_size is not None and batch_size < 1):
         raise UserError("--workers must be at least 0, --rounds and --batch-size at least 1.")
-    cfg = load_config(config, data_root=data_root, cfg_options=cfg_options, splits=("train",))
+    cfg = load_fitted_config(
+        config, data_root=data_root, cfg_options=cfg_options, splits=("train",)
+    )
     set_multi_processing(**cfg.env_cfg.mp_cfg)  # as in training: OpenCV in one thread
     size = batch_size or cfg.train_dataloader.batch_size
     found = []

@@ -14,7 +14,7 @@ import torch
 from convnext_dense.benchmark import networks as networks
 from convnext_dense.benchmark.modes import Options, make_step
 from convnext_dense.benchmark.timing import Step
-from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.config.safe_reading import safe_reading
 
 MIB = 2**20
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -54,7 +54,7 @@ def _named_step(name: str, options: Options) -> Step:
     return make_step(networks.build(name, options.image_size, options.num_classes), options)
 
 
-@refusing_pickles()  # a spawned process knows nothing of its parent's refusal
+@safe_reading()  # a spawned process knows nothing of its parent's refusal
 def _peak_here(make: Callable[[], Step], device: str, threads: int | None) -> float | None:
     if threads:
         torch.set_num_threads(threads)

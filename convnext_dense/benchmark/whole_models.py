@@ -18,12 +18,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from torch import nn
 
+from convnext_dense.config.config_tree import walk
+from convnext_dense.config.load import load_config
 from convnext_dense.config.plain import SUFFIXES
-from convnext_dense.config.tree import walk
-from convnext_dense.data.class_folders.fit_config import assume_head_classes
-from convnext_dense.data.labels.fit_config import assume_classes
-from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import task_of
 
 # Scope of a config -> the mode that measures its model.
 SCOPES = {"mmdet": "detect", "mmseg": "segment"}
@@ -112,11 +111,8 @@ def read(path: str) -> Config:
         near = get_close_matches(Path(path).name, beside, n=1)
         hint = f" the nearest is {beside[near[0]]}." if near else " give the path of one."
         raise UserError(f"There is no config file {path}:{hint}")
-    cfg = load_config(path, require_data=False)
-    if cfg.default_scope in SCOPES:
-        assume_classes(cfg)
-    else:
-        assume_head_classes(cfg)
+    cfg = load_config(path)
+    task_of(cfg).assume_classes(cfg)
     for node in walk(cfg.model):  # nothing is downloaded
         node.pop("init_cfg", None)
     return cfg

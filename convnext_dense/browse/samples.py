@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import set_random_seed
 from torch import nn
 
-from convnext_dense.data.images import name_pictures
+from convnext_dense.data.images import name_images_in_errors
 
 TRUTH_STEPS = ("LoadAnnotations", "LoadLabels")
 
@@ -37,7 +37,7 @@ def build_dataset(config: ConfigDict, **changes: Any) -> BaseDataset:
     """Builds a data set in the current scope, without pycocotools' chatter."""
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = DATASETS.build({**deepcopy(config), **changes})
-    name_pictures(dataset)
+    name_images_in_errors(dataset)
     return dataset
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,33 +11,34 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from convnext_dense.browse import charts, drawing, instances, labels, samples
-from convnext_dense.config.safe_reading import refusing_pickles
-from convnext_dense.config.tree import datasets
+from convnext_dense.browse import drawing, samples
+from convnext_dense.config.config_tree import datasets
+from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import UserError
 from convnext_dense.runs.atomic_files import make_folder, write_atomically
+from convnext_dense.tasks import task_of
 
 
 @dataclass(frozen=True)
-class Task:
-    """What looking at data needs of a task.
+class DataBrowser:
+    """What a task shows of its data.
 
     Attributes:
-        views: Module with ``overlay``, ``shown_classes``, ``collect`` and ``table``.
-        draw_charts: Draws what ``collect`` found into a file.
+        overlay: From a sample, the colours and names of the classes to an image of both.
+        shown_classes: The labels that occur in a sample.
+        collect: Reads the statistics of a split; its result has a ``summary`` for JSON.
+        table: From that summary to lines for people.
+        draw_charts: Draws the statistics into a file.
     """
 
-    views: ModuleType
+    overlay: Callable[[samples.Sample, np.ndarray, tuple[str, ...]], Image.Image]
+    shown_classes: Callable[[samples.Sample], list[int]]
+    collect: Callable[..., Any]
+    table: Callable[[dict[str, Any]], str]
     draw_charts: Callable[[Any, Path], None]
 
 
-TASKS = {
-    "mmdet": Task(instances, charts.draw_instances),
-    "mmseg": Task(labels, charts.draw_labels),
-}
-
-
-@refusing_pickles()
+@safe_reading()
 def browse(cfg: Config, split: str, out: Path, number: int, seed: int) -> str:
     """Draws samples of a split and writes its statistics.
 
@@ -60,14 +60,16 @@ def browse(cfg: Config, split: str, out: Path, number: int, seed: int) -> str:
     """
     if number < 1:
         raise UserError(f"--number must be at least 1, got {number}.")
-    task = TASKS.get(cfg.get("default_scope"))
-    if task is None:
+    browser = task_of(cfg).data_browser()
+    if browser is None:
         raise UserError("This config's task cannot be browsed: detection and segmentation can.")
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return _browse(cfg, split, out, number, seed, task)
+        return _browse(cfg, split, out, number, seed, browser)
 
 
-def _browse(cfg: Config, split: str, out: Path, number: int, seed: int, task: Task) -> str:
+def _browse(
+    cfg: Config, split: str, out: Path, number: int, seed: int, browser: DataBrowser
+) -> str:
     """The same in the scope of the task."""
     (config,) = datasets(cfg, split)
     dataset = samples.build_dataset(config, pipeline=samples.truth_first(config.pipeline))
@@ -75,16 +77,16 @@ def _browse(cfg: Config, split: str, out: Path, number: int, seed: int, task: Ta
         raise UserError(f"The {split} split holds no picture that is used.")
     classes = tuple(dataset.metainfo["classes"])
     make_folder(out)
-    found = task.views.collect(cfg, split, dataset, classes)
-    drawn = _draw_samples(cfg, split, dataset, task.views, out, number, seed)
-    task.draw_charts(found, out / "statistics.png")
-    content = {**found.summary, "seed": seed, "samples": drawn}
+    statistics = browser.collect(cfg, split, dataset, classes)
+    drawn = _draw_samples(cfg, split, dataset, browser, out, number, seed)
+    browser.draw_charts(statistics, out / "statistics.png")
+    content = {**statistics.summary, "seed": seed, "samples": drawn}
     write_atomically(out / "statistics.json", json.dumps(content, indent=2, ensure_ascii=False))
-    return task.views.table(found.summary)
+    return browser.table(statistics.summary)
 
 
 def _draw_samples(
-    cfg: Config, split: str, dataset: Any, views: ModuleType, out: Path, number: int, seed: int
+    cfg: Config, split: str, dataset: Any, browser: DataBrowser, out: Path, number: int, seed: int
 ) -> dict[str, str]:
     """Draws the samples and the contact sheet; returns ``{file: picture}``."""
     classes = tuple(dataset.metainfo["classes"])
@@ -94,8 +96,8 @@ def _draw_samples(
     pictures, captions, seen, files = [], [], set(), {}
     for place, index in enumerate(chosen.tolist()):
         sample = samples.take(dataset, index, preprocessor, seed, training=split == "train")
-        marked = views.overlay(sample, colours, classes)
-        shown = views.shown_classes(sample)
+        marked = browser.overlay(sample, colours, classes)
+        shown = browser.shown_classes(sample)
         name = Path(sample.truth.img_path).name
         plain = Image.fromarray(sample.image).resize(marked.size, Image.Resampling.NEAREST)
         below = drawing.legend([classes[label] for label in shown], colours[shown], 2 * plain.width)

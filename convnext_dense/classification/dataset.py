@@ -18,7 +18,7 @@ from convnext_dense.classification.readers import (
     open_reader,
     some_files,
 )
-from convnext_dense.data.seeded_random import drawing_from
+from convnext_dense.data.seeded_random import seeded_random
 from convnext_dense.errors import UserError
 
 # Exceptions that Pillow raises for damaged files.
@@ -150,7 +150,7 @@ class LabelledPictures(Dataset):
                     f"{unreadable[0][0]} ({unreadable[0][1]}): check the disk and the data."
                 )
             index = (index + 1) % len(self)
-        with drawing_from(seed):
+        with seeded_random(seed):
             tensor = self.transform(image)
         return dict(input=tensor, target=target, path=path, unreadable=unreadable)
 

@@ -1,88 +1,12 @@
-"""What the command-line tools share: common flags, and one sentence instead of a traceback."""
+"""Flags that commands share."""
 
 import argparse
 import os
-import sys
-import traceback
-import warnings
-from collections.abc import Callable
 
-import torch
 from mmengine.config import DictAction
-
-from convnext_dense.config.safe_reading import refusing_pickles
-from convnext_dense.errors import RunEndedError, UserError
-from convnext_dense.runs.atomic_files import naming_full_disks
-from convnext_dense.runs.signals import Interrupted, heeding_signals, ignore_signals
 
 AUTO = "auto"  # --resume without a checkpoint
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
-
-
-BUG = (
-    "This looks like a bug of convnext_dense, not of your input. Please report it to the project "
-    "with all lines from 'Traceback' on, the command, and env.json of the work folder if there is "
-    "one."
-)
-NO_MEMORY = (
-    "This needs more memory than there is: make the batch smaller (--cfg-options "
-    "train_dataloader.batch_size=N), or the pictures."
-)
-
-
-class Parser(argparse.ArgumentParser):
-    """The parser of every tool: with the flags that all of them have."""
-
-    debugging = False  # --debug was given in this process
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.add_argument("--debug", action=_Debug, help="show the traceback of a refusal too")
-
-
-class _Debug(argparse.Action):
-    def __init__(self, option_strings, dest, help=None) -> None:
-        # Suppressed: else a sub-command's default would hide the flag before it.
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        Parser.debugging = True
-
-
-def run_tool(main: Callable[[], None]) -> None:
-    """Runs a tool; what ends it early is one sentence and an exit code.
-
-    2 for wrong input, 143 for a request to end where a training goes on with ``--resume``, 130
-    for Ctrl-C in a tool that keeps nothing, others as the error has them. Any other exception is
-    a bug: its traceback is the report, and the last line says so (code 1).
-    """
-    # The toolboxes warn about their own code, which a user cannot mend.
-    for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
-        warnings.filterwarnings("ignore", module=package)
-    Parser.debugging = False
-    room = "Make room and start again."
-    try:
-        with heeding_signals(), naming_full_disks("A file", room), refusing_pickles():
-            main()
-    except UserError as error:
-        if Parser.debugging:
-            traceback.print_exc()
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        sys.exit(2)
-    except RunEndedError as error:
-        if str(error):  # of several processes the first one speaks
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.code)
-    except Interrupted as error:
-        ignore_signals()
-        if str(error):
-            print(error, file=sys.stderr)
-        sys.exit(error.code)
-    except Exception as error:
-        traceback.print_exc()
-        memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        print(NO_MEMORY if memory else BUG, file=sys.stderr)
-        sys.exit(1)
 
 
 class OptionsAction(DictAction):
@@ -101,14 +25,6 @@ class OptionsAction(DictAction):
                 else self._parse_int_float_bool(value.strip("'\""))
             )
         setattr(namespace, self.dest, options)
-
-
-def sentence(error: UserError) -> str:
-    """The error's own words, also where a data loader's process wrapped them in a traceback."""
-    text = str(error)
-    if "Original Traceback" in text:
-        text = text.rsplit("UserError: ", 1)[-1].rsplit("MissingDataError: ", 1)[-1]
-    return " ".join(text.split())
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,123 +1,187 @@
-"""The test run: a checkpoint, the data, the metrics file and pictures."""
+"""Tests a checkpoint: python tools/test.py CONFIG CHECKPOINT."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from convnext_dense.cli import arguments
+from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.surroundings import surrounded
 from convnext_dense.config import launcher
+from convnext_dense.config.config_tree import datasets, evaluators
 from convnext_dense.config.load import load_config
-from convnext_dense.config.safe_reading import refusing_pickles
-from convnext_dense.config.tree import datasets, evaluators
-from convnext_dense.data.coco.fit_config import drop_mask_branch
-from convnext_dense.data.labels.fit_config import keep_scores
-from convnext_dense.data.own_data import CustomData
-from convnext_dense.engine.fused_kernels import failures_in_log_file
+from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.data import own_data
+from convnext_dense.data.fit import settle_with_data
+from convnext_dense.data.own_data import OwnData
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.kernels.availability import read_switch
 from convnext_dense.runs.atomic_files import keep_previous
-from convnext_dense.runs.data_workers import naming_dead_workers
-from convnext_dense.runs.peer_processes import ending_together
 from convnext_dense.runs.work_folder import lock, resolve_checkpoint
+from convnext_dense.tasks import HEADLINE, task_of
 from convnext_dense.weights import read_checkpoint
-from convnext_dense.weights.checkpoints import check_parts, has_masks, trained_classes
+from convnext_dense.weights.checkpoints import check_parts, trained_classes
 
-# The figures that a test prints last, of whatever task.
-HEADLINE = ("bbox_mAP", "segm_mAP", "mIoU", "top1", "top5", "top1_ema", "top5_ema")
+AGAIN = "Start the same command again."
 
 
-@refusing_pickles()
-def test(args: argparse.Namespace, custom: CustomData | None = None) -> None:
-    """Tests what ``tools/test.py`` was asked for (see its ``--help`` for the flags)."""
-    launcher.announce(args.launcher)
+@dataclass(frozen=True)
+class TestFlags:
+    """See ``tools/test.py --help``; names and meanings are those of the flags.
+
+    Attributes:
+        own_data: The data of ``--val-json``, ``--images`` ..., or None.
+    """
+
+    __test__ = False  # for pytest: no test class
+
+    config: str
+    checkpoint: str
+    work_dir: str | None = None
+    data_root: str | None = None
+    cfg_options: dict[str, Any] | None = None
+    show_dir: str | None = None
+    out: str | None = None
+    limit: int | None = None
+    tta: bool = False
+    launcher: str = "none"
+    own_data: OwnData | None = None
+
+
+def parse_flags() -> TestFlags:
+    """Reads the command line."""
+    parser = Parser(description=__doc__)
+    arguments.add_config_arguments(parser)
+    parser.add_argument("checkpoint", help="checkpoint file, work folder, address or official name")
+    parser.add_argument(
+        "--work-dir", help="folder of metrics.json and logs (default: work_dirs/<config name>_test)"
+    )
+    parser.add_argument("--show-dir", help="write images of the ground truth beside predictions")
+    parser.add_argument(
+        "--out", metavar="FILE.json", help="write each image's results: COCO format or a row each"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="test the first N images only")
+    parser.add_argument(
+        "--tta", action="store_true", help="test in all views of the config's tta_views, and merge"
+    )
+    own_data.add_arguments(parser, training=False)
+    arguments.add_launcher_arguments(parser)
+    args = parser.parse_args()
+    arguments.set_local_rank(args.local_rank)
+    names = TestFlags.__dataclass_fields__.keys() - {"own_data"}
+    given = {name: value for name, value in vars(args).items() if name in names}
+    return TestFlags(own_data=own_data.from_args(args, ("test",)), **given)
+
+
+def main() -> None:
+    """The command."""
+    test(parse_flags())
+
+
+@safe_reading()
+def test(flags: TestFlags) -> None:
+    """Tests a checkpoint: metrics file, results, images.
+
+    Raises:
+        UserError: For whatever can be found wrong before the first image.
+    """
+    launcher.announce(flags.launcher)
     read_switch()  # a wrong value is named before anything is read
-    checkpoint = resolve_checkpoint(args.checkpoint)
-    work_dir = Path(args.work_dir or Path("work_dirs") / f"{Path(args.config).stem}_test")
-    cfg = test_config(args, checkpoint, custom)
-    cfg.work_dir = str(work_dir)
-    is_first = launcher.rank(args.launcher) == 0
+    checkpoint = resolve_checkpoint(flags.checkpoint)
+    cfg = test_config(flags, checkpoint)
+    work_dir = Path(cfg.work_dir)
+    is_first = launcher.rank(flags.launcher) == 0
     if is_first:
         lock(work_dir)
-        for path in (work_dir / "metrics.json", args.out and Path(args.out)):
+        for path in (work_dir / "metrics.json", flags.out and Path(flags.out)):
             if path and (kept := keep_previous(path)):
                 print_log(f"An earlier {path.name} is kept as {kept}.")
     runner = build_runner(cfg)
-    again = "Start the same command again."
-    with (
-        ending_together(again),
-        naming_dead_workers(again),
-        failures_in_log_file(runner.logger),
-    ):
+    with surrounded(runner, AGAIN):
         metrics = runner.test()
     if is_first:
-        if args.tta:
+        if flags.tta:
             print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
-        print(f"{headline(metrics)}  ({work_dir / 'metrics.json'})")
+        print(f"{format_headline(metrics)}  ({work_dir / 'metrics.json'})")
 
 
-def test_config(
-    args: argparse.Namespace, checkpoint: str, custom: CustomData | None = None
-) -> Config:
+def test_config(flags: TestFlags, checkpoint: str) -> Config:
     """The config of a test: the checkpoint's classes and branches, the flags' limits and files."""
     content = read_checkpoint(checkpoint)
-    model = load_config(args.config, cfg_options=args.cfg_options, require_data=False).model
+    model = load_config(flags.config, cfg_options=flags.cfg_options).model
     check_parts(model, content, checkpoint)
-    cfg = load_config(
-        args.config,
-        data_root=args.data_root,
-        cfg_options=args.cfg_options,
-        launcher=args.launcher,
+    settled = settle_with_data(
+        flags.config,
+        data_root=flags.data_root,
+        cfg_options=flags.cfg_options,
+        launcher=flags.launcher,
         splits=("test",),
         classes=trained_classes(content),
-        custom=custom,
+        own_data=flags.own_data,
     )
-    if "roi_head" in cfg.model and not has_masks(content):
-        drop_mask_branch(cfg)
-    cfg.load_from, cfg.resume = checkpoint, False
-    # Only the test is run: nothing of the other splits is opened.
+    task = task_of(settled.cfg)
+    with settled.changing("the checkpoint") as cfg:
+        task.fit_to_checkpoint(cfg, content, checkpoint)
+        cfg.load_from, cfg.resume = checkpoint, False
+    with settled.changing("a test opens nothing of the other splits") as cfg:
+        _keep_test_alone(cfg)
+    _apply_flags(settled, flags)
+    with settled.changing("the scores that the evaluators read") as cfg:
+        task.keep_scores(cfg, "test")
+    return settled.cfg
+
+
+def _keep_test_alone(cfg: Config) -> None:
     for key in ("dataloader", "cfg"):
         cfg.pop(f"train_{key}", None)
         cfg.pop(f"val_{key}", None)
     for key in ("val_evaluator", "optim_wrapper", "param_scheduler"):
         cfg.pop(key, None)
-    if args.tta:
-        use_views(cfg)
-    if args.limit is not None:
-        limit(cfg, args.limit)
-    if args.show_dir:
-        pictures = str(Path(args.show_dir).resolve())
-        if launcher.world_size(args.launcher) > 1:
-            print_log("--show-dir: only the first process draws its share of the pictures.")
-        cfg.default_hooks.visualization.update(draw=True, test_out_dir=pictures)
-    if args.out:
-        for evaluator in evaluators(cfg, "test"):
-            evaluator.outfile = str(Path(args.out).resolve())  # found again from anywhere
-    keep_scores(cfg, "test")
-    return cfg
 
 
-def headline(metrics: dict[str, float]) -> str:
-    """The figures that a test prints last."""
+def _apply_flags(settled: SettledConfig, flags: TestFlags) -> None:
+    with settled.changing("the flags of the test") as cfg:
+        default = Path("work_dirs") / f"{Path(flags.config).stem}_test"
+        cfg.work_dir = str(flags.work_dir or default)
+        if flags.tta:
+            use_views(cfg)
+        if flags.limit is not None:
+            limit(cfg, flags.limit)
+        if flags.show_dir:
+            folder = str(Path(flags.show_dir).resolve())
+            if launcher.world_size(flags.launcher) > 1:
+                print_log("--show-dir: only the first process draws its share of the images.")
+            cfg.default_hooks.visualization.update(draw=True, test_out_dir=folder)
+        if flags.out:
+            for evaluator in evaluators(cfg, "test"):
+                evaluator.outfile = str(Path(flags.out).resolve())  # found again from anywhere
+
+
+def format_headline(metrics: dict[str, float]) -> str:
+    """The figures that a test prints last, of any task."""
     short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
     names = [name for name in HEADLINE if name in short]
     return "  ".join(f"{name} {short[name]:.3f}" for name in names)
 
 
-def time_line(facts: dict[str, int | float]) -> str:
-    """What testing in several views costs, beside the plain test."""
+def time_line(measured: dict[str, int | float]) -> str:
+    """The time of testing in several views, beside that of the plain test."""
     return (
-        f"{facts['tta_views']} views: {facts['seconds_per_image']:.3f} s per picture; "
-        f"single scale: {facts['seconds_per_image_single']:.3f} s (its first pictures)"
+        f"{measured['tta_views']} views: {measured['seconds_per_image']:.3f} s per image; "
+        f"single scale: {measured['seconds_per_image_single']:.3f} s (its first images)"
     )
 
 
-def limit(cfg: Config, pictures: int) -> None:
-    """Tests the first ``pictures`` pictures only."""
-    if pictures < 1:
-        raise UserError(f"--limit must be at least 1, got {pictures}.")
+def limit(cfg: Config, images: int) -> None:
+    """Tests the first ``images`` images only."""
+    if images < 1:
+        raise UserError(f"--limit must be at least 1, got {images}.")
     for dataset in datasets(cfg, "test"):
-        dataset.indices = pictures
+        dataset.indices = images

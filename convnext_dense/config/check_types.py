@@ -90,32 +90,6 @@ def check_types_and_settings(cfg: Config) -> None:
         _refuse_type("optim_wrapper.constructor", constructor, kinds, scope, certain=True)
 
 
-def check_option(cfg: Config, key: str) -> None:
-    """Refuses an option that adds an entry of nearly the name of one that is there.
-
-    Entries of a ``dict(type=...)`` are checked by :func:`check_types_and_settings`.
-
-    Raises:
-        UserError: Names the nearest entry.
-    """
-    node: Any = cfg._cfg_dict
-    for name in key.split("."):
-        if isinstance(node, list | tuple) and name.isdigit() and int(name) < len(node):
-            node = node[int(name)]
-            continue
-        if not isinstance(node, Mapping):
-            return
-        if name not in node:
-            near = difflib.get_close_matches(name, list(node), n=1, cutoff=NEAR)
-            if near and "type" not in node:
-                raise UserError(
-                    f"--cfg-options {key}: the config has no {name!r} there; the nearest is "
-                    f"{near[0]!r}."
-                )
-            return
-        node = node[name]
-
-
 def _typed(node: Any, path: str) -> Iterator[tuple[str, ConfigDict]]:
     """Every dict with a type inside a node, with its place in the config."""
     if isinstance(node, Mapping):

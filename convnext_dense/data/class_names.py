@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from convnext_dense.config.tree import SPLITS, datasets
+from convnext_dense.config.config_tree import SPLITS, datasets
 from convnext_dense.errors import UserError
 from convnext_dense.weights.checkpoints import count_classes, trained_classes
 

@@ -117,7 +117,7 @@ def fit_schedule(
         )
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs must be at least 1, got {epochs}.")
-    facts = gather_facts(cfg, recipe, processes)
+    facts = gather_schedule_facts(cfg, recipe, processes)
     before = recipe_length(recipe, facts.base)
     total, reason = choose_total(facts, before, options, epochs)
     iterations = total * facts.per_epoch if before.by_epoch else total
@@ -133,11 +133,11 @@ def fit_schedule(
     return Fit(facts, before, run, reason)
 
 
-def gather_facts(cfg: Config, recipe: Config, processes: int) -> Facts:
+def gather_schedule_facts(cfg: Config, recipe: Config, processes: int) -> Facts:
     """Counts the pictures of the data, of a step and of a pass."""
     loader = cfg.train_dataloader
     batch = Batch(loader.batch_size, processes, cfg.optim_wrapper.get("accumulative_counts", 1))
-    pictures = count_pictures(cfg)
+    pictures = count_training_images(cfg)
     share = ceil(pictures / processes)
     # A batch sampler of its own keeps the last batch.
     drops_last = loader.get("drop_last", False) and "batch_sampler" not in loader
@@ -151,7 +151,7 @@ def gather_facts(cfg: Config, recipe: Config, processes: int) -> Facts:
     return Facts(pictures, recipe.get("recipe_pictures"), batch, base, per_epoch)
 
 
-def count_pictures(cfg: Config) -> int:
+def count_training_images(cfg: Config) -> int:
     """The pictures that training uses (mmdet leaves out those without an instance)."""
     with (
         DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry,

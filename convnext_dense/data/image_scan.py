@@ -6,6 +6,7 @@ step knows the classes.
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +16,17 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from convnext_dense.config.tree import walk
-from convnext_dense.runs.progress import new_progress
+from convnext_dense.config.config_tree import walk
 from convnext_dense.errors import UserError
+from convnext_dense.runs.progress import new_progress
 
 LOADERS, LABELS = ("LoadPicture", "LoadImageFromFile"), "LoadLabels"
 VALUES = 256  # of a label
-_opener: Callable[[Any], "Opened"]
+_opener: Callable[[Any], "OpenedImage"]
 
 
 @dataclass(frozen=True)
-class Picture:
+class ListedImage:
     """A picture to open.
 
     Attributes:
@@ -43,7 +44,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedImage:
     """What became of a picture.
 
     Attributes:
@@ -63,7 +64,7 @@ class Opened:
     labels: np.ndarray | None = None
 
 
-class Opener:
+class ImageOpener:
     """Opens pictures of one data set: ``opener(picture)``.
 
     Args:
@@ -78,23 +79,23 @@ class Opener:
             self.load = registry.build(dict(loader))
             self.label = registry.build(dict(steps[LABELS])) if LABELS in steps else None
 
-    def __call__(self, picture: Picture) -> Opened:
+    def __call__(self, picture: ListedImage) -> OpenedImage:
         """Reads a picture, and its label where the data set has labels."""
         try:
             results = self.load(dict(picture.info))
-            check_whole(picture.path)
+            refuse_truncated(picture.path)
         except Exception as error:  # whatever a decoder throws: the picture cannot be trained on
             reason = str(error).splitlines()[0].removeprefix(f"{picture.path} ")
-            return Opened(picture.path, unreadable=reason or repr(error))
+            return OpenedImage(picture.path, unreadable=reason or repr(error))
         size = tuple(results["img_shape"][1::-1])
         if self.label is None:
-            return Opened(picture.path, size=size)
+            return OpenedImage(picture.path, size=size)
         try:
             labels = self.label(results)["gt_seg_map"]
             indices = np.clip(self.label.read(picture.info["seg_map_path"]), 0, VALUES - 1)
         except UserError as error:
-            return Opened(picture.path, size=size, wrong_label=str(error))
-        return Opened(
+            return OpenedImage(picture.path, size=size, wrong_label=str(error))
+        return OpenedImage(
             picture.path,
             size=size,
             indices=np.bincount(indices.ravel(), minlength=VALUES),
@@ -102,7 +103,7 @@ class Opener:
         )
 
 
-class PictureOpener:
+class DecodingOpener:
     """Opens pictures of a data set with one class each, by their number: ``opener(index)``.
 
     Args:
@@ -112,26 +113,26 @@ class PictureOpener:
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
-    def __call__(self, index: int) -> Opened:
+    def __call__(self, index: int) -> OpenedImage:
         """Decodes a picture."""
         try:
             picture, _ = self.dataset.decode(index)
         except Exception as error:
             path = self.dataset.reader.filename(index, absolute=True)
-            return Opened(path, unreadable=str(error) or repr(error))
-        return Opened("", size=picture.size)
+            return OpenedImage(path, unreadable=str(error) or repr(error))
+        return OpenedImage("", size=picture.size)
 
 
-def open_file(path: str) -> Opened:
+def open_classified(path: str) -> OpenedImage:
     """Opens a picture of a classifier."""
     try:
         with Image.open(path) as image:
-            return Opened(path, size=image.convert("RGB").size)
+            return OpenedImage(path, size=image.convert("RGB").size)
     except Exception as error:
-        return Opened(path, unreadable=str(error) or repr(error))
+        return OpenedImage(path, unreadable=str(error) or repr(error))
 
 
-def check_whole(path: str) -> None:
+def refuse_truncated(path: str) -> None:
     """Raises where a file is cut off: OpenCV fills the missing part of a JPEG with grey.
 
     Raises:
@@ -147,29 +148,37 @@ def check_whole(path: str) -> None:
         # a format that Pillow does not know, and the loader does
 
 
-def spread(count: int, chosen: int) -> list[int]:
+def evenly_spaced(count: int, chosen: int) -> list[int]:
     """At most ``chosen`` of the first ``count`` numbers, evenly, the last one included."""
     return np.unique(np.linspace(0, count - 1, min(count, chosen)).round().astype(int)).tolist()
 
 
-def open_some(opener: Callable, pictures: Sequence) -> list[Opened]:
+def open_each(opener: Callable, pictures: Sequence) -> list[OpenedImage]:
     """Opens pictures one after another."""
     return [opener(picture) for picture in pictures]
 
 
-def open_all(opener: Callable, pictures: Sequence, what: str) -> list[Opened]:
+def open_in_parallel(opener: Callable, pictures: Sequence, what: str) -> list[OpenedImage]:
     """Opens pictures in as many processes as there are cores, with a progress bar."""
     global _opener
     _opener = opener  # inherited by the processes: a data set would be copied with every task
     processes = max(1, min(len(os.sched_getaffinity(0)), len(pictures)))
     opened = []
-    with multiprocessing.get_context("fork").Pool(processes) as pool, new_progress() as progress:
+    with (
+        multiprocessing.get_context("fork").Pool(processes, _end_at_once) as pool,
+        new_progress() as progress,
+    ):
         task = progress.add_task(what, total=len(pictures), figures="")
-        for one in pool.imap(_open, pictures, chunksize=8):
-            opened.append(one)
+        for image in pool.imap(_open, pictures, chunksize=8):
+            opened.append(image)
             progress.advance(task)
     return opened
 
 
-def _open(picture: Any) -> Opened:
-    return _opener(picture)
+def _end_at_once() -> None:
+    """Lets the pool end its processes: they inherit this process's handlers, which wait."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _open(image: Any) -> OpenedImage:
+    return _opener(image)

@@ -89,7 +89,7 @@ class LoadPicture:
 
 
 @contextmanager
-def naming(picture: str) -> Iterator[None]:
+def explaining_opencv(image: str) -> Iterator[None]:
     """Turns OpenCV's complaint about a picture into a sentence that names it.
 
     A side of a thin picture rounds to no pixel where it is resized with its proportions.
@@ -101,7 +101,7 @@ def naming(picture: str) -> Iterator[None]:
         yield
     except cv2.error as error:
         raise UserError(
-            f"{picture} cannot be resized or cut as the config says; most often it is too thin, "
+            f"{image} cannot be resized or cut as the config says; most often it is too thin, "
             f"and a side of it comes out at no pixel: leave it out or cut it into parts "
             f"(OpenCV: {_reason(error)})."
         ) from error
@@ -115,17 +115,17 @@ class NamingPipeline(Compose):
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Runs all steps on one sample."""
-        with naming(str(data.get("img_path", "A picture"))):
+        with explaining_opencv(str(data.get("img_path", "A picture"))):
             return super().__call__(data)
 
 
-def name_pictures(dataset: Dataset) -> None:
+def name_images_in_errors(dataset: Dataset) -> None:
     """Lets the pipelines of a data set, and of those that it wraps, name their pictures."""
     if isinstance(getattr(dataset, "pipeline", None), Compose):
         dataset.pipeline = NamingPipeline(dataset.pipeline)
     for inner in (getattr(dataset, "dataset", None), *getattr(dataset, "datasets", ())):
         if inner is not None:
-            name_pictures(inner)
+            name_images_in_errors(inner)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -12,21 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
-from convnext_dense.data.labels.fit_config import CLASS_FILE, read_names
-from convnext_dense.data.labels.folders import label_suffix, picture_suffix
-from convnext_dense.config.tree import datasets
+from convnext_dense.config.config_tree import datasets
+from convnext_dense.config.options import options_below
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import task_of
 
 DETECTION, SEGMENTATION = "detection", "segmentation"
-TASKS = {"mmdet": DETECTION, "mmseg": SEGMENTATION}  # by the scope of the config
 FLAGS = ("train_json", "val_json", "images", "labels", "classes", "reduce_zero_label", "epochs")
 FOLDERS = {"train": "train", "val": "val", "test": "val"}  # split -> sub-folder of a single folder
 
 
 @dataclass(frozen=True)
-class CustomData:
+class OwnData:
     """Own pictures and their truth, split by split.
 
     Attributes:
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, training: bool = True) -> Non
     group.add_argument(
         "--classes",
         metavar="FILE",
-        help=f"class names, one a line (segmentation; default: {CLASS_FILE} by the folders)",
+        help="class names, one a line (segmentation; default: classes.txt by the folders)",
     )
     group.add_argument(
         "--reduce-zero-label",
@@ -73,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser, training: bool = True) -> Non
     )
 
 
-def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData | None:
+def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData | None:
     """The own data that the flags name; None where they name none.
 
     Args:
@@ -99,7 +98,7 @@ def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData |
     return _with_labels(args, splits) if args.labels else _with_jsons(args, splits)
 
 
-def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData:
+def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
     pictures = _folders("--images", args.images)
     labels = _folders("--labels", args.labels)
     sources = {}
@@ -107,10 +106,10 @@ def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomDat
         images = _of_split("--images", pictures, split, splits)
         sources[split] = (images, _of_split("--labels", labels, split, splits))
     classes = _file("--classes", args.classes) if args.classes else None
-    return CustomData(SEGMENTATION, sources, classes, args.reduce_zero_label)
+    return OwnData(SEGMENTATION, sources, classes, args.reduce_zero_label)
 
 
-def _with_jsons(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData:
+def _with_jsons(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
     if args.classes or args.reduce_zero_label:
         raise UserError(
             "--classes and --reduce-zero-label belong to segmentation: the classes of a detector "
@@ -122,7 +121,7 @@ def _with_jsons(args: argparse.Namespace, splits: tuple[str, ...]) -> CustomData
     for split in splits:
         flag, path = _json_flag(args, split)
         sources[split] = (pictures[0 if split == "train" else -1], _file(flag, path))
-    return CustomData(DETECTION, sources)
+    return OwnData(DETECTION, sources)
 
 
 def _json_flag(args: argparse.Namespace, split: str) -> tuple[str, str]:
@@ -163,7 +162,7 @@ def _of_split(flag: str, folders: list[Path], split: str, splits: tuple[str, ...
     return folders[0]
 
 
-def use_custom_data(cfg: Config, custom: CustomData, options: Mapping[str, Any]) -> None:
+def use_own_data(cfg: Config, own_data: OwnData, options: Mapping[str, Any]) -> None:
     """Puts own data into the data sets of a config, whatever they were.
 
     Their ``data_root`` becomes the absolute path of the folder that all of it lies in, so that the
@@ -171,63 +170,33 @@ def use_custom_data(cfg: Config, custom: CustomData, options: Mapping[str, Any])
 
     Args:
         cfg: A config as read from its file; changed in place.
-        custom: The data.
+        own_data: The data.
         options: ``--cfg-options``, applied later: endings that they state are not searched for.
 
     Raises:
         UserError: For data of another task, or pictures with several endings.
     """
-    task = TASKS.get(cfg.get("default_scope"))
-    if task != custom.task:
+    task = task_of(cfg)
+    if task.name != own_data.task:
         raise UserError(
-            f"{cfg.filename} is for {task or 'another task'}: "
+            f"{cfg.filename} is for {task.name}: "
             "a detector takes --train-json and --val-json, a segmentor --labels."
         )
-    paths = {split: tuple(map(os.path.abspath, pair)) for split, pair in custom.sources.items()}
+    paths = {split: tuple(map(os.path.abspath, pair)) for split, pair in own_data.sources.items()}
     root = os.path.commonpath([
         path if os.path.isdir(path) else os.path.dirname(path)
         for pair in paths.values() for path in pair
     ])  # fmt: skip
     for split, (images, truth) in paths.items():
-        found = datasets(cfg, split)
-        if len(found) != 1:
+        replaced = datasets(cfg, split)
+        if len(replaced) != 1:
             raise UserError(
-                f"{cfg.filename} has {len(found)} data sets in {split}_dataloader: own data takes "
-                "the place of exactly one."
+                f"{cfg.filename} has {len(replaced)} datasets in {split}_dataloader: own data "
+                "takes the place of exactly one."
             )
+        (dataset,) = replaced
+        dataset.pop("metainfo", None)
+        dataset.update(data_root=root)
         images, truth = (os.path.relpath(path, root) for path in (images, truth))
-        found[0].pop("metainfo", None)
-        found[0].update(data_root=root)
-        if task == DETECTION:
-            found[0].update(type="CocoDataset", ann_file=truth, data_prefix=dict(img=images))
-        else:
-            found[0].pop("ann_file", None)
-            prefix = dict(img_path=images, seg_map_path=truth)
-            found[0].update(type="BaseSegDataset", data_prefix=prefix)
-            _describe_labels(found[0], custom, f"{split}_dataloader.dataset", options)
-
-
-def _describe_labels(
-    data: ConfigDict, custom: CustomData, place: str, options: Mapping[str, Any]
-) -> None:
-    """Endings of the files, the meaning of label 0, and the class names where a file has them."""
-    images = Path(data.data_root, data.data_prefix.img_path)
-    labels = Path(data.data_root, data.data_prefix.seg_map_path)
-    data.img_suffix = options.get(f"{place}.img_suffix") or picture_suffix(images)
-    data.seg_map_suffix = options.get(f"{place}.seg_map_suffix") or label_suffix(
-        images, labels, data.img_suffix
-    )
-    data.reduce_zero_label = custom.reduce_zero_label
-    file = custom.classes or find_class_file(images, labels)
-    if file is not None:
-        data.metainfo = dict(classes=read_names(file))
-
-
-def find_class_file(*folders: Path) -> Path | None:
-    """The nearest ``classes.txt``: in one of the folders, beside it, or above it."""
-    for level in range(3):
-        for folder in folders:
-            path = [folder, *folder.parents][min(level, len(folder.parents))] / CLASS_FILE
-            if path.is_file():
-                return path
-    return None
+        below = options_below(options, f"{split}_dataloader.dataset")
+        task.use_own_data(dataset, images, truth, own_data, below)

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.coco.annotation_file import read_summary
 from convnext_dense.data.coco.fit_config import annotation_path
 from convnext_dense.data.fit_schedule import WARMUP_SHARE, Fit
-from convnext_dense.config.tree import datasets
 
 SHOWN_CLASSES = 8
 Row = tuple[str, str, str, str]
 
 
-def format_fit(cfg: Config, recipe: Config, fit: Fit, max_iters: int | None) -> str:
+def format_schedule_table(cfg: Config, recipe: Config, fit: Fit, max_iters: int | None) -> str:
     """The table of a fitted run: the recipe's numbers, this run's, and the reason.
 
     Args:

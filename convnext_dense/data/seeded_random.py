@@ -9,7 +9,7 @@ import torch
 
 
 @contextmanager
-def drawing_from(seed: int | None) -> Iterator[None]:
+def seeded_random(seed: int | None) -> Iterator[None]:
     """Seeds Python's, numpy's and torch's random numbers for a while, then gives them back.
 
     Args:

@@ -1,6 +1,5 @@
-"""From a config file and flags to a checked config and a running mmengine Runner."""
+"""One step of a run and the loop around it: importing this package registers runner and hooks."""
 
-from convnext_dense.config.load import load_config
 from convnext_dense.engine.accumulation import PartialStepHook
 from convnext_dense.engine.finite_checks import NumbersHook
 from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
@@ -14,19 +13,18 @@ from convnext_dense.engine.weight_averaging import (
     BothWeightsValLoop,
     WeightAverageHook,
 )
-from convnext_dense.runs.checkpointing import CheckpointHook
-from convnext_dense.runs.json_log import LocalVisBackend
+from convnext_dense.runs.checkpointing import WholeCheckpointHook
+from convnext_dense.runs.json_log import JsonVisBackend
 from convnext_dense.runs.progress import ProgressHook
 from convnext_dense.runs.signals import InterruptHook
 
 __all__ = [
     "BothWeightsTestLoop",
     "BothWeightsValLoop",
-    "CheckpointHook",
     "DenseRunner",
     "InterruptHook",
     "LearningRateHook",
-    "LocalVisBackend",
+    "JsonVisBackend",
     "MeanLossHook",
     "MetricsFileHook",
     "MultiViewTestLoop",
@@ -38,6 +36,6 @@ __all__ = [
     "ResumableIterLoop",
     "ShardedStateHook",
     "WeightAverageHook",
+    "WholeCheckpointHook",
     "build_runner",
-    "load_config",
 ]

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.sharding import part_of, whole
-from convnext_dense.engine.weight_averaging import plain_model
+from convnext_dense.engine.sharding import gather_tensors, own_shard, plain_model
 
 SAVED = "gradients"
 
@@ -36,7 +35,7 @@ class PartialStepHook(GatheringHook):
         for name, parameter in plain_model(runner).named_parameters():
             if name in self._resumed:
                 gradient = self._resumed[name].to(parameter.device)
-                parameter.grad = part_of(gradient, parameter)
+                parameter.grad = own_shard(gradient, parameter)
         self._resumed = {}
 
     def gather(self, runner) -> None:
@@ -56,7 +55,7 @@ class PartialStepHook(GatheringHook):
 def _mean(parameter: torch.nn.Parameter) -> Tensor:
     """The mean of a parameter's gradients over all processes."""
     if isinstance(parameter, DTensor):  # fully_shard has taken the mean
-        return whole(parameter.grad)
+        return gather_tensors(parameter.grad)
     gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
     all_reduce(gradient, "mean")
     return gradient.detach()

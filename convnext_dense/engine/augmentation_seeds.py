@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from convnext_dense.data.seeded_random import drawing_from
+from convnext_dense.data.seeded_random import seeded_random
 
 
 class SeededBatches:
@@ -74,7 +74,7 @@ class SeededDataset(Dataset):
     def __getitem__(self, item: tuple[int, int]) -> Any:
         """The sample of (index, seed)."""
         index, seed = item
-        with drawing_from(seed):
+        with seeded_random(seed):
             return self.dataset[index]
 
     def __len__(self) -> int:

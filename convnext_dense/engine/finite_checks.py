@@ -17,7 +17,7 @@ from torch import Tensor
 from convnext_dense.engine.optimizer_gate import Guard
 from convnext_dense.engine.plain_batches import paths_of, to_plain
 from convnext_dense.engine.random_state import snapshot
-from convnext_dense.engine.sharding import whole
+from convnext_dense.engine.sharding import gather_tensors
 from convnext_dense.errors import RunEndedError, UserError
 
 WENT_WRONG = 3  # exit code: the numbers, not the input
@@ -144,7 +144,7 @@ class NumbersHook(Hook):
     def _end(self, runner) -> None:
         """Writes the dump and ends the run, in all processes."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        state = whole(model.state_dict())  # all processes together, where they share it
+        state = gather_tensors(model.state_dict())  # all processes together, where they share it
         findings = dist.all_gather_object(bool(self._own_account()))
         path = Path(runner.work_dir) / f"nonfinite_iter_{runner.iter + 1}_rank_{runner.rank}.pth"
         if findings[runner.rank]:
@@ -184,7 +184,7 @@ class NumbersHook(Hook):
         os.replace(temporary, path)
 
 
-def step_was_taken(runner) -> bool:
+def last_step_was_taken(runner) -> bool:
     """Whether the last step of the optimizer was taken, rather than dropped."""
     guards = (hook.guard for hook in runner.hooks if isinstance(hook, NumbersHook))
     return all(guard is None or guard.taken for guard in guards)

@@ -7,7 +7,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from convnext_dense.engine.augmentation_seeds import seeded
-from convnext_dense.engine.random_state import undisturbed
+from convnext_dense.engine.random_state import without_drawing
 from convnext_dense.errors import UserError
 from convnext_dense.runs.signals import evaluation_is_due
 
@@ -124,7 +124,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         self.dataloader.batch_sampler.start(self._epoch, skip=done)
         # A loader draws a number where it makes workers: a resumed run would draw more often than
         # one whose workers persist.
-        batches = undisturbed(lambda: iter(self.dataloader))
+        batches = without_drawing(lambda: iter(self.dataloader))
         for idx, data_batch in enumerate(batches, start=done):
             self.run_iter(idx, data_batch)
             if self._finished:

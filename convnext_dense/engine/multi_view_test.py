@@ -17,8 +17,8 @@ from mmengine.runner import TestLoop
 from mmengine.runner.amp import autocast
 from torch.utils.data import DataLoader
 
-from convnext_dense.config.tree import datasets
-from convnext_dense.data.images import naming
+from convnext_dense.config.config_tree import datasets
+from convnext_dense.data.images import explaining_opencv
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.errors import UserError
 
@@ -98,7 +98,7 @@ class MultiViewTestLoop(TestLoop):
         runner.call_hook("before_test_iter", batch_idx=idx, data_batch=data_batch)
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         paths = ", ".join(sample.img_path for sample in data_batch["data_samples"])
-        with naming(paths), autocast(enabled=self.fp16):
+        with explaining_opencv(paths), autocast(enabled=self.fp16):
             if idx == 0:
                 self.views.predict_single_scale(model, data_batch)
             if idx < self.timed:

@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from convnext_dense.engine.sharding import whole
+from convnext_dense.engine.sharding import gather_tensors
 
 
 class Guard:
@@ -79,4 +79,4 @@ class Guard:
             norm = get_total_norm([p.grad for p in parameters])
             if self.clip:
                 self.wrapper.clip_func(parameters, **self.clip)
-        return whole(norm.detach())
+        return gather_tensors(norm.detach())

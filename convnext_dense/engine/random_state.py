@@ -96,7 +96,7 @@ def restore(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
-def draw_apart(seed: int, rank: int) -> None:
+def seed_each_process(seed: int, rank: int) -> None:
     """Has each process draw random numbers of its own, from seed + rank as the official release.
 
     Else all of them would drop the same samples and mix in the same shares. The first process goes
@@ -110,7 +110,7 @@ def draw_apart(seed: int, rank: int) -> None:
         set_random_seed((seed + rank) % 2**32)  # numpy takes no more
 
 
-def undisturbed(draw: Callable[[], Any]) -> Any:
+def without_drawing(draw: Callable[[], Any]) -> Any:
     """Calls a function and undoes what it did to the random numbers."""
     before = snapshot()
     result = draw()

@@ -20,28 +20,29 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.config.renamed import rename_types
+from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.class_names import check_classes
-from convnext_dense.data.images import name_pictures
+from convnext_dense.data.images import name_images_in_errors
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.random_state import draw_apart, use_repeatable_kernels
+from convnext_dense.engine.random_state import seed_each_process, use_repeatable_kernels
 from convnext_dense.engine.sharding import (
+    describe_shards,
     divide_optimizer_state,
     is_sharded,
-    load_whole,
+    load_gathered,
     shard_for_training,
-    shares,
 )
 from convnext_dense.errors import UserError
 from convnext_dense.runs.atomic_files import (
     FULL,
+    explaining_full_disks,
     keep_previous,
-    naming_full_disks,
     replacing,
     write_atomically,
 )
-from convnext_dense.runs.data_workers import CalmWorker
+from convnext_dense.runs.data_workers import DataWorkerSetup
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
@@ -54,11 +55,11 @@ class DenseRunner(Runner):
     While it builds, trains or tests, nothing unpickles a file beside it.
     """
 
-    __init__ = refusing_pickles()(Runner.__init__)
-    train = refusing_pickles()(Runner.train)
-    val = refusing_pickles()(Runner.val)
-    test = refusing_pickles()(Runner.test)
-    build_evaluator = refusing_pickles()(Runner.build_evaluator)
+    __init__ = safe_reading()(Runner.__init__)
+    train = safe_reading()(Runner.train)
+    val = safe_reading()(Runner.val)
+    test = safe_reading()(Runner.test)
+    build_evaluator = safe_reading()(Runner.build_evaluator)
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Logs our own environment report: mmengine's needs distutils, gone in Python 3.12."""
@@ -95,6 +96,22 @@ class DenseRunner(Runner):
             self.logger.info(f"The earlier config of this folder is kept as {kept}.")
         write_atomically(path, text)
 
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Registers the default hooks; checkpoints are written by this project's hook."""
+        hooks = {"checkpoint": dict(type="WholeCheckpointHook"), **(hooks or {})}
+        super().register_default_hooks(rename_types(hooks))
+
+    def build_visualizer(self, visualizer: Any = None) -> Any:
+        """Builds the visualizer; scalars are logged by this project's backend."""
+        if visualizer is None:
+            visualizer = dict(
+                type="Visualizer",
+                name=self._experiment_name,
+                vis_backends=[dict(type="JsonVisBackend")],
+                save_dir=self._log_dir,
+            )
+        return super().build_visualizer(rename_types(visualizer))
+
     def build_logger(self, *args, **kwargs) -> logging.Logger:
         """Builds the logger; a full disk ends the run instead of printing a traceback a line."""
         logger = super().build_logger(*args, **kwargs)
@@ -110,23 +127,23 @@ class DenseRunner(Runner):
         super().setup_env(env_cfg)
 
     @staticmethod
-    @refusing_pickles()
+    @safe_reading()
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Builds a loader whose errors name the picture; its processes live until this one ends."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
-        name_pictures(loader.dataset)
-        if not isinstance(loader.worker_init_fn, CalmWorker):
-            loader.worker_init_fn = CalmWorker(loader.worker_init_fn)
+        name_images_in_errors(loader.dataset)
+        if not isinstance(loader.worker_init_fn, DataWorkerSetup):
+            loader.worker_init_fn = DataWorkerSetup(loader.worker_init_fn)
         return loader
 
     def build_optim_wrapper(self, *args, **kwargs) -> OptimWrapper:
         """Builds the optimizer; a setting that it does not take is one sentence."""
-        with naming_config():
+        with explaining_config_errors():
             return super().build_optim_wrapper(*args, **kwargs)
 
     def build_param_scheduler(self, *args, **kwargs) -> Any:
         """Builds the schedules; a setting that one does not take is one sentence."""
-        with naming_config():
+        with explaining_config_errors():
             return super().build_param_scheduler(*args, **kwargs)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -153,7 +170,7 @@ class DenseRunner(Runner):
         super()._init_model_weights()
         if self._divides_model:
             shard_for_training(self.model, self.optim_wrapper)
-            self.logger.info(f"FSDP: {shares(self.model)}")
+            self.logger.info(f"FSDP: {describe_shards(self.model)}")
 
     def load_or_resume(self) -> None:
         """Loads what the run starts from; from here on each process draws numbers of its own.
@@ -163,7 +180,7 @@ class DenseRunner(Runner):
         """
         super().load_or_resume()
         log_choice(self.model, self.cfg, self.logger)
-        draw_apart(self.seed, self.rank)
+        seed_each_process(self.seed, self.rank)
 
     def load_checkpoint(self, filename: str, map_location="cpu", strict: bool = False) -> dict:
         """Loads a checkpoint after comparing it with the model, name by name.
@@ -185,7 +202,7 @@ class DenseRunner(Runner):
         if differences:
             check_backbone(model, checkpoint, filename)
             self.logger.warning(f"{filename} fills the model in part: {differences}")
-        load_whole(model, state, strict=False)
+        load_gathered(model, state, strict=False)
         if is_sharded(model) and self._resume:
             divide_optimizer_state(self.optim_wrapper.optimizer, checkpoint["optimizer"])
         self._has_loaded = True
@@ -205,7 +222,7 @@ class DenseRunner(Runner):
             return
         path = Path(out_dir) / filename
         remedy = "The earlier checkpoints are whole: make room and start again with --resume."
-        with naming_full_disks(f"The checkpoint {path}", remedy), replacing(path) as temporary:
+        with explaining_full_disks(f"The checkpoint {path}", remedy), replacing(path) as temporary:
             super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
@@ -257,12 +274,12 @@ def build_runner(cfg: Config) -> DenseRunner:
     Raises:
         UserError: When a class does not know what the config gives it.
     """
-    with naming_config():
+    with explaining_config_errors():
         return DenseRunner.from_cfg(cfg)
 
 
 @contextmanager
-def naming_config() -> Iterator[None]:
+def explaining_config_errors() -> Iterator[None]:
     """Turns the complaint of a class about its settings into one sentence.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from convnext_dense.config.launcher import world_size
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.random_state import undisturbed
+from convnext_dense.engine.random_state import without_drawing
 from convnext_dense.errors import UserError
 from convnext_dense.models.block import Block
 
@@ -43,6 +44,11 @@ def use_fsdp(cfg: Config) -> None:
         )
     cfg.fsdp = True
     cfg.custom_hooks.append(dict(type="ShardedStateHook"))
+
+
+def plain_model(runner) -> nn.Module:
+    """The model that trains, without a wrapper for several processes."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -70,17 +76,17 @@ def shard_for_training(model: nn.Module, wrapper: OptimWrapper) -> None:
         group["params"] = [place[parameter] for parameter in group["params"]]
     if wrapper.clip_grad_kwargs:
         clip = wrapper.clip_func
-        wrapper.clip_func = lambda *args, **kwargs: whole(clip(*args, **kwargs))
+        wrapper.clip_func = lambda *args, **kwargs: gather_tensors(clip(*args, **kwargs))
 
 
-def shares(model: nn.Module) -> str:
+def describe_shards(model: nn.Module) -> str:
     """A phrase on what this process holds of a divided model."""
     mine = sum(parameter.to_local().numel() for parameter in model.parameters())
     everything = sum(parameter.numel() for parameter in model.parameters())
     return f"this process holds {mine:,} of {everything:,} parameters."
 
 
-def twin(model: nn.Module, cfg: Config | None) -> nn.Module:
+def copy_model(model: nn.Module, cfg: Config | None) -> nn.Module:
     """A copy of a model, divided as it is.
 
     Args:
@@ -89,13 +95,13 @@ def twin(model: nn.Module, cfg: Config | None) -> nn.Module:
     """
     if not is_sharded(model):
         return copy.deepcopy(model)
-    built = undisturbed(lambda: MODELS.build(cfg.model).to(get_device()))
+    built = without_drawing(lambda: MODELS.build(cfg.model).to(get_device()))
     other = shard(built)
     other.load_state_dict(model.state_dict())
     return other
 
 
-def whole(value: Any) -> Any:
+def gather_tensors(value: Any) -> Any:
     """Puts the parts of all tensors in nested dicts and lists together, on the CPU.
 
     All processes must call it; what is not divided stays as it is.
@@ -103,17 +109,17 @@ def whole(value: Any) -> Any:
     if isinstance(value, DTensor):
         return value.full_tensor().cpu()
     if isinstance(value, dict):
-        return type(value)((key, whole(part)) for key, part in value.items())
+        return type(value)((key, gather_tensors(part)) for key, part in value.items())
     if isinstance(value, list | tuple):
-        return type(value)(map(whole, value))
+        return type(value)(map(gather_tensors, value))
     return value
 
 
-def load_whole(model: nn.Module, state: dict[str, Tensor], strict: bool = True) -> None:
+def load_gathered(model: nn.Module, state: dict[str, Tensor], strict: bool = True) -> None:
     """Loads a whole state into a model, of which this process may hold a part."""
     own = model.state_dict()
     parts = {
-        name: part_of(value, own[name]) if name in own else value for name, value in state.items()
+        name: own_shard(value, own[name]) if name in own else value for name, value in state.items()
     }
     model.load_state_dict(parts, strict=strict)
 
@@ -125,10 +131,10 @@ def divide_optimizer_state(optimizer: torch.optim.Optimizer, saved: dict[str, An
     for number, parameter in zip(numbers, parameters, strict=True):
         for name, value in saved["state"].get(number, {}).items():
             if value.shape == parameter.shape:  # not the count of steps
-                saved["state"][number][name] = part_of(value, parameter)
+                saved["state"][number][name] = own_shard(value, parameter)
 
 
-def part_of(value: Tensor, like: Tensor) -> Tensor:
+def own_shard(value: Tensor, like: Tensor) -> Tensor:
     """This process's part of a whole tensor, divided as ``like`` is."""
     if not isinstance(like, DTensor):
         return value
@@ -150,8 +156,8 @@ class ShardedStateHook(GatheringHook):
     def gather(self, runner) -> None:
         """Puts the parts together."""
         self._gathered = dict(
-            state_dict=whole(runner.model.state_dict()),
-            optimizer=whole(runner.optim_wrapper.state_dict()),
+            state_dict=gather_tensors(runner.model.state_dict()),
+            optimizer=gather_tensors(runner.optim_wrapper.state_dict()),
         )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:

@@ -5,16 +5,15 @@ import copy
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import TestLoop, ValLoop
 from mmengine.runner.amp import autocast
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from convnext_dense.engine.finite_checks import step_was_taken
+from convnext_dense.engine.finite_checks import last_step_was_taken
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.sharding import load_whole, twin, whole
+from convnext_dense.engine.sharding import copy_model, gather_tensors, load_gathered, plain_model
 from convnext_dense.errors import UserError
 
 SAVED = "state_dict_ema"  # in a checkpoint, beside the plain weights in "state_dict"
@@ -62,7 +61,7 @@ class WeightAverageHook(GatheringHook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Moves the average, where this batch completed a step that was taken."""
-        if not (runner.optim_wrapper.should_update() and step_was_taken(runner)):
+        if not (runner.optim_wrapper.should_update() and last_step_was_taken(runner)):
             return
         current = plain_model(runner).state_dict()
         pairs = [(mine, current[name]) for name, mine in self.model.state_dict().items()]
@@ -75,22 +74,17 @@ class WeightAverageHook(GatheringHook):
 
     def gather(self, runner) -> None:
         """Puts the average together, where the processes share it."""
-        self._gathered = whole(self.model.state_dict())
+        self._gathered = gather_tensors(self.model.state_dict())
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Saves the average beside the plain weights."""
         checkpoint[SAVED] = self._gathered
 
     def _build(self, runner) -> None:
-        self.model = twin(plain_model(runner), runner.cfg).eval().requires_grad_(False)
+        self.model = copy_model(plain_model(runner), runner.cfg).eval().requires_grad_(False)
         if self._saved is not None:
-            load_whole(self.model, self._saved)
+            load_gathered(self.model, self._saved)
             self._saved = None
-
-
-def plain_model(runner) -> nn.Module:
-    """The model that trains, without a wrapper for several processes."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def averaged_model(runner) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""``--dry-run``: the run's own parts on one training step and two pictures to evaluate, and a page.
+"""``--dry-run``: the run's own parts on one training step and two images to evaluate, and a page.
 
 Everything is built and run by the runner from the resolved config, in a temporary folder; the
 work folder is not touched.
@@ -14,27 +14,28 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from convnext_dense.config.tree import datasets
-from convnext_dense.data.image_scan import Opened
+from convnext_dense.config.config_tree import datasets
+from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.sharding import plain_model
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.dry_run_page import format_page
-from convnext_dense.preflight.start_check import check_space, check_weights, plain_model
-from convnext_dense.preflight.step_probe import Facts, Watch
+from convnext_dense.preflight.start_check import check_space, check_weights
+from convnext_dense.preflight.step_probe import StepMeasurements, StepProbe
 from convnext_dense.runs.work_folder import refuse_used
 
-EVALUATED = 2  # pictures
-ON_CPU = 2  # pictures of the training step where there is no GPU; one has the run's own batch
+EVALUATED = 2  # images
+ON_CPU = 2  # images of the training step where there is no GPU; one has the run's own batch
 LOADER_SETTINGS = ("prefetch_factor", "timeout")  # of worker processes
 
 
-def dry_run(cfg: Config, recipe: Config, opened: dict[str, list[Opened]], resume: bool) -> str:
-    """Runs one training step and evaluates two pictures.
+def dry_run(settled: SettledConfig, opened: dict[str, list[OpenedImage]], *, resume: bool) -> str:
+    """Runs one training step and evaluates two images.
 
     Args:
-        cfg: The config of the run; not changed.
-        recipe: The config as its file states it.
-        opened: What :func:`convnext_dense.preflight.data_check.check_data` returned.
+        settled: The config of the run; not changed.
+        opened: The result of :func:`convnext_dense.preflight.data_check.check_data`.
         resume: Whether the run resumes the one in its work folder.
 
     Returns:
@@ -43,24 +44,25 @@ def dry_run(cfg: Config, recipe: Config, opened: dict[str, list[Opened]], resume
     Raises:
         UserError: For whatever would end the run at its start.
     """
+    cfg = settled.cfg
     work_dir = Path(cfg.work_dir)
     refuse_used(work_dir, resume)
     with tempfile.TemporaryDirectory(prefix="dry_run_") as folder:
-        trial = shorten(cfg, folder)
-        facts = Facts(trial.train_dataloader.batch_size)
-        with contextlib.redirect_stdout(io.StringIO()):  # mmengine's and pycocotools' chatter
+        trial = one_step_config(cfg, folder)
+        measured = StepMeasurements(trial.train_dataloader.batch_size)
+        with contextlib.redirect_stdout(io.StringIO()):  # mmengine's and pycocotools' output
             runner = build_runner(trial)
             weights = check_weights(runner)
             space = check_space(cfg, plain_model(runner), work_dir)
             runner._resume = False  # the weights of a resumed run, from the first iteration
-            runner.register_hook(Watch(facts))
+            runner.register_hook(StepProbe(measured))
             runner.train()
-        _check_step(facts)
-        return format_page(cfg, recipe, runner, facts, opened, weights, space)
+        _check_step(measured)
+        return format_page(settled, runner, measured, opened, weights, space)
 
 
-def shorten(cfg: Config, folder: str) -> Config:
-    """The config of one training step and an evaluation of two pictures, without checkpoints."""
+def one_step_config(cfg: Config, folder: str) -> Config:
+    """The config of one training step and an evaluation of two images, without checkpoints."""
     trial = deepcopy(cfg)
     trial.work_dir = folder
     trial.log_level = "ERROR"
@@ -86,11 +88,13 @@ def shorten(cfg: Config, folder: str) -> Config:
     return trial
 
 
-def _check_step(facts: Facts) -> None:
-    if facts.taken:
+def _check_step(measured: StepMeasurements) -> None:
+    if measured.taken:
         return
-    wrong = [f"{name} {value}" for name, value in facts.losses.items() if not math.isfinite(value)]
+    wrong = [
+        f"{name} {value}" for name, value in measured.losses.items() if not math.isfinite(value)
+    ]
     raise UserError(
         f"The first training step gives {', '.join(wrong) or 'a gradient that is not finite'}: "
-        "check pictures, labels and weights (tools/browse_data.py shows them), or give --amp off."
+        "check images, labels and weights (tools/browse_data.py shows them), or give --amp off."
     )

@@ -1,59 +1,61 @@
-"""The page of ``--dry-run``: what a run would be, on one screen."""
+"""The page of ``--dry-run``: a run on one screen, before it starts."""
 
+import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from mmengine.config import Config
 
-from convnext_dense.config.tree import datasets
-from convnext_dense.data.coco.annotation_file import count_instances, read_summary
-from convnext_dense.data.coco.fit_config import annotation_path, min_size
+from convnext_dense.config.config_tree import datasets
+from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.fit_schedule import Batch
-from convnext_dense.data.image_scan import Opened
+from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.engine.runner import DenseRunner
-from convnext_dense.preflight.start_check import plain_model
-from convnext_dense.preflight.step_probe import Facts, memory
+from convnext_dense.engine.sharding import plain_model
+from convnext_dense.preflight.step_probe import StepMeasurements, memory_parts
 from convnext_dense.runs.work_folder import environment
+from convnext_dense.tasks import HEADLINE, Task, task_of
 
 MOST, LEAST = 8, 3  # classes of a shortened list
 VERSIONS = ("python", "torch", "mmengine", "mmdet", "mmsegmentation", "timm")
-FIGURES = ("bbox_mAP", "segm_mAP", "mIoU", "top1", "top1_ema")
+CHANGES = 16  # lines on changed entries
+# Entries that say nothing new: where the data lies, and the class names (they have lines above).
+UNSHOWN = re.compile(r"data_root$|metainfo\.|^launcher$|^work_dir$|^fitted_to\.|ann_file$")
 GB = 1e9
 
 
 def format_page(
-    cfg: Config,
-    recipe: Config,
+    settled: SettledConfig,
     runner: DenseRunner,
-    facts: Facts,
-    opened: dict[str, list[Opened]],
+    measured: StepMeasurements,
+    opened: dict[str, list[OpenedImage]],
     weights: str,
     space: tuple[int, int, int],
 ) -> str:
-    """The page, a line or a few each: see docs/trust.md for one.
+    """The page, a line or a few for each subject: docs/reliability.md shows one.
 
     Args:
-        cfg: The config of the run.
-        recipe: The config as its file states it.
+        settled: The config of the run, with the record of its changes.
         runner: The runner of the trial, after its step.
-        facts: What the trial showed.
-        opened: The pictures that were opened.
-        weights: What the run starts from.
+        measured: The trial's figures.
+        opened: The images that were opened.
+        weights: The origin of the weights, in a line.
         space: Bytes of a checkpoint, how many are kept, bytes that are free.
     """
+    cfg, task = settled.cfg, task_of(settled.cfg)
     rows = [
         ("environment", _environment()),
-        *_data_rows(cfg, runner, opened),
+        *_data_rows(cfg, task, runner, opened),
         ("classes", _classes(runner)),
-        *_histogram_rows(cfg, runner, opened),
+        *_class_count_rows(cfg, task, runner, opened),
         ("heads", _heads(cfg)),
         ("parameters", _parameters(runner)),
         ("weights", weights),
-        ("memory", _memory(cfg, runner, facts)),
-        *_batch_rows(cfg, recipe),
+        ("memory", _memory(cfg, runner, measured)),
+        *_batch_rows(cfg, settled.recipe),
         ("checkpoints", _checkpoints(cfg, space)),
-        ("training step", _step(facts)),
-        ("evaluation", _evaluation(facts)),
+        *_change_rows(settled),
+        ("training step", _step(measured)),
+        ("evaluation", _evaluation(measured)),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:{width}}  {text}" for name, text in rows]
@@ -62,27 +64,22 @@ def format_page(
 
 
 def _environment() -> str:
-    found = environment()
-    versions = [f"{name} {found[name]}" for name in VERSIONS if found[name]]
-    return ", ".join([f"convnext_dense {found['convnext_dense']}", *versions, found["device"]])
+    known = environment()
+    versions = [f"{name} {known[name]}" for name in VERSIONS if known[name]]
+    return ", ".join([f"convnext_dense {known['convnext_dense']}", *versions, known["device"]])
 
 
 def _data_rows(
-    cfg: Config, runner: DenseRunner, opened: Mapping[str, Sequence[Opened]]
+    cfg: Config, task: Task, runner: DenseRunner, opened: Mapping[str, Sequence[OpenedImage]]
 ) -> list[tuple[str, str]]:
     rows = []
     for split in ("train", "val"):
-        for data in datasets(cfg, split):
-            text = data.data_root
-            if str(data.get("ann_file", "")).endswith("json"):
-                summary = read_summary(annotation_path(data))
-                text = (
-                    f"{len(summary.file_names):,} pictures, {summary.num_annotations:,} "
-                    f"annotations: {summary.path}"
-                )
+        known = task.datasets(cfg, split)
+        for dataset in datasets(cfg, split):
+            text = task.describe_dataset(dataset) if dataset in known else dataset.data_root
             rows.append((f"{split} data", text))
         if split == "train":
-            rows.append(("", f"{len(runner.train_dataloader.dataset):,} pictures are trained on"))
+            rows.append(("", f"{len(runner.train_dataloader.dataset):,} images are trained on"))
         if opened[split]:
             rows.append(("", f"{len(opened[split]):,} of them opened, nothing wrong"))
     return rows
@@ -98,29 +95,16 @@ def _names(runner: DenseRunner) -> tuple[str, ...]:
     return tuple(runner.train_dataloader.dataset.metainfo["classes"])
 
 
-def _histogram_rows(
-    cfg: Config, runner: DenseRunner, opened: Mapping[str, Sequence[Opened]]
+def _class_count_rows(
+    cfg: Config, task: Task, runner: DenseRunner, opened: Mapping[str, Sequence[OpenedImage]]
 ) -> list[tuple[str, str]]:
-    """Instances, pictures or the share of pixels of each class in the training data."""
-    names, dataset = _names(runner), runner.train_dataloader.dataset
-    first = datasets(cfg, "train")[0]
-    if str(first.get("ann_file", "")).endswith("json"):
-        counts: dict[str, int] = dict.fromkeys(names, 0)
-        for data in datasets(cfg, "train"):
-            summary = read_summary(annotation_path(data))
-            for name, count in count_instances(summary, names, min_size(data)).items():
-                counts[name] += count
-        return [("instances", _shorten(counts))]
-    labels = [one.labels for one in opened["train"] if one.labels is not None]
-    if labels:
-        pixels = np.sum(labels, axis=0)
-        known = dict(zip(names, pixels[: len(names)].tolist(), strict=True))
-        ignored = pixels[-1] / pixels.sum()
-        text = _shorten(known, unit=max(1, sum(known.values())))
-        return [("pixels", f"{text}; ignored {ignored:.1%} (of {len(labels)} labels)")]
-    if hasattr(dataset, "count_labels") and (found := dataset.count_labels()) is not None:
-        return [("pictures", _shorten(dict(zip(names, found, strict=True))))]
-    return []
+    """How often each class occurs in the training data."""
+    occurrences = task.count_classes(cfg, runner.train_dataloader.dataset, opened["train"])
+    if occurrences is None:
+        return []
+    unit = max(1, sum(occurrences.counts.values())) if occurrences.as_shares else None
+    text = _shorten(occurrences.counts, unit=unit)
+    return [(occurrences.what, f"{text}; {occurrences.note}" if occurrences.note else text)]
 
 
 def _shorten(counts: Mapping[str, int], unit: int | None = None) -> str:
@@ -135,13 +119,25 @@ def _shorten(counts: Mapping[str, int], unit: int | None = None) -> str:
     return ", ".join(parts) + (f" ({none} of {len(counts)} classes have none)" if none else "")
 
 
+def _change_rows(settled: SettledConfig) -> list[tuple[str, str]]:
+    """What the run has otherwise than its config file, and why."""
+    shown = [change for change in settled.final_changes() if not UNSHOWN.search(change.key)]
+    rows = [
+        f"{change.key}: {change.before} -> {change.after} ({change.reason})" for change in shown
+    ]
+    if len(rows) > CHANGES:
+        more = f"... and {len(rows) - CHANGES} more, in the config of the work folder"
+        rows = [*rows[:CHANGES], more]
+    return [("changed" if not number else "", row) for number, row in enumerate(rows)]
+
+
 def _heads(cfg: Config) -> str:
-    found = []
+    heads = []
 
     def look(node, path: str) -> None:
         if isinstance(node, Mapping):
             if "num_classes" in node:
-                found.append(f"{path} {node['num_classes']}")
+                heads.append(f"{path} {node['num_classes']}")
             for key, value in node.items():
                 look(value, f"{path}.{key}" if path else key)
         elif isinstance(node, list | tuple):
@@ -149,7 +145,7 @@ def _heads(cfg: Config) -> str:
                 look(value, f"{path}.{number}")
 
     look(cfg.model, "")
-    return ", ".join(found) or "none with classes"
+    return ", ".join(heads) or "none with classes"
 
 
 def _parameters(runner: DenseRunner) -> str:
@@ -161,15 +157,15 @@ def _parameters(runner: DenseRunner) -> str:
     return f"{total / 1e6:.2f} M, {trained / 1e6:.2f} M train, {share / 1e6:.2f} M backbone"
 
 
-def _memory(cfg: Config, runner: DenseRunner, facts: Facts) -> str:
+def _memory(cfg: Config, runner: DenseRunner, measured: StepMeasurements) -> str:
     batch = cfg.train_dataloader.batch_size
-    found = memory(runner, facts, batch)
-    activations = found.pop("activations")
-    text = " + ".join(f"{name} {count / GB:.2f}" for name, count in found.items())
+    parts = memory_parts(runner, measured, batch)
+    activations = parts.pop("activations")
+    text = " + ".join(f"{name} {count / GB:.2f}" for name, count in parts.items())
     if activations is None:
         return f"{text} GB, and activations, which this system does not tell"
-    how = "measured" if batch == facts.batch else f"from a step of {facts.batch} pictures"
-    total = sum(found.values()) + activations
+    how = "measured" if batch == measured.batch else f"from a step of {measured.batch} images"
+    total = sum(parts.values()) + activations
     return f"about {total / GB:.1f} GB: {text} + activations {activations / GB:.2f} ({how})"
 
 
@@ -178,15 +174,15 @@ def _batch_rows(cfg: Config, recipe: Config) -> list[tuple[str, str]]:
     batch = Batch(cfg.train_dataloader.batch_size, 1, accumulated)
     base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
     written = (recipe.get("auto_scale_lr") or {}).get("base_batch_size", base)
-    per_step = f"{batch.step} pictures a step in one process; the recipe has {written or '?'}"
+    per_step = f"{batch.step} images a step in one process; the recipe has {written or '?'}"
     lr = cfg.optim_wrapper.optimizer.lr
     text = f"{lr:g}"
     if base and base != batch.step:
         scaled = f"{lr * batch.step / base:g}"
         if cfg.auto_scale_lr.get("enable"):
-            text = f"{scaled}: {lr:g} x {batch.step} / {base} pictures"
+            text = f"{scaled}: {lr:g} x {batch.step} / {base} images"
         else:
-            text += f", the recipe's for {base} pictures; --auto-scale-lr makes it {scaled}"
+            text += f", the recipe's for {base} images; --auto-scale-lr makes it {scaled}"
     return [("batch", per_step), ("learning rate", text)]
 
 
@@ -195,15 +191,15 @@ def _checkpoints(cfg: Config, space: tuple[int, int, int]) -> str:
     return f"{count} at a time of {size / GB:.2f} GB; {free / GB:.0f} GB free for {cfg.work_dir}"
 
 
-def _step(facts: Facts) -> str:
-    parts = {name: value for name, value in facts.losses.items() if name != "loss"}
-    total = facts.losses.get("loss", sum(parts.values()))
+def _step(measured: StepMeasurements) -> str:
+    parts = {name: value for name, value in measured.losses.items() if name != "loss"}
+    total = measured.losses.get("loss", sum(parts.values()))
     detail = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
-    text = f"{facts.batch} pictures, {facts.seconds:.1f} s, loss {total:.4g}"
+    text = f"{measured.batch} images, {measured.seconds:.1f} s, loss {total:.4g}"
     return f"{text} ({detail})" if detail else text
 
 
-def _evaluation(facts: Facts) -> str:
-    short = {name.split("/")[-1]: value for name, value in facts.metrics.items()}
-    shown = [f"{name} {short[name]:.3f}" for name in FIGURES if name in short]
-    return ", ".join([f"{facts.evaluated} pictures", *shown])
+def _evaluation(measured: StepMeasurements) -> str:
+    short = {name.split("/")[-1]: value for name, value in measured.metrics.items()}
+    shown = [f"{name} {short[name]:.3f}" for name in HEADLINE if name in short]
+    return ", ".join([f"{measured.evaluated} images", *shown])

@@ -1,27 +1,22 @@
-"""What a built model tells before data are read: whether its weights fit, and its checkpoints."""
+"""Checks of a built model: do its weights fit, and is there room for its checkpoints."""
 
 import shutil
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from torch import nn
 
-from convnext_dense.config.tree import datasets
+from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.class_names import check_classes
 from convnext_dense.engine.runner import DenseRunner
+from convnext_dense.engine.sharding import plain_model
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
 
 AVERAGES = ("WeightAverageHook", "EMAHook")
 GB = 1e9
-
-
-def plain_model(runner: DenseRunner) -> nn.Module:
-    """The model without a wrapper for several processes."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def check_weights(runner: DenseRunner) -> str:
@@ -99,12 +94,12 @@ def check_space(cfg: Config, model: nn.Module, work_dir: Path) -> tuple[int, int
         UserError: When they do not fit; those that lie there already count as free.
     """
     size, count = checkpoint_bytes(cfg, model), kept_checkpoints(cfg)
-    place = work_dir.resolve()
-    there = sum(path.stat().st_size for path in place.glob("*.pth")) if place.is_dir() else 0
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if size * count > free + there:
+    folder = work_dir.resolve()
+    present = sum(path.stat().st_size for path in folder.glob("*.pth")) if folder.is_dir() else 0
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if size * count > free + present:
         raise UserError(
             f"{work_dir} has {free / GB:.2f} GB free, but the {count} checkpoints that lie there "
             f"at a time have {size / GB:.2f} GB each, {size * count / GB:.2f} GB in all: make "

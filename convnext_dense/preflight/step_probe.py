@@ -1,4 +1,4 @@
-"""What one training step and a short evaluation show: losses, time, memory, figures."""
+"""Measures one training step and a short evaluation: losses, time, memory, figures."""
 
 import contextlib
 import time
@@ -8,24 +8,25 @@ from pathlib import Path
 import torch
 from mmengine.hooks import Hook
 
-from convnext_dense.engine.finite_checks import step_was_taken
+from convnext_dense.engine.finite_checks import last_step_was_taken
 from convnext_dense.engine.runner import DenseRunner
-from convnext_dense.preflight.start_check import optimizer_bytes, plain_model
+from convnext_dense.engine.sharding import plain_model
+from convnext_dense.preflight.start_check import optimizer_bytes
 
 
 @dataclass
-class Facts:
-    """What the steps showed.
+class StepMeasurements:
+    """The figures of a trial.
 
     Attributes:
         losses: Of the training step, by name.
         taken: Whether losses and gradients were finite, so that the step was taken.
         seconds: Of the training step.
-        batch: Its pictures.
+        batch: Its images.
         before, peak: Bytes in use before the step and at most within it; None where the system
             does not tell.
         metrics: Of the evaluation.
-        evaluated: Its pictures.
+        evaluated: Its images.
     """
 
     batch: int
@@ -38,51 +39,53 @@ class Facts:
     evaluated: int = 0
 
 
-class Watch(Hook):
-    """Fills in the facts."""
+class StepProbe(Hook):
+    """Measures the steps of a runner."""
 
     priority = "HIGHEST"  # before MeanLossHook takes the losses away
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = facts
+    def __init__(self, measured: StepMeasurements) -> None:
+        self.measured = measured
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Starts the measurement."""
-        self.facts.before = reset_peak()
-        self.facts.seconds = -time.perf_counter()
+        self.measured.before = reset_peak()
+        self.measured.seconds = -time.perf_counter()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Ends it."""
-        self.facts.losses = {
+        self.measured.losses = {
             name: float(torch.as_tensor(v).detach()) for name, v in outputs.items()
         }
-        self.facts.taken = step_was_taken(runner)
-        self.facts.seconds += time.perf_counter()
-        self.facts.peak = peak_bytes()
+        self.measured.taken = last_step_was_taken(runner)
+        self.measured.seconds += time.perf_counter()
+        self.measured.peak = peak_bytes()
 
     def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         """Keeps the figures."""
-        self.facts.metrics = dict(metrics or {})
-        self.facts.evaluated = len(runner.val_dataloader.dataset)
+        self.measured.metrics = dict(metrics or {})
+        self.measured.evaluated = len(runner.val_dataloader.dataset)
 
 
-def memory(runner: DenseRunner, facts: Facts, batch: int) -> dict[str, int | None]:
-    """Bytes of the run's step: what is counted, and what the step took beside it.
+def memory_parts(
+    runner: DenseRunner, measured: StepMeasurements, batch: int
+) -> dict[str, int | None]:
+    """Bytes of a run's step: weights, gradients, optimizer state, and the measured activations.
 
     Args:
         runner: After its step.
-        facts: What the step showed.
+        measured: The figures of the trial.
         batch: Pictures of the run's batch in this process; activations grow with it.
     """
     model = plain_model(runner)
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
     gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    found = dict(weights=weights, gradients=gradients, optimizer=optimizer_bytes(runner.cfg, model))
+    parts = dict(weights=weights, gradients=gradients, optimizer=optimizer_bytes(runner.cfg, model))
     activations = None
-    if facts.before is not None and facts.peak is not None:
-        grown = max(0, facts.peak - facts.before - gradients)
-        activations = round(grown * batch / facts.batch)
-    return dict(found, activations=activations)
+    if measured.before is not None and measured.peak is not None:
+        grown = max(0, measured.peak - measured.before - gradients)
+        activations = round(grown * batch / measured.batch)
+    return dict(parts, activations=activations)
 
 
 def reset_peak() -> int | None:
@@ -107,5 +110,5 @@ def peak_bytes() -> int | None:
 
 def _resident(name: str) -> int | None:
     lines = Path("/proc/self/status").read_text().splitlines()
-    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-    return int(found[0]) * 1024 if found else None
+    sizes = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(sizes[0]) * 1024 if sizes else None

@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from convnext_dense.browse.samples import build_dataset
-from convnext_dense.config.tree import datasets
+from convnext_dense.config.config_tree import datasets
 from convnext_dense.errors import UserError
 from convnext_dense.report.work_folders import Test
 

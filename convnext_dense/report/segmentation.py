@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from convnext_dense.browse import drawing
-from convnext_dense.browse.labels import paint
 from convnext_dense.errors import UserError
 from convnext_dense.report.findings import (
     BEST,
@@ -24,6 +23,7 @@ from convnext_dense.report.findings import (
 )
 from convnext_dense.report.ground_truth import open_dataset
 from convnext_dense.report.work_folders import Test
+from convnext_dense.segmentation.browser import paint
 
 
 def analyse(test: Test, results: Path) -> Analysis:

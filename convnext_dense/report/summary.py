@@ -5,8 +5,8 @@ import shlex
 from statistics import median
 from typing import Any
 
-from convnext_dense.cli.test import HEADLINE
 from convnext_dense.report.work_folders import RESULTS, Training
+from convnext_dense.tasks import HEADLINE
 
 HIDDEN_ENV = ("command", "started", "device", "git_revision", "processes")  # told elsewhere
 Rows = list[tuple[str, str]]

@@ -14,8 +14,8 @@ from typing import Any
 
 from convnext_dense.config.plain import read_plain
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import entry_of
 
-TASKS = {"mmdet": "detection", "mmseg": "segmentation", "mmengine": "classification"}
 RESULTS = "results.json"  # in a test's folder, where --out named no other file
 SUITE_KEYS = {"suite", "checkpoint", "data"}  # of a file that tools/eval_cls.py --out wrote
 SMALL = 1_000_000  # bytes: files of results may be larger than memory
@@ -46,7 +46,8 @@ class Stored:
     @property
     def task(self) -> str | None:
         """``detection``, ``segmentation``, ``classification``, or None where it is not known."""
-        return TASKS.get(self.config.get("default_scope"))
+        entry = entry_of(self.config) if self.config.get("default_scope") else None
+        return entry.name if entry else None
 
 
 @dataclass

@@ -50,7 +50,7 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def naming_full_disks(where: str, remedy: str) -> Iterator[None]:
+def explaining_full_disks(where: str, remedy: str) -> Iterator[None]:
     """Turns the error of a full disk into one sentence.
 
     Args:

@@ -19,13 +19,13 @@ POINTER = "last_checkpoint"
 NAME = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
 
-@HOOKS.register_module(force=True)
-class CheckpointHook(hooks.CheckpointHook):
+@HOOKS.register_module()
+class WholeCheckpointHook(hooks.CheckpointHook):
     """mmengine's CheckpointHook in an order that may break off anywhere: save, point, remove.
 
     mmengine removes the oldest checkpoint and the former best one before their successors are
     written, writes ``last_checkpoint`` in place, and removes whatever path a resumed checkpoint
-    calls its best one. It takes this class's place under the same name.
+    calls its best one. This project's runner takes this class wherever a config names mmengine's.
     """
 
     def before_train(self, runner) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from torch.utils.data._utils.signal_handling import _error_if_any_worker_fails
 
-from convnext_dense.config.safe_reading import refuse_pickles_from_now_on
+from convnext_dense.config.safe_reading import read_safely_from_now_on
 from convnext_dense.errors import RunEndedError
 
 DIED = 1  # exit code: a process of the run is gone
@@ -26,7 +26,7 @@ _CAUSES = {
 _ANY_CAUSE = "most likely for lack of memory or by a crash: the system's log (dmesg) tells which"
 
 
-class CalmWorker:
+class DataWorkerSetup:
     """Prepares a process that loads data: it lives until its parent ends it, and reads no pickles.
 
     Signals to the whole group would kill it in the middle of the step that is to be finished.
@@ -41,7 +41,7 @@ class CalmWorker:
 
     def __call__(self, number: int) -> None:
         """Runs in the process, before it reads anything."""
-        refuse_pickles_from_now_on()
+        read_safely_from_now_on()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=self._watch, daemon=True).start()
@@ -56,7 +56,7 @@ class CalmWorker:
 
 
 @contextmanager
-def naming_dead_workers(advice: str) -> Iterator[None]:
+def explaining_dead_workers(advice: str) -> Iterator[None]:
     """Explains the death of a process that loads data.
 
     Args:

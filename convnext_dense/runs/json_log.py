@@ -10,11 +10,11 @@ from mmengine.fileio.handlers.json_handler import set_default
 from mmengine.registry import VISBACKENDS
 
 
-@VISBACKENDS.register_module(force=True)
-class LocalVisBackend(visualization.LocalVisBackend):
-    """mmengine's, which writes NaN and Infinity: JSON knows neither, here they are null.
+@VISBACKENDS.register_module()
+class JsonVisBackend(visualization.LocalVisBackend):
+    """mmengine's LocalVisBackend with null for NaN and Infinity, which JSON does not know.
 
-    It takes that class's place under the same name. A line is written at once.
+    This project's runner takes it wherever a config names mmengine's. A line is written at once.
     """
 
     def _dump(self, value_dict: dict[str, Any], file_path: str, file_format: str) -> None:

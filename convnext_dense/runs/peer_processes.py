@@ -20,7 +20,7 @@ PATIENCE = 5.0  # seconds in which a process whose connection broke is found to 
 
 
 @contextmanager
-def ending_together(advice: str) -> Iterator[None]:
+def ending_with_peers(advice: str) -> Iterator[None]:
     """Ends this process with a message when another one of the run has ended before.
 
     A process that is killed leaves the others waiting for it: NCCL waits for minutes, and what it

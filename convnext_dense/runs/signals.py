@@ -101,7 +101,7 @@ request = Request()  # signals are the process's, not a run's
 
 
 @contextmanager
-def heeding_signals() -> Iterator[None]:
+def handling_signals() -> Iterator[None]:
     """Has SIGTERM and Ctrl-C raise :class:`Interrupted`, or wait where a run says so.
 
     A signal that is ignored (``nohup``, a background job's Ctrl-C) stays ignored.

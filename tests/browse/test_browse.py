@@ -12,11 +12,13 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from pycocotools.coco import COCO
 
-from convnext_dense.browse import drawing, instances, labels, samples
+from convnext_dense.browse import drawing, samples
 from convnext_dense.browse.samples_page import browse
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
-from convnext_dense.engine import load_config
+from convnext_dense.detection import browser as instances
 from convnext_dense.errors import UserError
+from convnext_dense.segmentation import browser as labels
 from tests.engine.conftest import SHAPES
 from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
 
@@ -41,7 +43,7 @@ def root(tmp_path_factory):
 
 def load(path, root, **options) -> Config:
     mini = {f"{split}_dataloader.dataset.data_root": "mini/" for split in ("train", "val", "test")}
-    return load_config(path, data_root=root, cfg_options={**mini, **options})
+    return load_fitted_config(path, data_root=root, cfg_options={**mini, **options})
 
 
 def open_split(cfg, split="train"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convnext_dense.classification.dataset import drawing_from
+from convnext_dense.classification.dataset import seeded_random
 from convnext_dense.classification.robustness import c_bar
 from convnext_dense.classification.robustness.corruption_tables import (
     ALEXNET_ERRORS,
@@ -297,9 +297,9 @@ def test_the_published_crop_and_jpeg():
     assert centre_crop(Image.fromarray(scene(40, 99))).size == (99, 40)
     seen = []
     make = CorruptingTransform("brownish_noise", 1, lambda p: seen.append(np.asarray(p)) or p)
-    with drawing_from(3):
+    with seeded_random(3):
         make(picture)
-    with drawing_from(3):
+    with seeded_random(3):
         made = corrupt(cropped, "brownish_noise", 1, int(np.random.randint(2**32, dtype=np.uint64)))
     assert seen[0].shape == (224, 224, 3)
     assert 0 < distance(seen[0], made) < 5 < distance(seen[0], cropped)  # JPEG changes little

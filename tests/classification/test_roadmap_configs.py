@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 
 from convnext_dense.classification import ImageClassifier
 from convnext_dense.classification.load_trained import open_classifier
-from convnext_dense.engine import load_config
+from convnext_dense.config.load import load_config
 from convnext_dense.models.roadmap.network import REGIMES, ConvNeXtRoadmapClassifier
 from convnext_dense.models.roadmap.steps import design_at
 from convnext_dense.paper.roadmap.costs import config_name
@@ -65,7 +65,6 @@ def test_the_first_row_is_trained_as_resnets_were():
 def test_the_engine_builds_a_classifier_that_learns(step):
     cfg = load_config(
         FOLDER / f"{config_name('resnet50', step)}.py",
-        require_data=False,
         cfg_options={"model.backbone.switches": dict(stage_ratio=(1, 1, 1, 1), width=8)},
     )
     cfg.model.backbone.num_classes = 4

@@ -17,8 +17,8 @@ from mmengine.config import ConfigDict
 
 from convnext_dense.classification.skip_unreadable import SkippedPicturesHook
 from convnext_dense.cli.train import hand_over
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
-from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from tests.classification.conftest import CLASSES, ROOT, draw
@@ -177,7 +177,7 @@ def test_wrong_input_gets_one_sentence(config, data_root, options, message):
     options = {key: value for key, value in (option.split("=") for option in options)}
     options = {key: int(value) if value.isdigit() else value for key, value in options.items()}
     with pytest.raises(UserError, match=message):
-        load_config(config, data_root=data_root, cfg_options=options)
+        load_fitted_config(config, data_root=data_root, cfg_options=options)
 
 
 def test_an_odd_batch_cannot_be_mixed(config, data_root, tmp_path):
@@ -204,7 +204,7 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
     assert metrics["pictures"] == 8
     for name in "012345":
         (root / f"mini/train/ant/{name}.png").write_bytes(b"no image")
-    hooks = [hook.type for hook in load_config(config, data_root=root).custom_hooks]
+    hooks = [hook.type for hook in load_fitted_config(config, data_root=root).custom_hooks]
     limit = f"custom_hooks.{hooks.index('SkippedPicturesHook')}.limit"
     limited = [*flags, tmp_path / "b", "--cfg-options", f"{limit}=2"]
     output = run("pretrain_cls", config, *limited, code=2)
@@ -212,7 +212,7 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
 
 
 def test_pictures_that_become_unreadable_end_a_run(config, data_root):
-    cfg = load_config(config, data_root=data_root)
+    cfg = load_fitted_config(config, data_root=data_root)
     hook = SkippedPicturesHook(limit=2)
     runner = SimpleNamespace(cfg=cfg, logger=logging.getLogger())
     for number in (1, 2, 2):
@@ -229,8 +229,8 @@ def test_training_needs_all_classes_and_a_test_some(config, tmp_path):
     classes = {"train_dataloader.dataset.metainfo.classes": list(CLASSES)}
     flags = dict(data_root=tmp_path, cfg_options=classes)
     with pytest.raises(UserError, match="has 2 of the 3 classes"):
-        load_config(config, **flags)
-    cfg = load_config(config, **flags, splits=("test",), classes=CLASSES)
+        load_fitted_config(config, **flags)
+    cfg = load_fitted_config(config, **flags, splits=("test",), classes=CLASSES)
     assert cfg.model.backbone.num_classes == 3
     with pytest.raises(UserError, match="trained for 2 classes"):
-        load_config(config, **flags, splits=("test",), classes=("ant", "bee"))
+        load_fitted_config(config, **flags, splits=("test",), classes=("ant", "bee"))

@@ -19,7 +19,7 @@ CLASSES = 4
 @cache
 def build_detector(name: str, masks: bool):
     """Mask R-CNN (``mask_rcnn``) or Cascade Mask R-CNN (``cascade``), small, in eval mode."""
-    cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py", require_data=False)
+    cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
     init_default_scope("mmdet")
     set_num_classes(cfg, CLASSES, "the test")
     if not masks:

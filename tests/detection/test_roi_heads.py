@@ -153,7 +153,7 @@ def test_other_classes_are_left_out(detector, name, stages):
 @pytest.mark.parametrize("name", OWN)
 def test_configs_that_name_mmdets_heads_still_work(detector, name):
     model = detector(name)
-    cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py", require_data=False)
+    cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
     set_num_classes(cfg, CLASSES, "the test")
     cfg.model.roi_head.type = STOCK[name].__name__
     cfg.model.test_cfg.rcnn.max_per_img = 12

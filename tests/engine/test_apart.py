@@ -9,10 +9,11 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
-from convnext_dense.engine import build_runner, load_config
-from convnext_dense.engine.random_state import draw_apart
-from convnext_dense.engine.sharding import use_fsdp, whole
+from convnext_dense.engine import build_runner
+from convnext_dense.engine.random_state import seed_each_process
+from convnext_dense.engine.sharding import gather_tensors, use_fsdp
 from convnext_dense.models.block import Block
 from convnext_dense.weights import read_checkpoint
 from tests.exact import assert_equal, assert_same_checkpoints
@@ -54,7 +55,7 @@ class Watch(Hook):
 
     def _begin(self, runner) -> None:
         model = getattr(runner.model, "module", runner.model)
-        state = {name: value.clone() for name, value in whole(model.state_dict()).items()}
+        state = {name: value.clone() for name, value in gather_tensors(model.state_dict()).items()}
         seed = runner.train_dataloader.batch_sampler.seed
         self.seen = dict(weights=state, seed=seed, paths=[], shares=[], kept=[])
         for block in (module for module in model.modules() if isinstance(module, Block)):
@@ -81,7 +82,7 @@ def train(rank: int, data_root: Path, work_dir: Path, options: dict) -> None:
     Config.pretty_text = property(lambda cfg: "")
     launcher = options.get("launcher", "pytorch")
     settled = dict(data_root=data_root, launcher=launcher, splits=("train", "val"))
-    cfg = load_config(data_root / "config.py", **settled)
+    cfg = load_fitted_config(data_root / "config.py", **settled)
     cfg.work_dir = cfg.experiment_name = str(work_dir)
     cfg.randomness = dict(seed=options.get("seed", SEED), **options.get("randomness", {}))
     cfg.train_cfg.max_iters = STEPS
@@ -210,11 +211,11 @@ def test_a_drawn_seed_is_shared(data_root, tmp_path, randomness):
 
 def test_a_process_draws_from_seed_plus_rank():
     """As the official release: main.py seeds with ``args.seed + utils.get_rank()``."""
-    draw_apart(2**32 - 1, rank=3)
+    seed_each_process(2**32 - 1, rank=3)
     drawn = random.random(), np.random.rand(), torch.rand(1).item()
     expected = torch.Generator().manual_seed(2)
     assert drawn[0] == random.Random(2).random()
     assert drawn[1] == np.random.RandomState(2).rand()
     assert drawn[2] == torch.rand(1, generator=expected).item()
-    draw_apart(5, rank=0)
+    seed_each_process(5, rank=0)
     assert random.random() != random.Random(5).random()

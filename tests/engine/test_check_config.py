@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from convnext_dense.engine import load_config
+from convnext_dense.config.load import load_config
 from convnext_dense.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -44,7 +44,7 @@ def test_a_misspelling_is_named_with_the_nearest(config, option, near):
     key, value = option.split("=")
     value = int(value) if value.isdigit() else value
     with pytest.raises(UserError, match=near):
-        load_config(CONFIGS / config, require_data=False, cfg_options={key: value})
+        load_config(CONFIGS / config, cfg_options={key: value})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_misspelling_is_named_with_the_nearest(config, option, near):
     ],
 )
 def test_new_settings_that_are_right_pass(config, option, value):
-    load_config(CONFIGS / config, require_data=False, cfg_options={option: value})
+    load_config(CONFIGS / config, cfg_options={option: value})
 
 
 def test_a_class_of_ones_own_is_found(tmp_path, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_class_of_ones_own_is_found(tmp_path, monkeypatch):
         imports = ["my_hooks", "convnext_dense.detection.coco_metric"]
         imports += ["convnext_dense.detection.roi_extractor", "convnext_dense.detection.tta"]
         options = {"custom_imports.imports": imports, "custom_hooks": [hook]}
-        load_config(CONFIGS / D, require_data=False, cfg_options=options)
+        load_config(CONFIGS / D, cfg_options=options)
 
     load(type="MyHook", depth=2)
     load(type="MyHook", whatever=2)  # **kwargs: it may take anything

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from convnext_dense.cli.arguments import Parser, run_tool, sentence
+from convnext_dense.cli.run_command import Parser, run_command, sentence
 from convnext_dense.errors import UserError
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -18,7 +18,7 @@ def ended(monkeypatch, capsys, main, *arguments) -> tuple[int, str]:
     """Exit code and stderr of a tool."""
     monkeypatch.setattr(sys, "argv", ["tool", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        run_tool(main)
+        run_command(main)
     return caught.value.code, capsys.readouterr().err
 
 

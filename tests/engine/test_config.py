@@ -6,9 +6,10 @@ import sys
 import pytest
 from mmengine.config import Config
 
-from convnext_dense.config.load import read_config
-from convnext_dense.config.tree import walk
-from convnext_dense.engine import load_config
+from convnext_dense.config.config_tree import walk
+from convnext_dense.config.load import load_config
+from convnext_dense.config.reading import read_config
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine.runner import readable
 from convnext_dense.errors import UserError
 from tests.engine.conftest import COCO, CONFIGS, SHAPES
@@ -17,7 +18,7 @@ CLASSES = ("circle", "square", "triangle", "star", "ring", "cross")
 
 
 def load(data_root, options, **kwargs) -> Config:
-    return load_config(SHAPES, data_root=data_root, cfg_options=dict(options), **kwargs)
+    return load_fitted_config(SHAPES, data_root=data_root, cfg_options=dict(options), **kwargs)
 
 
 def heads(cfg) -> list:
@@ -51,7 +52,7 @@ def test_data_root_flag_beats_variable_beats_default(options, data_root, monkeyp
         monkeypatch.delenv("CONVNEXT_DENSE_DATA", raising=False)
         if variable:
             monkeypatch.setenv("CONVNEXT_DENSE_DATA", variable)
-        cfg = load_config(COCO, data_root=flag, require_data=False)
+        cfg = load_config(COCO, data_root=flag)
         paths[name] = cfg.train_dataloader.dataset.data_root
     assert paths == {
         "default": "data/coco",
@@ -63,9 +64,9 @@ def test_data_root_flag_beats_variable_beats_default(options, data_root, monkeyp
 def test_a_resolved_config_loads_again_and_moves(data_root, options, tmp_path):
     cfg = load(data_root, options)
     cfg.dump(tmp_path / "resolved.py")
-    again = load_config(tmp_path / "resolved.py")
+    again = load_fitted_config(tmp_path / "resolved.py")
     assert again.train_dataloader.dataset == cfg.train_dataloader.dataset
-    moved = load_config(tmp_path / "resolved.py", data_root="elsewhere", require_data=False)
+    moved = load_config(tmp_path / "resolved.py", data_root="elsewhere")
     assert moved.train_dataloader.dataset.data_root == "elsewhere/mini"
 
 
@@ -164,32 +165,32 @@ def test_options_keep_the_spaces_of_paths():
 
 def test_missing_data_names_the_flag(tmp_path):
     with pytest.raises(UserError, match="instances_train2017.json: give the folder.*--data-root"):
-        load_config(COCO, data_root=tmp_path)
+        load_fitted_config(COCO, data_root=tmp_path)
 
 
 def test_missing_config_and_wrong_options(tmp_path):
     with pytest.raises(UserError, match="There is no config file"):
-        load_config(tmp_path / "nothing.py")
+        load_fitted_config(tmp_path / "nothing.py")
     (tmp_path / "broken.py").write_text("model = dict(\n")
     with pytest.raises(UserError, match="broken.py cannot be read"):
-        load_config(tmp_path / "broken.py")
+        load_fitted_config(tmp_path / "broken.py")
 
 
 def test_a_misspelt_option_is_named():
     with pytest.raises(UserError, match="has no 'modle'; the nearest is 'model'"):
-        load_config(COCO, require_data=False, cfg_options={"modle.backbone.arch": "small"})
+        load_config(COCO, cfg_options={"modle.backbone.arch": "small"})
 
 
 def test_a_missing_toolbox_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs mmdet.*run pip install '.\[detection\]'"):
-        load_config(COCO, require_data=False)
+        load_config(COCO)
 
 
 def test_precision_on_a_machine_without_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     for amp in (None, "off", "bf16", "fp16"):
-        wrapper = load_config(COCO, require_data=False, amp=amp).optim_wrapper
+        wrapper = load_config(COCO, amp=amp).optim_wrapper
         assert wrapper.type == "OptimWrapper"
         assert "dtype" not in wrapper and "loss_scale" not in wrapper
 
@@ -197,21 +198,18 @@ def test_precision_on_a_machine_without_gpu(monkeypatch):
 def test_precision_on_a_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
-    found = {
-        amp: load_config(COCO, require_data=False, amp=amp).optim_wrapper
-        for amp in (None, "off", "bf16", "fp16")
-    }
+    found = {amp: load_config(COCO, amp=amp).optim_wrapper for amp in (None, "off", "bf16", "fp16")}
     assert found["off"].type == "OptimWrapper"
     assert found[None] == found["bf16"]
     assert found["bf16"].type == "AmpOptimWrapper" and found["bf16"].dtype == "bfloat16"
     assert found["fp16"].dtype == "float16" and found["fp16"].loss_scale == "dynamic"
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
-    assert load_config(COCO, require_data=False).optim_wrapper.type == "OptimWrapper"
+    assert load_config(COCO).optim_wrapper.type == "OptimWrapper"
 
 
 def test_sync_bn_becomes_bn_in_one_process(monkeypatch):
     def norms(**kwargs):
-        cfg = load_config(COCO, require_data=False, **kwargs)
+        cfg = load_config(COCO, **kwargs)
         return {head.norm_cfg.type for head in cfg.model.roi_head.bbox_head}
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
@@ -238,7 +236,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_the_papers(name):
-    cfg = load_config(CONFIGS / f"{name}.py", require_data=False)
+    cfg = load_config(CONFIGS / f"{name}.py")
     wrapper, backbone = cfg.optim_wrapper, cfg.model.backbone
     assert RECIPES[name] == (
         cfg.model.type,
@@ -279,7 +277,7 @@ def test_a_failing_import_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     options = {"custom_imports.imports": ["broken_module"]}
     with pytest.raises(UserError, match="cannot be imported .TypeError: NoneType"):
-        load_config(COCO, require_data=False, cfg_options=options)
+        load_config(COCO, cfg_options=options)
 
 
 def test_a_config_with_numbers_that_are_none_reads_again(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from convnext_dense.data import own_data
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.labels.folders import label_suffix
-from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from tests.engine.conftest import CONFIGS, SHAPES
 from tests.engine.test_fit_labels import ADE, NAMES
@@ -30,7 +30,7 @@ def parse(*arguments) -> argparse.Namespace:
 
 def load(config, *arguments, splits=TRAINING, options=None, **kwargs):
     custom = own_data.from_args(parse(*arguments), splits)
-    return load_config(config, custom=custom, cfg_options=options, splits=splits, **kwargs)
+    return load_fitted_config(config, own_data=custom, cfg_options=options, splits=splits, **kwargs)
 
 
 def detection_flags(birds) -> list:
@@ -84,7 +84,7 @@ def test_the_resolved_config_works_from_anywhere(birds, tmp_path, monkeypatch):
     cfg = load(SHAPES, *flags)
     cfg.dump(tmp_path / "resolved.py")
     monkeypatch.chdir(tmp_path)
-    again = load_config(tmp_path / "resolved.py", splits=TRAINING)
+    again = load_fitted_config(tmp_path / "resolved.py", splits=TRAINING)
     assert again.test_dataloader == cfg.test_dataloader
     # a test takes the same flags, for other pictures
     flags = ["--val-json", birds / "train.json", "--images", birds / "images"]

@@ -1,12 +1,13 @@
 """Own data through the tools: the rate is scaled once, and the work folder's config is enough."""
 
-import argparse
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
-from convnext_dense.cli import train
+from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.cli.train_settings import fit_settings, load_settings
 from convnext_dense.data import own_data
 from tests.engine.conftest import SHAPES
 from tests.engine.test_custom_data import detection_flags, label_flags, parse
@@ -49,23 +50,22 @@ def test_the_rate_is_scaled_once(streets, tmp_path):
     assert base_rate(tmp_path / "run") == pytest.approx(2e-3)  # though asked for twice
 
 
+def settings_of(flags: TrainFlags):
+    settled = load_settings(flags)
+    fit_settings(settled, flags)
+    return settled.cfg
+
+
 def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
     options = {"optim_wrapper.optimizer.lr": 0.003, "train_dataloader.batch_size": 1}
-    flags = (
-        *("config", "data_root", "amp", "seed", "work_dir", "max_iters", "deterministic"),
-        *("accumulate", "fsdp"),
-    )
-    args = argparse.Namespace(
-        **{**dict.fromkeys(flags), "config": LABEL_SHAPES}, cfg_options=options, launcher="none",
-        auto_scale_lr=False, **vars(parse(*label_flags(streets))),
-    )  # fmt: skip
-    cfg = train.training_config(args, own_data.from_args(args, ("train", "val", "test")))
+    own = own_data.from_args(parse(*label_flags(streets)), ("train", "val", "test"))
+    flags = TrainFlags(LABEL_SHAPES, cfg_options=options, own_data=own)
+    cfg = settings_of(flags)
     assert "learning rate 0.004 0.003 as given, not scaled" in " ".join(
         capsys.readouterr().out.split()
     )
     assert "auto_scale_lr" not in cfg and cfg.optim_wrapper.optimizer.lr == 0.003
-    args.auto_scale_lr = True
-    cfg = train.training_config(args, own_data.from_args(args, ("train", "val", "test")))
+    cfg = settings_of(replace(flags, auto_scale_lr=True))
     assert cfg.auto_scale_lr.enable
 
 

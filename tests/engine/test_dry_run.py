@@ -12,8 +12,9 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from convnext_dense.cli import arguments, train
+from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.config.load import load_config
 from convnext_dense.data import own_data
-from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from tests.engine.test_config import SHAPES
 from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
@@ -32,7 +33,8 @@ def run(capsys, config, *flags) -> str:
     name = ["--cfg-options", f"visualizer.name={uuid.uuid4()}"]
     args = parser.parse_args([str(config), *map(str, flags), *name])
     capsys.readouterr()
-    train.train(args, own_data.from_args(args, ("train", "val", "test")))
+    own = own_data.from_args(args, ("train", "val", "test"))
+    train.train(TrainFlags.of(args, own))
     return capsys.readouterr().out
 
 
@@ -169,7 +171,7 @@ def test_a_root_that_somebody_named_is_not_made(places, capsys):
 
 
 def test_weights_of_another_task_are_told(data_root, options, places, capsys, tmp_path):
-    cfg = load_config(LABEL_SHAPES, require_data=False)
+    cfg = load_config(LABEL_SHAPES)
     backbone = MODELS.build(cfg.model.backbone).state_dict()
     state = {f"backbone.{name}": value for name, value in backbone.items()}
     state["decode_head.conv_seg.bias"] = torch.zeros(7)

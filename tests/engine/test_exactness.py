@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
-from convnext_dense.engine import build_runner, load_config
+from convnext_dense.engine import build_runner
 from convnext_dense.weights import read_checkpoint
 from tests.exact import assert_same_checkpoints
 
@@ -96,7 +97,7 @@ def train(
     work_dir.mkdir(parents=True, exist_ok=True)
     config = work_dir / f"{task}.py"
     config.write_text(CONFIGS[task])
-    cfg = load_config(config, data_root=data_root, splits=("train", "val"))
+    cfg = load_fitted_config(config, data_root=data_root, splits=("train", "val"))
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = str(work_dir)
     cfg.randomness = dict(seed=5)

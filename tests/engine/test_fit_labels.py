@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from convnext_dense.config.tree import walk
+from convnext_dense.config.config_tree import walk
+from convnext_dense.config.load import load_config
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.labels.fit_config import assume_classes, keep_scores, read_names
-from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs/segmentation"
@@ -18,7 +19,7 @@ MINI = {f"{split}_dataloader.dataset.data_root": "mini/" for split in SPLITS}
 
 
 def load(data_root, options=None, **kwargs):
-    return load_config(
+    return load_fitted_config(
         SHAPES, data_root=data_root, cfg_options={**MINI, **(options or {})}, **kwargs
     )
 
@@ -50,7 +51,7 @@ def test_classes_come_from_the_text_file(data_root):
 
 
 def test_ade20k_brings_its_own_names(ade_root):
-    cfg = load_config(ADE, data_root=ade_root)
+    cfg = load_fitted_config(ADE, data_root=ade_root)
     names = cfg.train_dataloader.dataset.metainfo.classes
     assert len(names) == 150 and names[0] == "wall" and names[-1] == "flag"
     assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == 150
@@ -59,26 +60,26 @@ def test_ade20k_brings_its_own_names(ade_root):
 def test_own_names_in_ade20ks_layout(ade_root):
     options = {f"{split}_dataloader.dataset.type": "BaseSegDataset" for split in SPLITS}
     with pytest.raises(UserError, match="no class names .*classes.txt.*metainfo.classes="):
-        load_config(ADE, data_root=ade_root, cfg_options=options)
-    cfg = load_config(
+        load_fitted_config(ADE, data_root=ade_root, cfg_options=options)
+    cfg = load_fitted_config(
         ADE, data_root=ade_root, cfg_options=options | classes_option(["sky", "road"])
     )
     assert cfg.val_dataloader.dataset.metainfo.classes == ("sky", "road")
     assert cfg.model.decode_head.num_classes == 2
     # a checkpoint knows its classes
-    cfg = load_config(
+    cfg = load_fitted_config(
         ADE, data_root=ade_root, cfg_options=options, splits=("test",), classes=("a", "b", "c")
     )
     assert cfg.model.decode_head.num_classes == 3
 
 
 def test_some_of_ade20ks_classes_and_a_misspelt_one(ade_root):
-    cfg = load_config(ADE, data_root=ade_root, cfg_options=classes_option(["sky", "wall"]))
+    cfg = load_fitted_config(ADE, data_root=ade_root, cfg_options=classes_option(["sky", "wall"]))
     assert cfg.model.decode_head.num_classes == 2
-    cfg = load_config(ADE, data_root=ade_root, splits=("test",), classes=("wall", "sky"))
+    cfg = load_fitted_config(ADE, data_root=ade_root, splits=("test",), classes=("wall", "sky"))
     assert cfg.model.decode_head.num_classes == 2  # what a checkpoint was trained with
     with pytest.raises(UserError, match="ADE20KDataset has no class 'skky'; the nearest is 'sky'"):
-        load_config(ADE, data_root=ade_root, cfg_options=classes_option(["skky"]))
+        load_fitted_config(ADE, data_root=ade_root, cfg_options=classes_option(["skky"]))
 
 
 def test_contradictions_are_refused(data_root):
@@ -97,7 +98,7 @@ def test_names_must_be_distinct(ade_root, names):
     options = {f"{split}_dataloader.dataset.type": "BaseSegDataset" for split in SPLITS}
     (ade_root / "ade/ADEChallengeData2016/classes.txt").write_text("\n".join(names))
     with pytest.raises(UserError, match="classes.txt must give 2 to 255 distinct class names"):
-        load_config(ADE, data_root=ade_root, cfg_options=options)
+        load_fitted_config(ADE, data_root=ade_root, cfg_options=options)
 
 
 def test_a_file_of_windows_has_the_same_names(tmp_path):
@@ -107,7 +108,7 @@ def test_a_file_of_windows_has_the_same_names(tmp_path):
 
 def test_missing_folders_name_the_flag(tmp_path, data_root):
     with pytest.raises(UserError, match="no folder .*images/training: give .*--data-root"):
-        load_config(ADE, data_root=tmp_path)
+        load_fitted_config(ADE, data_root=tmp_path)
     with pytest.raises(UserError, match="no folder .*mini/lables: give"):
         load(data_root, {"train_dataloader.dataset.data_prefix.seg_map_path": "lables"})
     with pytest.raises(UserError, match=r"mini/val holds no picture \*.webp: .*img_suffix="):
@@ -117,7 +118,7 @@ def test_missing_folders_name_the_flag(tmp_path, data_root):
 def test_a_resolved_config_loads_again(data_root, tmp_path):
     cfg = load(data_root)
     cfg.dump(tmp_path / "resolved.py")
-    again = load_config(tmp_path / "resolved.py")
+    again = load_fitted_config(tmp_path / "resolved.py")
     assert again.train_dataloader == cfg.train_dataloader and again.model == cfg.model
 
 
@@ -136,7 +137,7 @@ DIMS = {"tiny": 96, "small": 96, "base": 128, "large": 192, "xlarge": 256}
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_the_papers(name):
     arch, drop_path, lr, crop, stride, long = RECIPES[name]
-    cfg = load_config(CONFIGS / f"{name}.py", require_data=False)
+    cfg = load_config(CONFIGS / f"{name}.py")
     backbone, head, extra = cfg.model.backbone, cfg.model.decode_head, cfg.model.auxiliary_head
     assert (backbone.arch, backbone.drop_path_rate) == (arch, drop_path)
     assert backbone.layer_scale_init_value == 1.0
@@ -178,7 +179,7 @@ def test_leaf_configs_are_short(path):
 
 def test_a_look_without_data_has_classes_too():
     for path, expected in ((ADE, 150), (SHAPES, 2)):
-        cfg = load_config(path, require_data=False)
+        cfg = load_config(path)
         assume_classes(cfg)
         assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == expected
 
@@ -194,7 +195,7 @@ def test_a_look_without_data_has_classes_too():
     ],
 )
 def test_scores_are_kept_where_they_are_read(entries, split, kept):
-    cfg = load_config(ADE, require_data=False)
+    cfg = load_config(ADE)
     before = dict(cfg.model.test_cfg)
     assert "keep_scores" not in before  # a model from the config alone keeps them
     cfg.test_evaluator = dict(cfg.test_evaluator, **entries)
@@ -207,7 +208,7 @@ def test_scores_are_kept_where_they_are_read(entries, split, kept):
 
 def test_other_models_get_no_word_about_scores():
     options = {"model.type": "EncoderDecoder"}
-    cfg = load_config(ADE, require_data=False, cfg_options=options)
+    cfg = load_config(ADE, cfg_options=options)
     keep_scores(cfg, "test")
     assert "keep_scores" not in cfg.model.test_cfg
 
@@ -226,5 +227,5 @@ def test_other_models_get_no_word_about_scores():
 def test_windows_that_cannot_be_used_are_named_before_all_else(entries, message):
     options = {f"model.test_cfg.{key}": value for key, value in entries.items()}
     with pytest.raises(UserError, match=message):
-        load_config(ADE, require_data=False, cfg_options=options)
-    load_config(ADE, require_data=False, cfg_options={"model.test_cfg.stride": (512, 512)})
+        load_config(ADE, cfg_options=options)
+    load_config(ADE, cfg_options={"model.test_cfg.stride": (512, 512)})

@@ -2,10 +2,10 @@
 
 import pytest
 
-from convnext_dense.config.load import read_config
+from convnext_dense.config.load import load_config
+from convnext_dense.config.reading import read_config
 from convnext_dense.data import fit_schedule as fitting
-from convnext_dense.data.schedule_table import format_fit
-from convnext_dense.engine import load_config
+from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.errors import UserError
 from convnext_dense.optim.schedule_curve import COCO_TRAIN_PICTURES, lr_curve
 from tests.engine.conftest import CONFIGS, SHAPES
@@ -16,9 +16,9 @@ THREE_X = CONFIGS / "cascade_convnext_t_3x.py"
 
 
 def fit(monkeypatch, path, pictures, options=None, epochs=None, processes=1):
-    monkeypatch.setattr(fitting, "count_pictures", lambda cfg: pictures)
+    monkeypatch.setattr(fitting, "count_training_images", lambda cfg: pictures)
     options = options or {}
-    cfg = load_config(path, require_data=False, cfg_options=options)
+    cfg = load_config(path, cfg_options=options)
     return cfg, fitting.fit_schedule(cfg, read_config(path), options, epochs, processes)
 
 
@@ -84,7 +84,7 @@ def test_accumulation_counts_in_the_rate_but_not_in_the_iterations(monkeypatch):
 def format_told(cfg, found, path=ONE_X, max_iters=None) -> str:
     cfg.train_dataloader.dataset.metainfo = dict(classes=["a"])
     cfg.train_dataloader.dataset.pop("ann_file", None)
-    return format_fit(cfg, read_config(path), found, max_iters)
+    return format_schedule_table(cfg, read_config(path), found, max_iters)
 
 
 @pytest.mark.parametrize("path", [ONE_X, ADE, SHAPES], ids=lambda path: path.stem)

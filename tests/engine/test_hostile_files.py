@@ -12,7 +12,6 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -29,9 +28,11 @@ from torch.utils.data import Dataset
 from convnext_dense.benchmark import data_loading, memory
 from convnext_dense.browse.samples_page import browse
 from convnext_dense.cli import test, train
-from convnext_dense.cli.arguments import run_tool
+from convnext_dense.cli.arguments import run_command
+from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.config import load as config_load
-from convnext_dense.config.safe_reading import refusing_pickles
+from convnext_dense.config.reading import read_config
+from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
@@ -202,9 +203,9 @@ def assert_a_user_loads(folder: Path) -> None:
 
 
 def test_a_run_reads_no_pickles(evil, tmp_path):
-    with refusing_pickles():
+    with safe_reading():
         assert_refused(evil)
-        with refusing_pickles():  # a tool, and in it a runner
+        with safe_reading():  # a tool, and in it a runner
             pass
         assert_refused(evil)
     assert_a_user_loads(tmp_path)
@@ -212,25 +213,24 @@ def test_a_run_reads_no_pickles(evil, tmp_path):
 
 def test_a_refusal_ends_with_the_run(evil, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        run_tool(lambda: load_file(str(evil / "data.pkl")))
+        run_command(lambda: load_file(str(evil / "data.pkl")))
     assert end.value.code == 2 and "could run code" in capsys.readouterr().err
     assert_a_user_loads(tmp_path)
 
 
-ARGUMENTS = SimpleNamespace(replay=None, launcher="none", checkpoint="")
 RUNNER = DenseRunner.__new__(DenseRunner)
 RUNNER.model = RUNNER._val_loop = RUNNER._test_loop = object()
 ENTRIES = [  # what a user may call -> something that it calls
     (config_load.load_config, (SHAPES,), "convnext_dense.config.load.require_toolbox"),
-    (config_load.read_config, (SHAPES,), "mmengine.config.Config.fromfile"),
-    (train.train, (ARGUMENTS,), "convnext_dense.cli.train.training_config"),
-    (test.test, (ARGUMENTS,), "convnext_dense.cli.test.resolve_checkpoint"),
+    (read_config, (SHAPES,), "mmengine.config.Config.fromfile"),
+    (train.train, (TrainFlags(SHAPES),), "convnext_dense.cli.train.load_settings"),
+    (test.test, (test.TestFlags(SHAPES, ""),), "convnext_dense.cli.test.resolve_checkpoint"),
     (
         browse,
         (ConfigDict(default_scope="mmdet"), "train", None, 1, 0),
         "convnext_dense.browse.samples_page._browse",
     ),
-    (data_loading.measure, (SHAPES,), "convnext_dense.benchmark.data_loading.load_config"),
+    (data_loading.measure, (SHAPES,), "convnext_dense.benchmark.data_loading.load_fitted_config"),
     (
         memory._peak_here,
         (None, "cpu", None),

@@ -12,12 +12,12 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 
-from convnext_dense.cli.arguments import run_tool
+from convnext_dense.cli.run_command import run_command
 from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import RunEndedError
 from convnext_dense.runs import data_workers
-from convnext_dense.runs.data_workers import naming_dead_workers
-from convnext_dense.runs.signals import Interrupted, heeding_signals, request
+from convnext_dense.runs.data_workers import explaining_dead_workers
+from convnext_dense.runs.signals import Interrupted, handling_signals, request
 from convnext_dense.weights import read_checkpoint
 from tests.engine.test_loops import Line, Numbers, run, state
 
@@ -56,7 +56,7 @@ class Evaluations(BaseMetric):
 def train(folder: Path, loop: dict, *hooks: Hook, **kwargs):
     data = dict(dataset=Numbers(), batch_size=4, sampler=dict(type="DefaultSampler", shuffle=False))
     metric = Evaluations()
-    with heeding_signals():
+    with handling_signals():
         runner = run(
             folder,
             dict(loop),
@@ -105,7 +105,7 @@ def test_an_evaluation_is_not_waited_for(tmp_path):
 
     told = Tell("before_val_iter", 6)
     metric = Once()
-    with heeding_signals(), pytest.raises(Interrupted):
+    with handling_signals(), pytest.raises(Interrupted):
         run(
             tmp_path,
             dict(EPOCHS),
@@ -144,7 +144,7 @@ def test_a_step_of_several_batches_is_finished(tmp_path):
             experiment_name=f"accumulated{len(kwargs)}{len(hooks)}",
             **kwargs,
         )
-        with heeding_signals():
+        with handling_signals():
             runner.train()
         return runner
 
@@ -164,7 +164,7 @@ def tool(code, signal_number=signal.SIGINT):
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(SystemExit) as end:
-            run_tool(main)
+            run_command(main)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -188,7 +188,7 @@ def test_before_the_first_iteration_nothing_is_saved(capfd):
 
 
 def tell_oneself(pauses: tuple[float, ...]) -> None:
-    with heeding_signals():
+    with handling_signals():
         request.patient = True
         for pause in pauses:
             time.sleep(pause)
@@ -255,7 +255,7 @@ def torchs_handler(monkeypatch):
 def test_a_killed_worker_is_explained(tmp_path, torchs_handler):
     before = set(children())
     began = time.monotonic()
-    with pytest.raises(RunEndedError) as error, naming_dead_workers("Resume."):
+    with pytest.raises(RunEndedError) as error, explaining_dead_workers("Resume."):
         run(tmp_path, dict(EPOCHS), train_dataloader=loader(signal.SIGKILL))
     assert error.value.code == 1
     assert "A process that loads data (" in str(error.value)
@@ -275,7 +275,7 @@ def test_a_connection_that_breaks_is_asked_for_its_reason(monkeypatch, torchs_ha
     monkeypatch.setattr(data_workers, "_error_if_any_worker_fails", ask)
     with (
         pytest.raises(RunEndedError if dead else ConnectionResetError) as error,
-        naming_dead_workers("Resume."),
+        explaining_dead_workers("Resume."),
     ):
         raise ConnectionResetError("reset by peer")
     assert ("shared memory (/dev/shm)" in str(error.value)) == dead

@@ -4,9 +4,9 @@ The files are not here: they are made by the rule of ``official_models.py``, whi
 once with the models that mmdet 2.11.0 and mmsegmentation 0.11.0 build (docs/official_files.md).
 """
 
-import argparse
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,12 +18,14 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 
 from convnext_dense import weights
-from convnext_dense.cli import test, train
+from convnext_dense.cli import test
+from convnext_dense.config.load import load_config
 from convnext_dense.data.class_names import class_names
-from convnext_dense.engine import load_config
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
+from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import compare
 from tests.engine.conftest import SHAPES
@@ -49,7 +51,7 @@ MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375
 def names_of(kind: str) -> tuple[str, ...]:
     """The class names of a dataset type of the toolboxes that are installed."""
     scope, config = KINDS[kind]
-    load_config(CONFIGS / config, require_data=False)  # registers what the toolbox has
+    load_config(CONFIGS / config)  # registers what the toolbox has
     with DATASETS.switch_scope_and_registry(scope) as registry:
         return tuple(registry.get(kind).METAINFO["classes"])
 
@@ -80,23 +82,14 @@ def root(tmp_path_factory) -> Path:
     return root
 
 
-def arguments(config: Path, root: Path, **options) -> argparse.Namespace:
+def flags_of(config: Path, root: Path, checkpoint: Path | str, **options) -> test.TestFlags:
     """The flags of ``tools/test.py``."""
-    return argparse.Namespace(
-        config=config,
-        data_root=root,
-        cfg_options=options or None,
-        launcher="none",
-        tta=False,
-        limit=None,
-        show_dir=None,
-        out=None,
-    )
+    return test.TestFlags(config, str(checkpoint), data_root=root, cfg_options=options or None)
 
 
 def prepare(config: Path, root: Path, checkpoint: Path) -> Config:
     """The config as ``tools/test.py`` settles it for this checkpoint."""
-    cfg = test.test_config(arguments(config, root), str(checkpoint))
+    cfg = test.test_config(flags_of(config, root, checkpoint), str(checkpoint))
     init_default_scope(cfg.default_scope)
     return cfg
 
@@ -137,7 +130,7 @@ def test_every_official_file_fills_its_model(name, stripped, root, tmp_path):
 
 @pytest.mark.parametrize("name", official.MODELS)
 def test_every_config_normalises_as_the_release(name):
-    cfg = load_config(CONFIGS / f"{official.MODELS[name].config}.py", require_data=False)
+    cfg = load_config(CONFIGS / f"{official.MODELS[name].config}.py")
     # img_norm_cfg of the release's configs, with to_rgb=True; pictures are read as BGR.
     preprocessor = cfg.model.data_preprocessor
     assert (*preprocessor.mean, *preprocessor.std) == (*MEAN, *STD)
@@ -219,9 +212,8 @@ def detector_flags(data_root, options) -> list:
 
 def results(config: Path, root: Path, file: Path, work_dir: Path, options: dict) -> list[dict]:
     """What ``tools/test.py`` finds in two pictures, without its process."""
-    flags = arguments(config, root, **options)
-    flags.limit, flags.out, flags.work_dir = 2, str(work_dir / "out.json"), str(work_dir)
-    flags.checkpoint = str(file)
+    files = dict(out=str(work_dir / "out.json"), work_dir=str(work_dir))
+    flags = replace(flags_of(config, root, file, **options), limit=2, **files)
     test.test(flags)
     return json.loads(Path(flags.out).read_text())
 
@@ -271,7 +263,7 @@ def test_foreign_and_partial_files_are_one_sentence(small, data_root, options, t
     assert "names no classes" in refusal(state)
     path = str(small["old segmentor"])
     with pytest.raises(UserError, match=f"{path} is a checkpoint of another kind of model"):
-        test.test_config(arguments(SHAPES, data_root, **options), path)
+        test.test_config(flags_of(SHAPES, data_root, path, **options), path)
 
 
 def test_another_order_of_the_categories_is_refused(small, data_root, options, tmp_path):
@@ -280,7 +272,8 @@ def test_another_order_of_the_categories_is_refused(small, data_root, options, t
     (tmp_path / "val.json").write_text(json.dumps(content))
     options = {**options, "test_dataloader.dataset.ann_file": str(tmp_path / "val.json")}
     with pytest.raises(UserError, match="lists its categories in another order"):
-        test.test_config(arguments(SHAPES, data_root, **options), str(small["old detector"]))
+        old = str(small["old detector"])
+        test.test_config(flags_of(SHAPES, data_root, old, **options), old)
 
 
 @pytest.mark.both_paths(slow=True)
@@ -296,7 +289,7 @@ def test_an_old_file_predicts(small):
 
 
 def test_files_without_meta_take_the_data_sets_names():
-    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py", require_data=False)
+    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py")
     bare = {"state_dict": spread(official.cascade("tiny"))}
     assert class_names(cfg, bare, "x.pth") == names_of("CocoDataset")
     assert class_names(cfg, {**bare, "meta": {"CLASSES": ("a", "b")}}, "x.pth") == ("a", "b")
@@ -318,7 +311,9 @@ def test_a_training_refuses_a_foreign_backbone(data_root, options, tmp_path):
     state = random_values(official.convnext(*official.ARCHS["atto"]))
     state = {name.removeprefix("backbone."): value for name, value in state.items()}
     classifier = save_old(tmp_path / "c.pth", {"model": state})
-    cfg = load_config(SHAPES, data_root=data_root, cfg_options=options, splits=("train", "val"))
+    cfg = load_fitted_config(
+        SHAPES, data_root=data_root, cfg_options=options, splits=("train", "val")
+    )
     cfg.work_dir, cfg.load_from = str(tmp_path / "w"), str(classifier)
     with pytest.raises(UserError, match="c.pth does not hold this config's backbone"):
         build_runner(cfg).train()
@@ -327,12 +322,9 @@ def test_a_training_refuses_a_foreign_backbone(data_root, options, tmp_path):
 def test_a_training_fetches_an_official_detector_by_name(monkeypatch, tmp_path):
     name, fetched = "coco/cascade_mask_rcnn_convnext_tiny_1k_3x", []
     monkeypatch.setattr(weights, "local_file", fetched.append)
-    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py", require_data=False)
-    flags = argparse.Namespace(
-        resume=None, load_from=name, max_iters=None, backbone_weights=None, ema=False
-    )
-    train.start_from(cfg, flags, tmp_path)
+    cfg = load_config(CONFIGS / "detection/cascade_convnext_t_3x.py")
+    cfg.work_dir = str(tmp_path)
+    choose_weights(cfg, load_from=name)
     assert fetched == [name] and cfg.load_from == name and cfg.model.backbone.init_cfg is None
-    flags.load_from = "coco/cascade"
     with pytest.raises(UserError, match="--load-from names coco/cascade, which does not exist"):
-        train.start_from(cfg, flags, tmp_path)
+        choose_weights(cfg, load_from="coco/cascade")

@@ -5,8 +5,8 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
+from convnext_dense.config.load import load_config
 from convnext_dense.data.labels.fit_config import assume_classes
-from convnext_dense.engine import load_config
 from tests.engine import conftest, test_fit_labels
 
 DETECTION, SEGMENTATION = conftest.CONFIGS, test_fit_labels.CONFIGS
@@ -33,7 +33,7 @@ RESNET = {
 
 def load(name):
     folder = SEGMENTATION if name.startswith("upernet") else DETECTION
-    return load_config(folder / f"{name}.py", require_data=False)
+    return load_config(folder / f"{name}.py")
 
 
 def check_shared(peer, ours) -> None:

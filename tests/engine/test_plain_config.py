@@ -11,11 +11,10 @@ import yaml
 from mmengine.registry import registry
 
 from convnext_dense.benchmark.whole_models import is_config
-from convnext_dense.cli import arguments
-from convnext_dense.cli.train import training_config
-from convnext_dense.config.load import read_config
+from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.cli.train_settings import fit_settings, load_settings
 from convnext_dense.config.plain import format_plain
-from convnext_dense.data import own_data
+from convnext_dense.config.reading import read_config
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.errors import UserError
 from tests.engine.conftest import CONFIGS, SHAPES
@@ -71,14 +70,11 @@ def test_the_run_is_the_same(data_root, options, tmp_path, monkeypatch, suffix):
     plain = exported(SHAPES, tmp_path / f"{SHAPES.stem}{suffix}", monkeypatch)
 
     def resolved(path: Path):
-        parser = arguments.argparse.ArgumentParser()
-        arguments.add_config_arguments(parser)
-        arguments.add_training_arguments(parser)
-        own_data.add_arguments(parser)
-        arguments.add_launcher_arguments(parser)
-        parsed = parser.parse_args([str(path), "--data-root", str(data_root), "--seed", "1"])
-        parsed.cfg_options = dict(options)
-        return training_config(parsed)
+        root = str(data_root)
+        flags = TrainFlags(str(path), data_root=root, seed=1, cfg_options=dict(options))
+        settled = load_settings(flags)
+        fit_settings(settled, flags)
+        return settled.cfg
 
     one, other = resolved(SHAPES), resolved(plain)
     assert one.to_dict() == other.to_dict() and one.pretty_text == other.pretty_text

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from mmengine.registry import VISBACKENDS
 
+import convnext_dense.engine  # noqa: F401  (registers the backend)
 from convnext_dense.report.work_folders import _json_lines
 
 
 def test_every_line_is_json(tmp_path):
-    backend = VISBACKENDS.build(dict(type="LocalVisBackend", save_dir=str(tmp_path)))
+    backend = VISBACKENDS.build(dict(type="JsonVisBackend", save_dir=str(tmp_path)))
     row = dict(loss=math.nan, b=np.float32("inf"), c=torch.tensor(-math.inf), d=np.int64(3), e=0.5)
     backend.add_scalars({**row, "c": row["c"].item()}, step=1)
     backend.add_scalar("lr", torch.tensor(math.nan), step=2)

@@ -9,7 +9,8 @@ import pytest
 from mmengine.hooks import Hook
 
 from convnext_dense.cli.train import shorten
-from convnext_dense.engine import build_runner, load_config
+from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.engine import build_runner
 from tests.engine.test_processes import CLASSIFIER, data_root
 
 __all__ = ["data_root"]  # the fixture
@@ -44,7 +45,7 @@ def test_memory_and_open_files_stay_flat(data_root, tmp_path, capsys):
         "default_hooks.checkpoint.interval": 240,
         "default_hooks.logger.interval": 20,
     }
-    cfg = load_config(config, data_root=data_root, cfg_options=options)
+    cfg = load_fitted_config(config, data_root=data_root, cfg_options=options)
     shorten(cfg, ITERATIONS, options)
     cfg.work_dir = str(tmp_path / "run")
     runner = build_runner(cfg)

@@ -13,7 +13,8 @@ import torch
 from mmengine.hooks import Hook
 
 from convnext_dense.cli.train import shorten
-from convnext_dense.engine import NumbersHook, build_runner, load_config
+from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.engine import NumbersHook, build_runner
 from convnext_dense.preflight.replay import replay
 from convnext_dense.weights import read_checkpoint
 from tests.engine.test_processes import (
@@ -125,7 +126,7 @@ def test_a_detectors_step_is_repeated_to_the_last_bit(data_root, tmp_path):
     """Boxes and masks travel as plain data; samplers draw what they drew."""
     config = tmp_path / "detector.py"
     config.write_text(DETECTOR)
-    cfg = load_config(config, data_root=data_root)
+    cfg = load_fitted_config(config, data_root=data_root)
     shorten(cfg, 2, {})
     cfg.work_dir = str(tmp_path / "run")
     for entry in ("val_cfg", "val_dataloader", "val_evaluator"):

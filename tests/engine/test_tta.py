@@ -10,7 +10,7 @@ from tests.engine.conftest import COCO, SHAPES
 
 @pytest.mark.parametrize("path", [COCO, SHAPES])
 def test_the_views_replace_the_resize(path):
-    cfg = load_config(path, require_data=False)
+    cfg = load_config(path)
     before = [step.type for step in cfg.test_dataloader.dataset.pipeline]
     use_views(cfg)
     after = [step.type for step in cfg.test_dataloader.dataset.pipeline]
@@ -21,7 +21,7 @@ def test_the_views_replace_the_resize(path):
 
 
 def test_the_default_views_of_coco():
-    cfg = load_config(COCO, require_data=False)
+    cfg = load_config(COCO)
     assert [short for short, _ in cfg.tta_views.scales] == list(range(400, 1201, 100))
     assert cfg.tta_views.scales[-1] == (1200, 1600) and cfg.tta_views.flip is True
 
@@ -37,11 +37,11 @@ def test_the_default_views_of_coco():
 )
 def test_wrong_views_are_one_sentence(options, message):
     with pytest.raises(UserError, match=message):
-        use_views(load_config(SHAPES, require_data=False, cfg_options=options))
+        use_views(load_config(SHAPES, cfg_options=options))
 
 
 def test_without_views_or_resize():
-    cfg = load_config(SHAPES, require_data=False)
+    cfg = load_config(SHAPES)
     pipeline = cfg.test_dataloader.dataset.pipeline
     cfg.test_dataloader.dataset.pipeline = [step for step in pipeline if step.type != "Resize"]
     with pytest.raises(UserError, match="one Resize of the test pipeline; this one has 0"):

@@ -18,8 +18,8 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from convnext_dense.cli.arguments import sentence
-from convnext_dense.engine import load_config
+from convnext_dense.cli.run_command import sentence
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.data_check import check_data
@@ -82,7 +82,7 @@ def assert_sentence(text: str) -> None:
 def train_and_evaluate(config: Path, root: Path, workers: int, preflight: bool) -> None:
     """The chain of tools/train.py, but with a model that is built once for all cases."""
     torch.manual_seed(0)
-    cfg = load_config(config, data_root=root, splits=("train", "val"))
+    cfg = load_fitted_config(config, data_root=root, splits=("train", "val"))
     if preflight:
         check_data(cfg)
     init_default_scope(cfg.get("default_scope", "mmengine"))

@@ -15,8 +15,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from convnext_dense.config.load import load_config
 from convnext_dense.data.class_names import class_names
-from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, compare
@@ -88,7 +88,7 @@ def test_class_folders(number, examine):
 @cases_of(10, 150)
 def test_damaged_checkpoints(number, config, tmp_path):
     """A checkpoint that is read fills the whole model; any other is refused."""
-    cfg = load_config(config["detection"], require_data=False)
+    cfg = load_config(config["detection"])
     cfg.model.roi_head.bbox_head.num_classes = cfg.model.roi_head.mask_head.num_classes = 2
     harness.init_default_scope("mmdet")
     model, _ = harness.build(cfg)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from convnext_dense.config.load import load_config
 from convnext_dense.data.images import read_image, write_image
-from convnext_dense.engine import load_config
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
 from tests.hostile import cases, files, harness
@@ -25,7 +25,7 @@ def checkpoint(config, tmp_path_factory) -> dict[str, Path]:
     """An untrained checkpoint of each task with two classes."""
     folder, found = tmp_path_factory.mktemp("checkpoints"), {}
     for task, scope in (("detection", "mmdet"), ("segmentation", "mmseg")):
-        cfg = load_config(config[task], require_data=False)
+        cfg = load_config(config[task])
         heads = cfg.model.roi_head if task == "detection" else cfg.model
         for name in ("bbox_head", "mask_head", "decode_head", "auxiliary_head"):
             if name in heads:

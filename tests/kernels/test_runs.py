@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
-from convnext_dense.engine import load_config
 from convnext_dense.models import Block
 from tests.exact import assert_same_checkpoints
 from tests.running import ROOT, run
@@ -105,7 +105,7 @@ def losses(work_dir: Path) -> list[float]:
 @pytest.mark.parametrize("task", RUNS)
 def test_a_step_is_the_plain_ones(folder, task, fused_path):
     """Losses and all gradients of one batch, with stochastic depth."""
-    cfg = load_config(str(folder / f"{task}.py"), data_root=str(folder))
+    cfg = load_fitted_config(str(folder / f"{task}.py"), data_root=str(folder))
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmengine")):
         torch.manual_seed(1)
         model = MODELS.build(cfg.model)

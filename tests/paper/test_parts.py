@@ -17,7 +17,7 @@ from convnext_dense.benchmark.ablation import layers, networks
 from convnext_dense.benchmark.ablation.choices import LEVERS, Way
 from convnext_dense.benchmark.memory import peak_of
 from convnext_dense.benchmark.modes import Options
-from convnext_dense.cli.arguments import run_tool
+from convnext_dense.cli.run_command import run_command
 from convnext_dense.errors import UserError
 from convnext_dense.models import VARIANTS, Block, block
 from convnext_dense.models.fast import cpu_path
@@ -51,7 +51,7 @@ def run(parts, monkeypatch, capsys):
 
     def call(line):
         monkeypatch.setattr(sys, "argv", ["parts.py", *line.split()])
-        run_tool(parts.main)
+        run_command(parts.main)
         return capsys.readouterr().out
 
     return call

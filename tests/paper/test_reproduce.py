@@ -22,11 +22,11 @@ def chain(key: str, work_dir: Path, gpus: int = 8, data_root: str | None = None)
 
 
 def load_tool(path: str | Path):
-    """A tool's main and parse_args."""
+    """The main and parse_flags of the command that a tool opens."""
     spec = importlib.util.spec_from_file_location("tool", path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    return tool.main, tool.parse_args
+    return tool.main, sys.modules[tool.main.__module__].parse_flags
 
 
 def parsed(command: str, monkeypatch):
@@ -44,7 +44,7 @@ def command_lines(steps: list[Step]) -> list[str]:
 def test_the_tools_understand_the_commands(tmp_path, monkeypatch):
     seen = [
         parsed(command, monkeypatch)
-        for command in commands(chain("3:cascade_convnext_t_3x", tmp_path, data_root="/d"))
+        for command in command_lines(chain("3:cascade_convnext_t_3x", tmp_path, data_root="/d"))
     ]
     assert [tool for tool, _ in seen] == ["pretrain_cls", "train", "test", "test"]
     pretraining, training, test, views = (args for _, args in seen)
@@ -68,7 +68,7 @@ def test_the_tools_understand_the_commands(tmp_path, monkeypatch):
     ],
 )
 def test_chains_of_other_rows(key, expected, tmp_path, monkeypatch):
-    seen = [parsed(one, monkeypatch) for one in commands(chain(key, tmp_path, gpus=2))]
+    seen = [parsed(one, monkeypatch) for one in command_lines(chain(key, tmp_path, gpus=2))]
     assert [tool for tool, _ in seen] == expected
     first = seen[0][1]
     assert first.accumulate == (4 if key.startswith("3:") else 16)

@@ -12,7 +12,7 @@ import torch
 
 from convnext_dense.benchmark import networks, throughput, timing
 from convnext_dense.benchmark.modes import Options, make_step
-from convnext_dense.cli.arguments import run_tool
+from convnext_dense.cli.run_command import run_command
 from convnext_dense.errors import UserError
 from convnext_dense.models import VARIANTS, ConvNeXt
 
@@ -45,7 +45,7 @@ def run(tool, monkeypatch, capsys):
     def call(line, *more):
         arguments = ["benchmark.py", "--device", "cpu", *line.split(), *more]
         monkeypatch.setattr(sys, "argv", arguments)
-        run_tool(tool.main)
+        run_command(tool.main)
         return capsys.readouterr().out
 
     return call

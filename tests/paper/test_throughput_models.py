@@ -14,7 +14,7 @@ from torch import nn
 from convnext_dense.benchmark import libraries, networks, throughput, timing, whole_models
 from convnext_dense.benchmark.batch_size import MOST, largest_batch
 from convnext_dense.benchmark.modes import Options, make_step
-from convnext_dense.cli.arguments import run_tool
+from convnext_dense.cli.run_command import run_command
 from convnext_dense.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -208,7 +208,7 @@ def test_json_of_whole_models(mode, config, quick, monkeypatch, capsys):
     spec.loader.exec_module(tool)
     line = f"{mode} {config} --against {config} --device cpu --image-size 64x96 --rounds 2 --json"
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *line.split()])
-    run_tool(tool.main)
+    run_command(tool.main)
     captured = capsys.readouterr()
     rows = json.loads(captured.out)
     assert [list(row) for row in rows] == [KEYS, KEYS]

@@ -12,11 +12,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from convnext_dense.config.tree import SPLITS, datasets
+from convnext_dense.config.config_tree import SPLITS, datasets
 from convnext_dense.errors import UserError
 
 
-def fit_to_classes(
+def fit_to_class_folders(
     cfg: Config, splits: tuple[str, ...], classes: tuple[str, ...] | None = None
 ) -> None:
     """Sets the class names of all data sets and ``num_classes`` of the classifier.
@@ -32,21 +32,21 @@ def fit_to_classes(
         UserError: For missing data, training data that lacks classes, unknown ones, names that
             contradict the checkpoint's, or a head that was built for another number.
     """
-    used = [data for split in splits for data in picture_datasets(cfg, split)]
+    used = [data for split in splits for data in image_datasets(cfg, split)]
     if not used:
         return
     stated = _stated(cfg)
     names, source = _names(stated, used[0], classes)
     for split in splits:
-        for data in picture_datasets(cfg, split):
+        for data in image_datasets(cfg, split):
             _check(data, names, source, whole=split == "train")
     for split in SPLITS:
-        for data in picture_datasets(cfg, split):
+        for data in image_datasets(cfg, split):
             data.metainfo = dict(classes=stated or names)
     set_head_classes(cfg, len(names), source)
 
 
-def picture_datasets(cfg: Config, split: str) -> list[ConfigDict]:
+def image_datasets(cfg: Config, split: str) -> list[ConfigDict]:
     """The data sets of a split that hold one class a picture."""
     return [data for data in datasets(cfg, split) if "reader" in data]
 
@@ -70,15 +70,15 @@ def assume_head_classes(cfg: Config) -> None:
 
     For looking at a model (its learning rates), never for training one.
     """
-    if picture_datasets(cfg, "train"):
+    if image_datasets(cfg, "train"):
         stated = _stated(cfg)
-        kind = DATASETS.get(picture_datasets(cfg, "train")[0].type)
+        kind = DATASETS.get(image_datasets(cfg, "train")[0].type)
         cfg.model.backbone.setdefault("num_classes", len(kind.class_names(stated)) if stated else 2)
 
 
 def _stated(cfg: Config) -> str | tuple[str, ...] | None:
     for split in SPLITS:
-        for data in picture_datasets(cfg, split):
+        for data in image_datasets(cfg, split):
             if classes := (data.get("metainfo") or {}).get("classes"):
                 return classes if isinstance(classes, str) else tuple(classes)
     return None

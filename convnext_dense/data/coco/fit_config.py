@@ -10,14 +10,18 @@ import os
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from convnext_dense.data.coco.annotation_file import AnnotationSummary, check_trainable, read_summary
-from convnext_dense.config.tree import SPLITS, datasets, evaluators, walk
+from convnext_dense.config.config_tree import SPLITS, datasets, evaluators, walk
+from convnext_dense.data.coco.annotation_file import (
+    AnnotationSummary,
+    check_trainable,
+    read_summary,
+)
 from convnext_dense.errors import UserError
 
 HEADS = ("bbox_head", "mask_head")
 
 
-def fit_to_data(
+def fit_to_annotations(
     cfg: Config, splits: tuple[str, ...], classes: tuple[str, ...] | None = None
 ) -> None:
     """Sets classes, ``num_classes`` and the evaluators' annotation files; drops masks if none.
@@ -33,7 +37,7 @@ def fit_to_data(
             that were built for another number of classes.
     """
     summaries = {
-        split: [read_summary(annotation_path(data)) for data in _coco_datasets(cfg, split)]
+        split: [read_summary(annotation_path(data)) for data in coco_datasets(cfg, split)]
         for split in splits
     }
     known = [summary for found in summaries.values() for summary in found]
@@ -44,7 +48,7 @@ def fit_to_data(
     for line in dict.fromkeys(line for summary in known for line in summary.notes):
         print_log(line)
     for split, found in summaries.items():
-        for dataset, summary in zip(_coco_datasets(cfg, split), found, strict=True):
+        for dataset, summary in zip(coco_datasets(cfg, split), found, strict=True):
             _check_pictures(dataset, summary)
             _check_known(classes, summary)
             _check_order(classes, summary)
@@ -85,13 +89,14 @@ def _check_pictures(dataset: ConfigDict, summary: AnnotationSummary) -> None:
         )
 
 
-def _coco_datasets(cfg: Config, split: str) -> list[ConfigDict]:
+def coco_datasets(cfg: Config, split: str) -> list[ConfigDict]:
+    """The datasets of a split that have a COCO annotation file."""
     return [data for data in datasets(cfg, split) if str(data.get("ann_file", "")).endswith("json")]
 
 
 def _fixed_classes(cfg: Config) -> tuple[str, ...] | None:
     for split in SPLITS:
-        for data in _coco_datasets(cfg, split):
+        for data in coco_datasets(cfg, split):
             if "classes" in data.get("metainfo", {}):
                 fixed = data.metainfo["classes"]
                 return (fixed,) if isinstance(fixed, str) else tuple(fixed)

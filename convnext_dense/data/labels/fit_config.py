@@ -6,13 +6,16 @@ data, one a line, or by the dataset's class, as ADE20KDataset does.
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from convnext_dense.config.config_tree import SPLITS, datasets, walk
 from convnext_dense.data.class_names import dataset_classes
-from convnext_dense.data.labels.folders import check_pairs
-from convnext_dense.config.tree import SPLITS, datasets, evaluators, walk
+from convnext_dense.data.labels.folders import check_pairs, image_suffix, label_suffix
+from convnext_dense.data.own_data import OwnData
 from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
@@ -75,7 +78,7 @@ def set_label_classes(cfg: Config, num_classes: int, source: str) -> None:
             )
 
 
-def assume_classes(cfg: Config) -> None:
+def assume_label_classes(cfg: Config) -> None:
     """Gives heads a number of classes where no data is read: the dataset class's own, else 2.
 
     For looking at a model (its learning rates, its size), never for training one.
@@ -83,22 +86,6 @@ def assume_classes(cfg: Config) -> None:
     own = [dataset_classes(cfg, data.type) for data in label_datasets(cfg, "train")]
     for _, head in _heads(cfg) if own else ():
         head.setdefault("num_classes", len(own[0]) or 2)
-
-
-def keep_scores(cfg: Config, split: str | None) -> None:
-    """Has a segmentor's results hold the scores of all classes only where they are read.
-
-    Args:
-        cfg: The config; changed in place.
-        split: Whose evaluators read the results. None: nobody reads scores.
-    """
-    if cfg.model.get("type") != "Segmentor":
-        return
-    kept = any(
-        one.get("type") != "MeanIoUMetric" or bool(one.get("outfile"))
-        for one in (evaluators(cfg, split) if split else [])
-    )
-    cfg.model.test_cfg = dict(cfg.model.get("test_cfg") or {}, keep_scores=kept)
 
 
 def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:
@@ -209,3 +196,44 @@ def _check_known(names: tuple[str, ...], own: tuple[str, ...], kind: str) -> Non
                 f"{kind} has no class {name!r}; the nearest is {near!r}. Own classes need the "
                 "dataset type BaseSegDataset."
             )
+
+
+def use_own_labels(
+    dataset: ConfigDict, images: str, labels: str, own_data: OwnData, options: Mapping[str, Any]
+) -> None:
+    """Makes a dataset one of a user's images and label images.
+
+    Sets the endings of the files, the meaning of label 0, and the class names where a file has
+    them.
+
+    Args:
+        dataset: The dataset; its ``data_root`` is set.
+        images, labels: Folders relative to it.
+        own_data: The flags.
+        options: ``--cfg-options`` below the dataset: endings that they state are not searched for.
+
+    Raises:
+        UserError: For images with several endings, or labels that do not belong to them.
+    """
+    dataset.pop("ann_file", None)
+    prefix = dict(img_path=images, seg_map_path=labels)
+    dataset.update(type="BaseSegDataset", data_prefix=prefix)
+    image_folder, label_folder = Path(dataset.data_root, images), Path(dataset.data_root, labels)
+    dataset.img_suffix = options.get("img_suffix") or image_suffix(image_folder)
+    dataset.seg_map_suffix = options.get("seg_map_suffix") or label_suffix(
+        image_folder, label_folder, dataset.img_suffix
+    )
+    dataset.reduce_zero_label = own_data.reduce_zero_label
+    file = own_data.classes or find_class_file(image_folder, label_folder)
+    if file is not None:
+        dataset.metainfo = dict(classes=read_names(file))
+
+
+def find_class_file(*folders: Path) -> Path | None:
+    """The nearest ``classes.txt``: in one of the folders, beside it, or above it."""
+    for level in range(3):
+        for folder in folders:
+            path = [folder, *folder.parents][min(level, len(folder.parents))] / CLASS_FILE
+            if path.is_file():
+                return path
+    return None

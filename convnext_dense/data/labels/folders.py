@@ -15,7 +15,7 @@ LABELS = (".png", ".bmp", ".tif", ".tiff")  # without loss
 TRIED = 20  # pictures whose label is looked for by name
 
 
-def picture_suffix(folder: Path) -> str:
+def image_suffix(folder: Path) -> str:
     """The one ending of a folder's pictures, as it is written there.
 
     Raises:

@@ -23,8 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from convnext_dense.errors import UserError
 from convnext_dense.data.shapes.drawing import CLASSES, Picture, draw_picture
+from convnext_dense.errors import UserError
 
 __all__ = ["CLASSES", "prepare_shapes"]
 

@@ -19,10 +19,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from convnext_dense.data.labels.fit_config import assume_classes
-from convnext_dense.engine import load_config
+from convnext_dense.config.load import load_config
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.dense_rows import ROWS, PaperRow
+from convnext_dense.tasks import task_of
 
 PROPOSALS = 1000
 MASKED = 100  # of the proposals
@@ -62,8 +62,8 @@ def measure(row: PaperRow, configs: str | os.PathLike) -> dict[str, Any]:
     Returns:
         A dict with the keys :data:`COLUMNS`; the paper's parameters may be None.
     """
-    cfg = load_config(Path(configs, row.config), require_data=False)
-    assume_classes(cfg)
+    cfg = load_config(Path(configs, row.config))
+    task_of(cfg).assume_classes(cfg)
     model = build_on_meta(cfg)
     return {
         "table": row.table,

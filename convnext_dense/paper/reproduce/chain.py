@@ -14,7 +14,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from convnext_dense.config.load import DATA_ROOT_VARIABLE, DEFAULT_DATA_ROOT, read_config
+from convnext_dense.config.data_root import DATA_ROOT_VARIABLE, DEFAULT_DATA_ROOT
+from convnext_dense.config.reading import read_config
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.figures import paper_figures
 from convnext_dense.paper.tables.rows import Row, rows_of

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from convnext_dense.config.load import load_config
+from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.errors import UserError
 from convnext_dense.paper.reproduce.chain import Place, Step
 
@@ -46,7 +46,7 @@ def check(steps: Sequence[Step], place: Place) -> None:
     for config, splits in dict.fromkeys((s.config, s.splits) for s in waiting if s.config):
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                load_config(config, data_root=place.data_root, splits=splits)
+                load_fitted_config(config, data_root=place.data_root, splits=splits)
         except UserError as error:
             missing.append(str(error).rstrip("."))
     folders = dict.fromkeys(s.data for s in waiting if s.data and not s.data.is_dir())

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convnext_dense.config.load import read_config
+from convnext_dense.config.reading import read_config
 from convnext_dense.paper.costs import complexity
 from convnext_dense.paper.costs.complexity import NumbersOnCpu
 from convnext_dense.paper.roadmap import costs

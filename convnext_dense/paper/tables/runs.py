@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convnext_dense.config.load import read_config
+from convnext_dense.config.reading import read_config
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.figures import find_config, paper_figures
 from convnext_dense.paper.tables.rows import Cell, Row

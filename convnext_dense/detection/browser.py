@@ -1,4 +1,4 @@
-"""Detection data: boxes and masks on pictures, and the statistics of a COCO file."""
+"""Looking at detection data: boxes and masks on images, the statistics of a COCO file."""
 
 import json
 from collections import Counter
@@ -10,16 +10,17 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from PIL import Image, ImageDraw
 
-from convnext_dense.browse import drawing
+from convnext_dense.browse import charts, drawing
 from convnext_dense.browse.samples import Sample, build_dataset
-from convnext_dense.browse.tables import (
+from convnext_dense.browse.samples_page import DataBrowser
+from convnext_dense.browse.statistics_table import (
     five_numbers,
     format_classes,
     format_rows,
     picture_sizes,
     share,
 )
-from convnext_dense.config.tree import datasets
+from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.coco.fit_config import annotation_path
 
 # COCO's limits of box sizes, as the side of a square in pixels of the picture.
@@ -166,3 +167,26 @@ def table(summary: dict[str, Any]) -> str:
     head = ("instances", "pictures", *SIZES)
     rows = format_classes(summary["classes"], head, "instances")
     return "\n".join([*lines, "", format_rows(quantities), "", rows])
+
+
+def draw_charts(found: Findings, path: Path) -> None:
+    """Instances a class by size, box sizes, instances a picture and picture sizes."""
+    classes = found.summary["classes"]
+    figure = charts.new_figure(9.5, max(8.0, charts.bar_height(classes)))
+    panels = figure.subplot_mosaic("as;an;ap", width_ratios=[1.1, 1])
+    rows = charts.largest_classes(classes, "instances")
+    stacked = [[row[kind] for row in rows.values()] for kind in SIZES]
+    charts.draw_bars(panels["a"], list(rows), stacked, charts.BLUES, SIZES)
+    total = f"{found.summary['instances']:,} instances of {len(classes):,} classes"
+    panels["a"].set(xlabel="instances", title=total)
+    charts.draw_box_sides(panels["s"], found.sides)
+    for limit in (SMALL, LARGE):
+        panels["s"].axvline(limit, color="black", linewidth=0.8, linestyle="--")
+    panels["s"].set(title="box sizes: small | medium | large", ylabel="boxes")
+    charts.draw_whole_numbers(panels["n"], found.per_picture)
+    panels["n"].set(title="crowding", xlabel="instances of a picture", ylabel="pictures")
+    charts.draw_image_sizes(panels["p"], found.sizes)
+    figure.savefig(path, dpi=110)
+
+
+BROWSER = DataBrowser(overlay, shown_classes, collect, table, draw_charts)

@@ -1,7 +1,8 @@
-"""Segmentation data: label pictures over their pictures, and how much of each class there is."""
+"""Looking at segmentation data: labels over images, the share of each class."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,16 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
-from convnext_dense.browse import drawing
+from convnext_dense.browse import charts, drawing
 from convnext_dense.browse.samples import TRUTH_STEPS, Sample
-from convnext_dense.browse.tables import five_numbers, format_classes, format_rows, picture_sizes
-from convnext_dense.config.tree import datasets
+from convnext_dense.browse.samples_page import DataBrowser
+from convnext_dense.browse.statistics_table import (
+    five_numbers,
+    format_classes,
+    format_rows,
+    picture_sizes,
+)
+from convnext_dense.config.config_tree import datasets
 from convnext_dense.runs.progress import new_progress
 
 IGNORED = 255
@@ -110,7 +117,7 @@ def collect(cfg: Any, split: str, used: BaseDataset, classes: tuple[str, ...]) -
 
 def _label_reader(cfg: Any, split: str) -> Callable[[dict], dict]:
     (config,) = datasets(cfg, split)
-    (step,) = [one for one in config.pipeline if one["type"].split(".")[-1] in TRUTH_STEPS]
+    (step,) = [step for step in config.pipeline if step["type"].split(".")[-1] in TRUTH_STEPS]
     return TRANSFORMS.build(dict(step))
 
 
@@ -129,3 +136,28 @@ def table(summary: dict[str, Any]) -> str:
     ]
     rows = format_classes(summary["classes"], ("share", "pictures"), "share")
     return "\n".join([*lines, "", format_rows(quantities), "", rows])
+
+
+def draw_charts(found: Findings, path: Path) -> None:
+    """The share of each class, the pictures that show it, and picture sizes."""
+    classes = found.summary["classes"]
+    figure = charts.new_figure(12, max(3.4, charts.bar_height(classes)))
+    shares, pictures, sizes = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
+    rows = charts.largest_classes(classes, "share")
+    percents = [100 * (row["share"] or 0) for row in rows.values()]
+    charts.draw_bars(shares, list(rows), [percents], charts.BLUES[1:2])
+    for place, percent in enumerate(percents):
+        shares.text(percent, place, f" {percent:.2g}", va="center")
+    ignored = 100 * (found.summary["ignored_share"] or 0)
+    shares.set(xlabel="percent of the labelled pixels", title=f"{ignored:.1f} % ignored")
+    shares.margins(x=0.15)
+    charts.draw_bars(
+        pictures, list(rows), [[row["pictures"] for row in rows.values()]], charts.BLUES[2:]
+    )
+    pictures.set(xlabel=f"of {found.summary['pictures']:,} pictures", title="pictures that show it")
+    charts.draw_image_sizes(sizes, found.sizes)
+    sizes.set_anchor("N")
+    figure.savefig(path, dpi=110)
+
+
+BROWSER = DataBrowser(overlay, shown_classes, collect, table, draw_charts)

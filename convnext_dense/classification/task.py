@@ -1,0 +1,46 @@
+"""Image classification as a task: images with one class each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from convnext_dense.data.class_folders.check_images import check_classified_images
+from convnext_dense.data.class_folders.fit_config import (
+    assume_head_classes,
+    fit_to_class_folders,
+    image_datasets,
+)
+from convnext_dense.tasks import ClassCounts, Task
+
+
+class ClassificationTask(Task):
+    """Classification of images in class folders, shards or a Hugging Face dataset."""
+
+    name = "classification"
+
+    def datasets(self, cfg: Any, split: str) -> list[Any]:
+        """Datasets with one class for each image."""
+        return image_datasets(cfg, split)
+
+    def fit_config(
+        self, cfg: Any, splits: Sequence[str], classes: tuple[str, ...] | None = None
+    ) -> None:
+        """See :func:`convnext_dense.data.class_folders.fit_config.fit_to_class_folders`."""
+        fit_to_class_folders(cfg, tuple(splits), classes)
+
+    def assume_classes(self, cfg: Any) -> None:
+        """The stated number of classes, else 2."""
+        assume_head_classes(cfg)
+
+    def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
+        """See :func:`convnext_dense.data.class_folders.check_images.check_classified_images`."""
+        return check_classified_images(cfg, dataset, every)
+
+    def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts | None:
+        """Images, where the reader can count them."""
+        counts = dataset.count_labels()
+        if counts is None:
+            return None
+        return ClassCounts("images", dict(zip(dataset.metainfo["classes"], counts, strict=True)))
+
+
+TASK = ClassificationTask()

@@ -1,0 +1,69 @@
+"""Predicts a picture or a folder of pictures: overlays, one JSON file, label pictures."""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+from convnext_dense.cli import arguments
+from convnext_dense.cli.run_command import Parser
+from convnext_dense.data.images import find_images, read_image, write_image
+from convnext_dense.errors import UserError
+from convnext_dense.predictor import Predictor
+from convnext_dense.runs.atomic_files import make_folder, write_atomically
+from convnext_dense.runs.progress import new_progress
+from convnext_dense.runs.work_folder import resolve_checkpoint
+
+
+def parse_flags() -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    arguments.add_config_argument(parser)
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("images", help="picture or folder of pictures")
+    parser.add_argument("--out", required=True, help="folder for overlays and predictions.json")
+    parser.add_argument("--score-threshold", type=float, default=0.3)
+    parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
+    return parser.parse_args()
+
+
+def overlay_names(images: list[Path], out: Path) -> list[Path]:
+    """One new file for each picture: never an input, never one for two."""
+    stems = Counter(path.stem for path in images)
+    names = [f"{path.stem if stems[path.stem] == 1 else path.name}.jpg" for path in images]
+    overlays = [out / name for name in names]
+    if clash := {path.resolve() for path in images} & {path.resolve() for path in overlays}:
+        raise UserError(f"--out would overwrite {sorted(clash)[0]}: name another folder.")
+    return overlays
+
+
+def main() -> None:
+    args = parse_flags()
+    images = find_images(args.images)
+    out = Path(args.out)
+    overlays = overlay_names(images, out)
+    make_folder(out)
+    predictor = Predictor(
+        args.config,
+        resolve_checkpoint(args.checkpoint),
+        device=args.device,
+        score_threshold=args.score_threshold,
+    )
+    results, left_out = [], []
+    try:
+        with new_progress() as progress:
+            task = progress.add_task("predict", total=len(images), figures="")
+            for path, overlay in zip(images, overlays, strict=True):
+                try:
+                    image = read_image(path)
+                    sample = predictor(image)
+                    results.append({"file_name": path.name, **predictor.describe(sample)})
+                    write_image(overlay, predictor.draw(image, sample))
+                    predictor.write_files(sample, overlay.with_suffix(""))
+                except UserError as error:  # the other pictures are not lost
+                    left_out.append(f"{path.name}: {error}")
+                progress.advance(task)
+    finally:
+        write_atomically(out / "predictions.json", json.dumps(results, indent=1))
+    print(f"{predictor.summary(results)} in {len(results)} pictures: {out}")
+    if left_out:
+        raise UserError(f"{len(left_out)} pictures were left out. {' '.join(left_out[:5])}")

@@ -1,0 +1,51 @@
+"""Trains a classifier: python tools/pretrain_cls.py CONFIG.
+
+Flags, logs and work folder are those of tools/train.py. The last line is the command that hands
+the weights to a detector.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from convnext_dense.cli import arguments
+from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.train import train
+from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.config import launcher
+from convnext_dense.config.shipped import ROOT
+
+# A detector of each size that takes the weights.
+DETECTORS = {
+    "atto": "mask_rcnn_convnext_a_shapes",
+    "tiny": "mask_rcnn_convnext_t_3x",
+    "small": "cascade_convnext_s_3x",
+    "base": "cascade_convnext_b_3x",
+    "large": "cascade_convnext_l_in22k_3x",
+    "xlarge": "cascade_convnext_xl_in22k_3x",
+}
+
+
+def parse_flags() -> TrainFlags:
+    """Reads the command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_config_arguments(parser)
+    arguments.add_training_arguments(parser)
+    arguments.add_launcher_arguments(parser)
+    args = parser.parse_args()
+    arguments.set_local_rank(args.local_rank)
+    return TrainFlags.of(args)
+
+
+def main() -> None:
+    """The command."""
+    flags = parse_flags()
+    cfg = train(flags)
+    backbone = cfg.model.backbone
+    trained = not (flags.replay or flags.dry_run)
+    if not trained or launcher.rank(flags.launcher) or backbone.type != "ConvNeXtClassifier":
+        return
+    root = Path(os.path.relpath(ROOT))
+    config = root / f"configs/detection/{DETECTORS.get(str(backbone.arch), 'CONFIG')}.py"
+    data = f" --data-root {flags.data_root}" if flags.data_root else ""
+    print(f"python {root / 'tools/train.py'} {config} --backbone-weights {cfg.work_dir}{data}")

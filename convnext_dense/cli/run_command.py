@@ -1,0 +1,87 @@
+"""Running a command: one sentence and an exit code instead of a traceback."""
+
+import argparse
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.errors import RunEndedError, UserError
+from convnext_dense.runs.atomic_files import explaining_full_disks
+from convnext_dense.runs.signals import Interrupted, handling_signals, ignore_signals
+
+BUG = (
+    "This looks like a bug of convnext_dense, not of your input. Please report it to the project "
+    "with all lines from 'Traceback' on, the command, and env.json of the work folder if there is "
+    "one."
+)
+NO_MEMORY = (
+    "This needs more memory than there is: make the batch smaller (--cfg-options "
+    "train_dataloader.batch_size=N), or the pictures."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of every command, with the flags that all of them have."""
+
+    debugging = False  # --debug was given in this process
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_argument("--debug", action=_Debug, help="show the traceback of a refusal too")
+
+
+class _Debug(argparse.Action):
+    def __init__(self, option_strings, dest, help=None) -> None:
+        # Suppressed: else a sub-command's default would hide the flag before it.
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        Parser.debugging = True
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Runs a command; an early end is one sentence and an exit code.
+
+    2 for wrong input, 143 for a request to end where a training goes on with ``--resume``, 130
+    for Ctrl-C in a tool that keeps nothing, others as the error has them. Any other exception is
+    a bug: its traceback is the report, and the last line says so (code 1).
+    """
+    # The toolboxes warn about their own code, which a user cannot mend.
+    for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
+        warnings.filterwarnings("ignore", module=package)
+    Parser.debugging = False
+    room = "Make room and start again."
+    try:
+        with handling_signals(), explaining_full_disks("A file", room), safe_reading():
+            main()
+    except UserError as error:
+        if Parser.debugging:
+            traceback.print_exc()
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+    except RunEndedError as error:
+        if str(error):  # of several processes the first one speaks
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)
+    except Interrupted as error:
+        ignore_signals()
+        if str(error):
+            print(error, file=sys.stderr)
+        sys.exit(error.code)
+    except Exception as error:
+        traceback.print_exc()
+        memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        print(NO_MEMORY if memory else BUG, file=sys.stderr)
+        sys.exit(1)
+
+
+def sentence(error: UserError) -> str:
+    """The error's own words, also where a data loader's process wrapped them in a traceback."""
+    text = str(error)
+    if "Original Traceback" in text:
+        text = text.rsplit("UserError: ", 1)[-1].rsplit("MissingDataError: ", 1)[-1]
+    return " ".join(text.split())

@@ -1,0 +1,72 @@
+"""The flags of a training, as a value that is handed on."""
+
+import argparse
+from dataclasses import dataclass, fields
+from typing import Any
+
+from convnext_dense.data.own_data import OwnData
+from convnext_dense.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """See ``tools/train.py --help``; names and meanings are those of the flags.
+
+    Attributes:
+        own_data: The data of ``--train-json``, ``--images`` ..., or None.
+    """
+
+    config: str
+    work_dir: str | None = None
+    data_root: str | None = None
+    cfg_options: dict[str, Any] | None = None
+    resume: str | None = None
+    load_from: str | None = None
+    amp: str | None = None
+    dry_run: bool = False
+    scan: bool = False
+    seed: int | None = None
+    deterministic: bool = False
+    auto_scale_lr: bool = False
+    max_iters: int | None = None
+    accumulate: int | None = None
+    fsdp: bool = False
+    compile: bool = False
+    shape_buckets: int | None = None
+    backbone_weights: str | None = None
+    ema: bool = False
+    replay: str | None = None
+    epochs: int | None = None
+    launcher: str = "none"
+    own_data: OwnData | None = None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, own_data: OwnData | None = None) -> "TrainFlags":
+        """The flags that a parser of a training command has read."""
+        names = {field.name for field in fields(cls)} - {"own_data"}
+        given = {name: value for name, value in vars(args).items() if name in names}
+        return cls(own_data=own_data, **given)
+
+    def check(self) -> None:
+        """Refuses flags that do not go together.
+
+        Raises:
+            UserError: Names them.
+        """
+        for flag in ("dry_run", "scan"):
+            if getattr(self, flag) and self.launcher != "none":
+                raise UserError(
+                    f"--{flag.replace('_', '-')} runs in one process: leave out --launcher."
+                )
+        if self.shape_buckets is not None and not self.compile:
+            raise UserError(
+                "--shape-buckets is for compiled blocks: add --compile, or leave it out."
+            )
+        if self.ema and not self.backbone_weights:
+            raise UserError("--ema belongs to --backbone-weights: name the pretraining run too.")
+        if self.backbone_weights and self.load_from:
+            raise UserError("--backbone-weights and --load-from exclude each other: give one.")
+        for flag in ("accumulate", "max_iters"):
+            value = getattr(self, flag)
+            if value is not None and value < 1:
+                raise UserError(f"--{flag.replace('_', '-')} must be at least 1, got {value}.")

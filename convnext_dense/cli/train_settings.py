@@ -1,0 +1,109 @@
+"""The settings of a training: its config with flags, data and machine, each change recorded."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.config import launcher
+from convnext_dense.config.load import settle_config
+from convnext_dense.config.machine import use_fused_optimizer
+from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.data.fit import fit_to_data
+from convnext_dense.data.fit_schedule import LEARNING_RATE, fit_schedule
+from convnext_dense.data.own_data import use_own_data
+from convnext_dense.data.schedule_table import format_schedule_table
+from convnext_dense.engine.sharding import use_fsdp
+from convnext_dense.errors import UserError
+from convnext_dense.tasks import task_of
+
+SPLITS = ("train", "val")
+
+
+def load_settings(flags: TrainFlags) -> SettledConfig:
+    """Reads the config and applies what flags and machine say; reads no data."""
+    own = flags.own_data
+    options = flags.cfg_options or {}
+    settled = settle_config(
+        flags.config,
+        data_root=flags.data_root,
+        cfg_options=flags.cfg_options,
+        amp=flags.amp,
+        launcher=flags.launcher,
+        before_options=(lambda cfg: use_own_data(cfg, own, options)) if own else None,
+    )
+    with settled.changing("the flags of the run") as cfg:
+        cfg.work_dir = str(flags.work_dir or Path("work_dirs") / Path(flags.config).stem)
+        cfg.randomness = dict(seed=flags.seed, deterministic=flags.deterministic)
+    with settled.changing("torch has this optimizer fused on this machine") as cfg:
+        use_fused_optimizer(cfg)
+    with settled.changing("the scores that the evaluators read") as cfg:
+        task_of(cfg).keep_scores(cfg, "val")
+    if flags.auto_scale_lr:
+        with settled.changing("--auto-scale-lr") as cfg:
+            _scale_learning_rate(cfg, flags.config)
+    if flags.fsdp:
+        with settled.changing("--fsdp") as cfg:
+            use_fsdp(cfg)
+    if flags.accumulate is not None:
+        with settled.changing("--accumulate") as cfg:
+            accumulate(cfg, flags.accumulate)
+    return settled
+
+
+def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
+    """Fits classes and heads to the data, and with own data the schedule; then ``--max-iters``."""
+    fit_to_data(settled, SPLITS, data_root=flags.data_root)
+    if flags.own_data is not None:
+        _fit_schedule(settled, flags)
+    if flags.max_iters is not None:
+        with settled.changing("--max-iters") as cfg:
+            stop_after(cfg, flags.max_iters, flags.cfg_options or {})
+
+
+def _scale_learning_rate(cfg: Config, name: str) -> None:
+    if "auto_scale_lr" not in cfg:
+        raise UserError(f"{name} names no batch size to scale from (auto_scale_lr).")
+    cfg.auto_scale_lr.enable = True
+
+
+def _fit_schedule(settled: SettledConfig, flags: TrainFlags) -> None:
+    """Fits learning rate and schedule to own data, and prints the recipe's beside the run's."""
+    recipe, options = settled.recipe, flags.cfg_options or {}
+    with settled.changing("the size of your own data") as cfg:
+        if LEARNING_RATE in options and not flags.auto_scale_lr:
+            cfg.pop("auto_scale_lr", None)  # a learning rate that was given is meant
+        elif "auto_scale_lr" in cfg:
+            cfg.auto_scale_lr.enable = True
+        processes = launcher.world_size(flags.launcher)
+        fitted = fit_schedule(cfg, recipe, options, flags.epochs, processes)
+    if launcher.rank(flags.launcher) == 0:
+        print(format_schedule_table(settled.cfg, recipe, fitted, flags.max_iters))
+
+
+def accumulate(cfg: Config, batches: int) -> None:
+    """Makes a step of the optimizer of several batches.
+
+    A sampler that can end an epoch with a complete step (``step_size``) is told to; with others, a
+    step may begin in one epoch and end in the next.
+    """
+    cfg.optim_wrapper.accumulative_counts = batches
+    sampler = cfg.train_dataloader.sampler
+    if "step_size" in sampler:
+        sampler.step_size = batches * cfg.train_dataloader.batch_size
+
+
+def stop_after(cfg: Config, max_iters: int, cfg_options: dict) -> None:
+    """Ends a run after ``max_iters`` iterations, with an evaluation and a checkpoint there.
+
+    The schedule stays the recipe's. Checkpoints count iterations from here on; their interval is
+    the whole run unless ``--cfg-options default_hooks.checkpoint.interval=`` says otherwise.
+    """
+    recipe = cfg.train_cfg.get("max_iters", max_iters)  # where the recipe counts iterations
+    cfg.train_cfg.max_iters = min(max_iters, recipe)
+    checkpoint = cfg.default_hooks.checkpoint
+    checkpoint.by_epoch = False
+    if "default_hooks.checkpoint.interval" not in cfg_options:
+        checkpoint.interval = max_iters
+    logger = cfg.default_hooks.logger
+    logger.interval = max(1, min(logger.interval, max_iters // 10))

@@ -1,0 +1,98 @@
+"""Detection and instance segmentation as a task: COCO files, mmdet's models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convnext_dense.data.coco.annotation_file import count_instances, read_summary
+from convnext_dense.data.coco.check_images import check_detection_images
+from convnext_dense.data.coco.fit_config import (
+    annotation_path,
+    coco_datasets,
+    drop_mask_branch,
+    fit_to_annotations,
+    min_size,
+    set_num_classes,
+)
+from convnext_dense.detection.results import DetectionResults
+from convnext_dense.tasks import ClassCounts, Task
+from convnext_dense.weights.checkpoints import has_masks
+
+
+class DetectionTask(Task):
+    """Detection with annotation files in COCO's format."""
+
+    name = "detection"
+
+    def datasets(self, cfg: Any, split: str) -> list[Any]:
+        """Datasets with a COCO file."""
+        return coco_datasets(cfg, split)
+
+    def use_own_data(
+        self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]
+    ) -> None:
+        """A COCO file and the folder of its images."""
+        dataset.update(type="CocoDataset", ann_file=truth, data_prefix=dict(img=images))
+
+    def fit_config(
+        self, cfg: Any, splits: Sequence[str], classes: tuple[str, ...] | None = None
+    ) -> None:
+        """See :func:`convnext_dense.data.coco.fit_config.fit_to_annotations`."""
+        fit_to_annotations(cfg, tuple(splits), classes)
+
+    def assume_classes(self, cfg: Any) -> None:
+        """Leaves the heads at mmdet's default, COCO's 80 classes."""
+
+    def fit_to_checkpoint(
+        self,
+        cfg: Any,
+        content: Mapping[str, Any],
+        source: str,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
+        """Sets the number of classes, and drops the mask branch that a checkpoint lacks."""
+        if classes is not None:
+            set_num_classes(cfg, len(classes), source)
+        if "roi_head" in cfg.model and not has_masks(content):
+            drop_mask_branch(cfg)
+
+    def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
+        """See :func:`convnext_dense.data.coco.check_images.check_detection_images`."""
+        return check_detection_images(cfg, dataset, every)
+
+    def describe_dataset(self, dataset: Any) -> str:
+        """Counts of the annotation file."""
+        summary = read_summary(annotation_path(dataset))
+        return (
+            f"{len(summary.file_names):,} images, {summary.num_annotations:,} "
+            f"annotations: {summary.path}"
+        )
+
+    def count_unused_images(self, dataset: Any, used: int) -> str:
+        """mmdet leaves out images without an instance, and small ones."""
+        listed = len(read_summary(annotation_path(dataset)).file_names)
+        if listed <= used:
+            return ""
+        return f"{listed - used} of {listed} left out: no instance, or too small"
+
+    def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts:
+        """Instances that training uses."""
+        names = tuple(dataset.metainfo["classes"])
+        counts: dict[str, int] = dict.fromkeys(names, 0)
+        for data in self.datasets(cfg, "train"):
+            summary = read_summary(annotation_path(data))
+            for name, count in count_instances(summary, names, min_size(data)).items():
+                counts[name] += count
+        return ClassCounts("instances", counts)
+
+    def data_browser(self) -> Any:
+        """Boxes and masks on images."""
+        from convnext_dense.detection.browser import BROWSER  # needs matplotlib
+
+        return BROWSER
+
+    def results(self, classes: tuple[str, ...], score_threshold: float) -> DetectionResults:
+        """Detections above a score."""
+        return DetectionResults(classes, score_threshold)
+
+
+TASK = DetectionTask()

@@ -1,0 +1,107 @@
+"""The origin of a run's weights: a resumed run, a checkpoint, a pretraining run, the recipe."""
+
+import logging
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from convnext_dense import weights
+from convnext_dense.errors import UserError
+from convnext_dense.runs.checkpointing import newest_whole
+from convnext_dense.runs.work_folder import resolve_checkpoint
+from convnext_dense.weights.loading import find_state_dict
+
+AUTO = "auto"  # --resume without a checkpoint
+
+
+def choose_weights(
+    cfg: Config,
+    *,
+    resume: str | None = None,
+    load_from: str | None = None,
+    backbone_weights: str | None = None,
+    ema: bool = False,
+    is_trial: bool = False,
+) -> None:
+    """Settles where the weights come from, and has them at hand before anything is built.
+
+    Args:
+        cfg: The config of the run; changed in place.
+        resume: ``--resume``: ``AUTO`` or a checkpoint.
+        load_from: ``--load-from``: a checkpoint.
+        backbone_weights: ``--backbone-weights``: the work folder or checkpoint of a pretraining.
+        ema: Take the averaged weights of it.
+        is_trial: The run is shortened by ``--max-iters``, and may start from random weights where
+            the recipe's cannot be downloaded.
+
+    Raises:
+        UserError: For weights that are not there.
+    """
+    for flag, path in (("--resume", resume), ("--load-from", load_from)):
+        if path in (None, AUTO) or Path(path).is_file():
+            continue
+        if flag == "--resume" or not weights.is_elsewhere(path):
+            raise UserError(f"{flag} names {path}, which does not exist.")
+        weights.local_file(path)  # an address or an official name: downloaded before all else
+    if cfg.get("resume"):  # the resolved config of a resumed run, trained again
+        cfg.load_from = None
+    newest = newest_whole(Path(cfg.work_dir)) if resume == AUTO else resume
+    cfg.resume = newest is not None
+    cfg.load_from = str(newest) if newest else load_from or cfg.get("load_from")
+    if resume and not newest:
+        print_log(f"{cfg.work_dir} holds no checkpoint to resume: starting from the beginning.")
+    backbone = cfg.model.get("backbone", {})
+    if backbone_weights:
+        hand_over(backbone, resolve_checkpoint(backbone_weights), ema)
+    if cfg.get("load_from"):
+        backbone.init_cfg = None  # the checkpoint holds the backbone
+    elif (backbone.get("init_cfg") or {}).get("type") == "Pretrained":
+        fetch_weights(backbone, is_trial)
+
+
+def hand_over(backbone: ConfigDict, checkpoint: str, ema: bool) -> None:
+    """Starts the backbone from a pretraining checkpoint instead of the recipe's file.
+
+    Raises:
+        UserError: When there is no such checkpoint, it has no averaged weights though ``ema`` asks
+            for them, or the backbone is no ConvNeXt.
+    """
+    if not str(backbone.get("type", "")).startswith("ConvNeXt"):
+        raise UserError(
+            f"--backbone-weights starts a ConvNeXt, but the backbone is {backbone.get('type')}."
+        )
+    content = weights.read_checkpoint(checkpoint)
+    if ema:
+        try:
+            find_state_dict(content, ema=True)
+        except UserError as error:
+            raise UserError(
+                f"--ema: {checkpoint} has no averaged weights; leave --ema out to take the "
+                "plain ones."
+            ) from error
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint, ema=ema)
+
+
+def fetch_weights(backbone: ConfigDict, is_trial: bool) -> None:
+    """Has the starting weights at hand before anything is built.
+
+    Args:
+        backbone: Config of the backbone; a trial that starts from random weights changes it.
+        is_trial: A run shortened by ``--max-iters`` may start from random weights where they cannot
+            be downloaded. A full run may not: it would take days to show that they were missing.
+
+    Raises:
+        UserError: When a full run's weights are out of reach, or a named file does not exist.
+    """
+    source = str(backbone.init_cfg.checkpoint)
+    try:
+        weights.local_file(source, backbone.init_cfg.get("sha256"))
+    except UserError as error:
+        if not is_trial or not weights.is_elsewhere(source):
+            raise
+        print_log(
+            f"{error} This shortened run starts from RANDOM weights; a full run would stop here.",
+            level=logging.WARNING,
+        )
+        backbone.init_cfg = None

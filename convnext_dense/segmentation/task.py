@@ -1,0 +1,94 @@
+"""Semantic segmentation as a task: label images, mmsegmentation's heads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from convnext_dense.config.config_tree import evaluators
+from convnext_dense.data.labels.check_images import check_segmentation_images
+from convnext_dense.data.labels.fit_config import (
+    assume_label_classes,
+    fit_to_labels,
+    label_datasets,
+    set_label_classes,
+    use_own_labels,
+)
+from convnext_dense.segmentation.results import SegmentationResults
+from convnext_dense.tasks import ClassCounts, Task
+
+
+class SegmentationTask(Task):
+    """Segmentation with label images."""
+
+    name = "segmentation"
+
+    def datasets(self, cfg: Any, split: str) -> list[Any]:
+        """Datasets with label images."""
+        return label_datasets(cfg, split)
+
+    def use_own_data(
+        self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]
+    ) -> None:
+        """See :func:`convnext_dense.data.labels.fit_config.use_own_labels`."""
+        use_own_labels(dataset, images, truth, own_data, options)
+
+    def fit_config(
+        self, cfg: Any, splits: Sequence[str], classes: tuple[str, ...] | None = None
+    ) -> None:
+        """See :func:`convnext_dense.data.labels.fit_config.fit_to_labels`."""
+        fit_to_labels(cfg, tuple(splits), classes)
+
+    def assume_classes(self, cfg: Any) -> None:
+        """The dataset class's own number of classes, else 2."""
+        assume_label_classes(cfg)
+
+    def fit_to_checkpoint(
+        self,
+        cfg: Any,
+        content: Mapping[str, Any],
+        source: str,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
+        """Sets the number of classes."""
+        if classes is not None:
+            set_label_classes(cfg, len(classes), source)
+
+    def keep_scores(self, cfg: Any, split: str | None) -> None:
+        """Keeps the scores of all classes in results only where an evaluator reads them."""
+        if cfg.model.get("type") != "Segmentor":
+            return
+        read = any(
+            evaluator.get("type") != "MeanIoUMetric" or bool(evaluator.get("outfile"))
+            for evaluator in (evaluators(cfg, split) if split else [])
+        )
+        cfg.model.test_cfg = dict(cfg.model.get("test_cfg") or {}, keep_scores=read)
+
+    def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
+        """See :func:`convnext_dense.data.labels.check_images.check_segmentation_images`."""
+        return check_segmentation_images(cfg, dataset, every, training)
+
+    def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts | None:
+        """Pixels of the labels that were opened."""
+        labels = [image.labels for image in opened if image.labels is not None]
+        if not labels:
+            return None
+        names = tuple(dataset.metainfo["classes"])
+        pixels = np.sum(labels, axis=0)
+        counts = dict(zip(names, pixels[: len(names)].tolist(), strict=True))
+        ignored = pixels[-1] / pixels.sum()
+        note = f"ignored {ignored:.1%} (of {len(labels)} labels)"
+        return ClassCounts("pixels", counts, as_shares=True, note=note)
+
+    def data_browser(self) -> Any:
+        """Labels over images."""
+        from convnext_dense.segmentation.browser import BROWSER  # needs matplotlib
+
+        return BROWSER
+
+    def results(self, classes: tuple[str, ...], score_threshold: float) -> SegmentationResults:
+        """A label for each pixel; a score threshold has no meaning here."""
+        return SegmentationResults(classes)
+
+
+TASK = SegmentationTask()

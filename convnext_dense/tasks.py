@@ -1,0 +1,226 @@
+"""A task: what detection, segmentation and classification each bring to one engine.
+
+The engine, the checks before a run and the commands ask the task of a config; none of them knows an
+annotation file or a label image. Each task's object stands in its own package and is imported when
+a config needs it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """Where a task is found.
+
+    Attributes:
+        name: ``detection``, ``segmentation`` or ``classification``.
+        scope: mmengine's scope of its configs (``default_scope``).
+        toolbox: The package it needs beside this one; the extra of ``pip install`` that brings it
+            has the task's name.
+        headline: The figures that a test prints last, without their prefix.
+    """
+
+    name: str
+    scope: str
+    toolbox: str | None
+    headline: tuple[str, ...]
+
+    def load(self) -> "Task":
+        """The task itself; imports its package."""
+        return import_module(f"convnext_dense.{self.name}.task").TASK
+
+
+ENTRIES = (
+    TaskEntry("detection", "mmdet", "mmdet", ("bbox_mAP", "segm_mAP")),
+    TaskEntry("segmentation", "mmseg", "mmseg", ("mIoU",)),
+    TaskEntry("classification", "mmengine", None, ("top1", "top5", "top1_ema", "top5_ema")),
+)
+HEADLINE = tuple(name for entry in ENTRIES for name in entry.headline)
+
+
+def entry_of(cfg: Mapping[str, Any]) -> TaskEntry | None:
+    """The entry of a config's task; None for another scope."""
+    scope = cfg.get("default_scope") or "mmengine"
+    return next((entry for entry in ENTRIES if entry.scope == scope), None)
+
+
+def task_of(cfg: Mapping[str, Any]) -> "Task":
+    """The task of a config; :class:`OtherTask` for a scope that this project does not know."""
+    entry = entry_of(cfg)
+    return entry.load() if entry else OtherTask()
+
+
+class Task(ABC):
+    """What a task brings. Configs are mmengine's, datasets their ``dict`` in a data loader."""
+
+    name: str
+
+    # A config and its data
+
+    @abstractmethod
+    def datasets(self, cfg: Any, split: str) -> list[Any]:
+        """The datasets of a split (``train``, ``val``, ``test``) that this task can read."""
+
+    def use_own_data(
+        self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]
+    ) -> None:
+        """Puts a user's images and ground truth into a dataset of a config.
+
+        Args:
+            dataset: The dataset; its ``data_root`` is set already.
+            images, truth: Folder of images, and annotation file or folder of label images, relative
+                to ``data_root``.
+            own_data: A :class:`convnext_dense.data.own_data.OwnData`.
+            options: ``--cfg-options`` below this dataset, without its prefix.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def fit_config(
+        self, cfg: Any, splits: Sequence[str], classes: tuple[str, ...] | None = None
+    ) -> None:
+        """Sets the class names and the heads' number of classes from the data of some splits.
+
+        Args:
+            cfg: A config whose datasets have full paths; changed in place.
+            splits: The splits whose data must be there.
+            classes: The class names that a checkpoint was trained with.
+
+        Raises:
+            UserError: For data that is missing or does not fit.
+        """
+
+    @abstractmethod
+    def assume_classes(self, cfg: Any) -> None:
+        """Gives the heads a number of classes without reading data: to look at a model."""
+
+    def fit_to_checkpoint(
+        self,
+        cfg: Any,
+        content: Mapping[str, Any],
+        source: str,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
+        """Fits the model of a config to a checkpoint: its branches, and its classes if given."""
+        del cfg, content, source, classes
+
+    def keep_scores(self, cfg: Any, split: str | None) -> None:
+        """Keeps in results only what the evaluators of a split read; None: no evaluator does."""
+        del cfg, split
+
+    # Before a run
+
+    def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
+        """Opens images and ground truth of a dataset.
+
+        Args:
+            cfg: A resolved config.
+            dataset: One of :meth:`datasets`.
+            every: Open all of them instead of a sample.
+            training: Whether the dataset is trained on.
+
+        Returns:
+            One :class:`convnext_dense.data.image_scan.OpenedImage` each.
+
+        Raises:
+            UserError: For images or ground truth that cannot be used.
+        """
+        del cfg, dataset, every, training
+        return []
+
+    def describe_dataset(self, dataset: Any) -> str:
+        """A dataset in a line."""
+        return dataset.data_root
+
+    def count_unused_images(self, dataset: Any, used: int) -> str:
+        """Why fewer images are trained on than there are; empty where all are."""
+        del dataset, used
+        return ""
+
+    def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> "ClassCounts | None":
+        """How often each class occurs in the training data.
+
+        Args:
+            cfg: A resolved config.
+            dataset: The training dataset as it is built.
+            opened: What :meth:`check_images` returned of the training data.
+        """
+        del cfg, dataset, opened
+        return None
+
+    # Looking at data and results
+
+    def data_browser(self) -> Any:
+        """A :class:`convnext_dense.browse.samples_page.DataBrowser`; None where there is none."""
+        return None
+
+    def results(self, classes: tuple[str, ...], score_threshold: float) -> "Results | None":
+        """What a prediction of one image is made of; None where the predictor has no such task."""
+        del classes, score_threshold
+        return None
+
+
+class OtherTask(Task):
+    """A config of another toolbox: it is trained as it is, and its data is its own matter."""
+
+    name = "another task"
+
+    def datasets(self, cfg: Any, split: str) -> list[Any]:
+        """None that could be read."""
+        return []
+
+    def fit_config(self, cfg: Any, splits: Sequence[str], classes=None) -> None:
+        """Changes nothing."""
+
+    def assume_classes(self, cfg: Any) -> None:
+        """Changes nothing."""
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How often each class occurs.
+
+    Attributes:
+        what: The unit: ``instances``, ``pixels``, ``images``.
+        counts: By class name.
+        as_shares: Whether shares of the sum say more than counts.
+        note: What else is to be said, such as the share of ignored pixels.
+    """
+
+    what: str
+    counts: Mapping[str, int]
+    as_shares: bool = False
+    note: str = ""
+
+
+class Results(ABC):
+    """The results of a trained model on images: selected, described, drawn, written."""
+
+    @abstractmethod
+    def select(self, sample: Any) -> Any:
+        """Leaves in a toolbox's data sample what a user wants to see."""
+
+    @abstractmethod
+    def draw_options(self, image: Any) -> dict[str, Any]:
+        """Arguments of the toolbox's visualizer for an image (height, width, 3).
+
+        Raises:
+            UserError: For an image that cannot be drawn on.
+        """
+
+    @abstractmethod
+    def describe(self, sample: Any) -> dict[str, Any]:
+        """A result in plain numbers, for JSON."""
+
+    @abstractmethod
+    def sum_up(self, descriptions: Sequence[Mapping[str, Any]]) -> str:
+        """The results of several images in a few words."""
+
+    def write_files(self, sample: Any, stem: Path) -> None:
+        """Writes the files that belong to a result beside its description; by default none."""
+        del sample, stem
