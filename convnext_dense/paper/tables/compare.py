@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from convnext_dense.paper.tables import costs as table_costs
+from convnext_dense.paper.tables import runs as table_runs
 from convnext_dense.paper.tables.rows import Cell, Row, rows_of
 from convnext_dense.report.work_folders import Training
 
@@ -33,8 +35,8 @@ def compare(
         UserError: For an unknown table, or files that cannot be read.
     """
     rows = rows_of(table)  # what is asked for is checked before anything is counted
-    trained = runs.read_work_folders(runs)
-    speeds = runs.read_benchmarks(benchmarks)
+    trained = table_runs.read_work_folders(runs)
+    speeds = table_runs.read_benchmarks(benchmarks)
     return [
         dict(zip(FIELDS, (row.table, row.model, cell.column, cell.paper, *found), strict=True))
         for row in rows
@@ -49,16 +51,16 @@ def _cells(
     costs: dict[str, Any] = {}
     source = ""
     if any(cell.column in counted for cell in row.cells):
-        costs, source = costs.measure(row, configs)
+        costs, source = table_costs.measure(row, configs)
     for cell in row.cells:
         if cell.column in counted:
             ours = costs.get(cell.column)
-            remark = costs.judge(row, cell, ours)
+            remark = table_costs.judge(row, cell, ours)
             yield cell, (ours, f"{source}; {remark}" if remark else source)
         elif cell.column == "throughput":
-            yield cell, runs.throughput(row, speeds, configs)
+            yield cell, table_runs.throughput(row, speeds, configs)
         else:
-            yield cell, runs.figure(row, cell, runs, configs)
+            yield cell, table_runs.figure(row, cell, runs, configs)
 
 
 def format_tables(found: Sequence[Mapping[str, Any]]) -> str:
