@@ -74,13 +74,13 @@ def main() -> None:
 
 def count(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
-        found = [complexity.measure(row, CONFIGS) for row in complexity.rows_named(args.only)]
+        found = [complexity.count_row(row, CONFIGS) for row in complexity.rows_named(args.only)]
     print(json.dumps(found, indent=2) if args.json else complexity.format_table(found))
 
 
 def put_side_by_side(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):
-        found = compare.compare(args.table, CONFIGS, args.runs, args.benchmark)
+        found = compare.compare_tables(args.table, CONFIGS, args.runs, args.benchmark)
     print(json.dumps(found, indent=2) if args.json else compare.format_tables(found))
 
 
@@ -100,11 +100,11 @@ def repeat(args: argparse.Namespace) -> None:
 
 def walk(args: argparse.Namespace) -> None:
     results = costs.read_results(args.results)
-    found = {name: costs.measure(name, results) for name in costs.regimes_named(args.regime)}
+    found = {name: costs.count_steps(name, results) for name in costs.regimes_named(args.regime)}
     if args.draw:
-        from convnext_dense.paper.roadmap.drawings import draw  # matplotlib takes half a second
+        from convnext_dense.paper.roadmap.drawings import draw_roadmap  # imports matplotlib
 
-        for path in draw(args.draw, found):
+        for path in draw_roadmap(args.draw, found):
             print(path, file=sys.stderr)
     if args.json:
         print(json.dumps([row for rows in found.values() for row in rows], indent=2))
