@@ -13,6 +13,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.text_table import format_columns
+
 MAX_LOGGED_CLASSES = 50  # with more classes the log has no table
 
 
@@ -123,11 +125,11 @@ def _report(classes: Sequence[str], per_class: torch.Tensor) -> None:
     }
     MessageHub.get_current_instance().update_info("per_class", top1)
     if len(classes) <= MAX_LOGGED_CLASSES:
-        width = max(map(len, classes))
-        lines = [
-            f"{name:{width}}  {'-' if row['top1'] is None else format(row['top1'], '.3f')}"
+        rows = [
+            (name, "-" if row["top1"] is None else f"{row['top1']:.3f}")
             for name, row in top1.items()
         ]
+        lines = format_columns(rows, ("<", "<"))
         print_log("top-1 per class\n" + "\n".join(lines), logger="current")
 
 

@@ -85,17 +85,17 @@ def put_side_by_side(args: argparse.Namespace) -> None:
 
 
 def repeat(args: argparse.Namespace) -> None:
-    row = chain.row_named(args.row)
+    row = chain.find_row(args.row)
     if args.gpus < 0:
         raise UserError(f"--gpus must be at least 0, got {args.gpus}.")
     root = Path(os.path.relpath(ROOT))
-    place = chain.Place(root, Path(args.work_dir), args.data_root, args.gpus)
-    steps = chain.steps_of(row, place)
+    settings = chain.ReproduceSettings(root, Path(args.work_dir), args.data_root, args.gpus)
+    steps = chain.steps_of_row(row, settings)
     if args.print:
         print(commands.format_steps(steps))
         return
-    commands.check(steps, place)
-    commands.run(steps, lambda line: print(line, flush=True))
+    commands.check_requirements(steps, settings)
+    commands.run_steps(steps, lambda line: print(line, flush=True))
 
 
 def walk(args: argparse.Namespace) -> None:

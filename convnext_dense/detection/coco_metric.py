@@ -14,6 +14,7 @@ from mmengine.registry import METRICS
 from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco, garbage_collection_paused
 from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
+from convnext_dense.text_table import format_columns
 
 TASKS = ("bbox", "segm")
 
@@ -124,15 +125,12 @@ def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
     per_class = {name: row for name, row in per_class.items() if set(row.values()) != {None}}
     if not per_class:
         return "AP per class: no class occurs in these images."
-    width = max([len("class"), *map(len, per_class)])
     tasks = list(next(iter(per_class.values())))
-    lines = ["  ".join(["class".ljust(width), *tasks])]
-    for name, values in per_class.items():
-        cells = (
-            ("-" if values[task] is None else f"{values[task]:.3f}").rjust(len(task))
-            for task in tasks
-        )
-        lines.append("  ".join([name.ljust(width), *cells]))
+    rows = [
+        (name, *("-" if row[task] is None else f"{row[task]:.3f}" for task in tasks))
+        for name, row in per_class.items()
+    ]
+    lines = format_columns([("class", *tasks), *rows], ["<", *[">"] * len(tasks)])
     return "AP per class\n" + "\n".join(lines)
 
 

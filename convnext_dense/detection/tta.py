@@ -51,7 +51,7 @@ class DetectionViews:
     The features of a view are computed once and stored for the mask head. Their size grows with
     the number of views (T at 18 views of 400 to 1200 pixels: 1.4 GB an image), so they are stored
     in memory up to a bound, and beyond it in a temporary file (see :class:`FeatureStore`);
-    docs/tta.md has the cost. The result does not depend on the bound.
+    docs/test.md has the cost. The result does not depend on the bound.
 
     Args:
         scales: (short side, long side) of each scale in pixels; the aspect ratio is kept.

@@ -12,6 +12,7 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
 from convnext_dense.segmentation.image_results import image_results
+from convnext_dense.text_table import format_columns
 
 
 @METRICS.register_module()
@@ -114,12 +115,12 @@ def summary(areas: torch.Tensor) -> dict[str, float]:
 
 def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
     """A text table of the classes that occur: a row for each class, with IoU and accuracy."""
-    width = max(map(len, per_class))
-    lines = [f"{'class':{width}}    IoU    Acc"]
-    for name, row in per_class.items():
-        if row["IoU"] is not None:
-            recall = "-" if row["Acc"] is None else f"{row['Acc']:.3f}"
-            lines.append(f"{name:{width}}  {row['IoU']:.3f}  {recall:>5}")
+    rows = [
+        (name, f"{row['IoU']:.3f}", "-" if row["Acc"] is None else f"{row['Acc']:.3f}")
+        for name, row in per_class.items()
+        if row["IoU"] is not None
+    ]
+    lines = format_columns([("class", "IoU", "Acc"), *rows], ("<", ">5", ">5"))
     return "IoU per class\n" + "\n".join(lines)
 
 

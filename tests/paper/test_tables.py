@@ -110,6 +110,21 @@ def test_parameters_as_torch_sums_them():
     assert effnet["gflops"] == pytest.approx(documented, abs=0.0006)
 
 
+def test_figures_in_the_reasons_are_those_of_torchvision():
+    for name, size in (("B4", 380), ("B5", 456), ("B7", 600)):
+        weights = getattr(torchvision.models, f"EfficientNet_{name}_Weights").DEFAULT
+        assert f" {weights.meta['_ops']:.3f} G " in REASONS[1, f"EffNet-{name}@{size}", "gflops"]
+
+
+def test_a_peer_has_the_same_figures_in_both_of_its_tables():
+    """Tables 10 and 11 print the Swin Transformers of table 1 with more digits."""
+    rows = {row.key: row for row in rows_of()}
+    for key, other in (("10:Swin-T", "1:Swin-T@224"), ("11:Swin-B", "1:Swin-B@224")):
+        cells = {cell.column: cell for cell in rows[other].cells}
+        for cell in rows[key].cells:
+            assert abs(cell.paper - cells[cell.column].paper) <= cells[cell.column].unit / 2, key
+
+
 def test_what_the_print_cannot_tell_is_no_deviation():
     row = rows_of(1)[0]
     cell = Cell("gflops", 4.5, 0.1)
