@@ -154,9 +154,22 @@ def _renumber_ids(
             for annotation in truth["annotations"]
         ],
     }
+    detections = _to_annotations(results, task, images, categories)
+    return (
+        renumbered,
+        detections,
+        [images[image] for image in image_ids],
+        [categories[category] for category in category_ids],
+    )
+
+
+def _to_annotations(
+    results: Sequence[dict], task: str, images: dict[int, int], categories: dict[int, int]
+) -> list[dict]:
+    """Results as annotations with new ids."""
     shape_key = SHAPE_KEYS[task]
     shapes = [result[shape_key] for result in results]
-    detections = [
+    return [
         {
             "id": number,
             "image_id": images[result["image_id"]],
@@ -170,12 +183,6 @@ def _renumber_ids(
             zip(results, shapes, SHAPE_AREAS[task](shapes), strict=True), start=1
         )
     ]
-    return (
-        renumbered,
-        detections,
-        [images[image] for image in image_ids],
-        [categories[category] for category in category_ids],
-    )
 
 
 def _new_ids(ids: Iterable[int]) -> dict[int, int]:

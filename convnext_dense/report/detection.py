@@ -104,8 +104,8 @@ def confusion(images: list[TestedImage], classes: list[str], categories: list[in
             if row is not None and column is not None:
                 counts[row, column] += 1
     note = (
-        f"Detections with a score of at least {MIN_SCORE}, in descending order, are matched "
-        f"with the object that their box overlaps most (IoU at least {MIN_IOU}), regardless of its class."
+        f"Detections with a score of at least {MIN_SCORE}, in descending order, are matched with "
+        f"the object that their box overlaps most (IoU at least {MIN_IOU}), regardless of class."
     )
     return Confusion([*classes, NO_OBJECT], [*classes, MISSED], counts, "objects", note)
 

@@ -4,8 +4,6 @@ An unreadable file becomes a sentence in ``notes`` and not an error, since the r
 for runs that were killed.
 """
 
-import csv
-import json
 import math
 import re
 from dataclasses import dataclass, field
@@ -14,11 +12,16 @@ from typing import Any
 
 from convnext_dense.config.plain import read_plain
 from convnext_dense.errors import UserError
+from convnext_dense.report.read_files import (
+    read_json,
+    read_json_lines,
+    read_lr_groups,
+    read_newest_metrics,
+    read_suites,
+)
 from convnext_dense.tasks import entry_of
 
 RESULTS = "results.json"  # in a test's folder, unless --out named another file
-SUITE_KEYS = {"suite", "checkpoint", "data"}  # of a file that tools/eval_cls.py --out wrote
-MAX_SUITE_BYTES = 1_000_000  # larger JSON files are not read: they are results
 # Files that show that a folder is a work folder.
 TRACES = ("env.json", "metrics*.json", "lr_groups.csv", "*/vis_data/scalars.json", ".lock")
 
@@ -128,18 +131,18 @@ def read_folder(folder: Path) -> Training:
             "--work-dir of a training or a test."
         )
     run = Training(folder)
-    run.env = _read_json(folder / "env.json", run.notes)
+    run.env = read_json(folder / "env.json", run.notes)
     _read_config(run, training=True)
     _read_log(run)
-    run.lr_groups = _read_groups(folder / "lr_groups.csv", run.notes)
-    run.metrics = _newest_metrics(folder, run.notes, of_test=False)
+    run.lr_groups = read_lr_groups(folder / "lr_groups.csv", run.notes)
+    run.metrics = read_newest_metrics(folder, run.notes, of_test=False)
     for path in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
-        metrics = _newest_metrics(path, run.notes if path != folder else [], of_test=True)
+        metrics = read_newest_metrics(path, run.notes if path != folder else [], of_test=True)
         if metrics:
             test = Test(path, metrics=metrics)
             _read_config(test, training=False)
             run.tests.append(test)
-        run.suites += _read_suites(path)
+        run.suites += read_suites(path)
     if not run.config and run.tests:  # a test folder
         run.config, run.config_text = run.tests[0].config, run.tests[0].config_text
         run.config_name = run.tests[0].config_name
@@ -168,7 +171,7 @@ def _read_log(run: Training) -> None:
     """Joins the logs of all starts of a run; a resumed start replaces repeated steps."""
     damaged = 0
     for file in sorted(run.folder.glob("*/vis_data/scalars.json")):
-        rows, unreadable = _json_lines(file)
+        rows, unreadable = read_json_lines(file)
         damaged += unreadable
         steps = [row for row in rows if "iter" in row]
         figures = [row for row in rows if any("/" in key for key in row) and "step" in row]
@@ -184,88 +187,6 @@ def _read_log(run: Training) -> None:
             f"The loss is not a finite number at {len(not_finite)} of {len(run.steps)} logged "
             f"iterations, first at iteration {not_finite[0]}."
         )
-
-
-def _json_lines(file: Path) -> tuple[list[dict], int]:
-    """The rows of a file of JSON lines, and the number of unreadable lines."""
-    rows, unreadable = [], 0
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-            usable = isinstance(row, dict) and all(map(_is_number, row.values()))
-        except json.JSONDecodeError:
-            usable = False
-        if usable:
-            rows.append({key: math.nan if value is None else value for key, value in row.items()})
-        else:
-            unreadable += 1
-    return rows, unreadable
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or isinstance(value, int | float)  # null means not finite
-
-
-def _read_json(file: Path, notes: list[str]) -> dict[str, Any]:
-    """The JSON object in a file; empty if it is missing or unreadable (with a note)."""
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        notes.append(f"{file.name} cannot be read ({error}).")
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _newest_metrics(folder: Path, notes: list[str], of_test: bool) -> dict[str, Any]:
-    """The latest figures of a test or of a training; earlier files have a number in the name."""
-    files = sorted(folder.glob("metrics*.json"), key=lambda path: path.stat().st_mtime)
-    for file in reversed(files):
-        metrics = _read_json(file, notes)
-        if metrics and ("checkpoint" in metrics) == of_test:
-            if wrong := sorted(key for key, value in metrics.items() if not _is_valid(key, value)):
-                notes.append(f"{file.name} is left out: no figures are in {', '.join(wrong)}.")
-                continue
-            return metrics
-    return {}
-
-
-def _is_valid(key: str, value: Any) -> bool:
-    """Whether an entry of ``metrics.json`` has the type that this project writes."""
-    if key == "checkpoint":
-        return isinstance(value, str)
-    if key == "per_class":
-        rows = value.values() if isinstance(value, dict) else [None]
-        return all(
-            isinstance(row, dict) and all(_is_valid("", figure) for figure in row.values())
-            for row in rows
-        )
-    return value is None or _is_number(value)
-
-
-def _read_groups(file: Path, notes: list[str]) -> list[dict[str, Any]]:
-    if not file.is_file():
-        return []
-    try:
-        with file.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-        return [
-            {**row, "lr": float(row["lr"]), "num_elements": int(row["num_elements"])}
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        notes.append(f"{file.name} cannot be read ({type(error).__name__}: {error}).")
-        return []
-
-
-def _read_suites(folder: Path) -> list[dict[str, Any]]:
-    """Reads the files that ``tools/eval_cls.py --out`` wrote into a folder."""
-    files = [
-        file for file in sorted(folder.glob("*.json")) if file.stat().st_size < MAX_SUITE_BYTES
-    ]
-    contents = [_read_json(file, []) for file in files]
-    return [content for content in contents if content.keys() >= SUITE_KEYS]
 
 
 def _short_names(paths: list[Path]) -> list[str]:

@@ -77,6 +77,16 @@ class Counts:
         self.top1 += int(correct[:, 0].sum())
         self.top5 += int(correct.any(1).sum())
 
+    def add_unreadable(self, images: Sequence[tuple[str, str]]) -> None:
+        """Stores unreadable images as (path, reason), and refuses too many."""
+        self.unreadable.extend(images)
+        if len(self.unreadable) > UNREADABLE_LIMIT:
+            path, reason = self.unreadable[-1]
+            raise UserError(
+                f"{len(self.unreadable)} images cannot be read, the last of them {path} "
+                f"({reason}): repair the data."
+            )
+
     def figures(self) -> dict[str, Any]:
         """``top1``, ``top5`` (if there are more than five classes), ``error`` and two counts."""
         figures = {"top1": self.top1 / self.images, "top5": self.top5 / self.images}
@@ -127,13 +137,7 @@ def count_folder(
     counts, answers = Counts(), _correct_answers(suite, model.classes)
     subset = subset_indices(suite)
     for batch in loader:
-        counts.unreadable.extend(batch["unreadable"])
-        if len(counts.unreadable) > UNREADABLE_LIMIT:
-            path, reason = counts.unreadable[-1]
-            raise UserError(
-                f"{len(counts.unreadable)} images cannot be read, the last of them {path} "
-                f"({reason}): repair the data."
-            )
+        counts.add_unreadable(batch["unreadable"])
         if batch["paths"]:
             scores, truth = model.logits(batch), answers(batch)
             if subset is not None:
