@@ -17,7 +17,7 @@ STEP_CHARTS = {
     "min_lr": ("Learning rate (smallest group)", "", True),
     "grad_norm": ("Gradient norm", "", True),
     "time": ("Time of an iteration", "s", False),
-    "data_time": ("of it, waiting for data", "s", False),
+    "data_time": ("Time of waiting for data", "s", False),
     "memory": ("Memory", "MB", False),
 }
 OTHER_FIGURES = ("mAcc", "aAcc", "loss", "loss_ema")  # charts besides the main figures

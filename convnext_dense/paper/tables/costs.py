@@ -31,7 +31,7 @@ REASONS: dict[tuple[int, str, str], str] = {
     (1, "EffNet-B7@600", "gflops"): _EFFNET.format(37.746),
     (10, "resnet50_15_layer_norm", "gflops"): (
         "BatchNorm to LayerNorm changes no product, so the row before, 4.15, stays as in table 11; "
-        "the print presumably stands one row too high (docs/roadmap.md)"
+        "the figure is presumably printed one row too high (docs/roadmap.md)"
     ),
     (10, "resnet50_16_separate_downsampling", "gflops"): (
         "the network of table 1's ConvNeXt-T, whose count is 4.46, as the row above prints; the "
