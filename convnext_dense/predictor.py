@@ -1,4 +1,4 @@
-"""One line from a picture to a result: ``Predictor(config, checkpoint)("street.jpg")``."""
+"""One line from an image to a result: ``Predictor(config, checkpoint)("street.jpg")``."""
 
 import os
 from pathlib import Path
@@ -22,10 +22,10 @@ from convnext_dense.weights.checkpoints import check_parts, compare
 
 
 class Predictor:
-    """A trained detector or segmentor, ready for pictures.
+    """A trained detector or segmentor, ready for images.
 
     Args:
-        config: The config it was trained with; no data set needs to be there.
+        config: The config it was trained with; no dataset needs to be there.
         checkpoint: A checkpoint of this project or of the official release.
         device: Where to run; the GPU where there is one.
         score_threshold: Detections below this score are left out.
@@ -72,29 +72,29 @@ class Predictor:
     @torch.no_grad()
     @safe_reading()
     def __call__(self, image: str | os.PathLike | np.ndarray) -> Any:
-        """Predicts one picture.
+        """Predicts one image.
 
         Args:
             image: A file, or an array (height, width, 3) in BGR order.
 
         Returns:
             mmdet's ``DetDataSample``: ``pred_instances`` holds boxes (xyxy, pixels of the
-            picture), scores, labels and masks (n, height, width). Of a segmentor
+            image), scores, labels and masks (n, height, width). Of a segmentor
             mmsegmentation's ``SegDataSample``: ``pred_sem_seg.data`` holds a label a pixel,
             (1, height, width).
 
         Raises:
-            UserError: When the file cannot be read as a picture.
+            UserError: When the file cannot be read as an image.
         """
         image = read_image(image) if isinstance(image, str | os.PathLike) else image
         height, width = image.shape[:2]
-        with explaining_opencv(f"A picture of {width} x {height} pixels"):
+        with explaining_opencv(f"An image of {width} x {height} pixels"):
             batch = pseudo_collate([self.pipeline(dict(img=image, img_id=0))])
         (sample,) = self.model.test_step(batch)
         return self.results.select(sample).cpu()
 
     def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
-        """The picture (BGR) with boxes, names, scores and masks, or labels, drawn into a copy."""
+        """The image (BGR) with boxes, names, scores and masks, or labels, drawn into a copy."""
         self.visualizer.add_datasample(
             "prediction",
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
@@ -131,7 +131,7 @@ META_KEYS = ("img_id", "ori_shape", "img_shape", "scale_factor")
 
 
 def _palette(content: dict, classes: tuple[str, ...]) -> list[tuple[int, ...]]:
-    """The colours (RGB) the checkpoint's data set brought, or ones that are far apart."""
+    """The colours (RGB) the checkpoint's dataset brought, or ones that are far apart."""
     palette = ((content.get("meta") or {}).get("dataset_meta") or {}).get("palette")
     if palette is not None and len(palette) == len(classes):
         return [tuple(map(int, colour)) for colour in palette]

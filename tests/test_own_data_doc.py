@@ -1,6 +1,5 @@
 """docs/own_data.md: its commands, run as written on drawn data."""
 
-import importlib.util
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import cv2
 import pytest
 
 from convnext_dense.cli import train
-from convnext_dense.data import own_data
+from convnext_dense.cli.train_settings import fit_settings, load_settings
 from convnext_dense.data.shapes.dataset import prepare_shapes
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +30,7 @@ def commands(kind: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A working folder with ``street/`` and ``camvid/`` of drawn pictures, tools and configs."""
+    """A working folder with ``street/`` and ``camvid/`` of drawn images, tools and configs."""
     root = tmp_path_factory.mktemp("doc")
     drawn = prepare_shapes(root / "data", train=10, val=6, cls_train=1, cls_val=1)
     (root / "street/images").mkdir(parents=True)
@@ -56,13 +55,10 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-def training_arguments(command: list[str], monkeypatch):
+def training_flags(command: list[str], monkeypatch):
     """What ``tools/train.py`` reads from a command."""
-    spec = importlib.util.spec_from_file_location("train_tool", ROOT / "tools/train.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     monkeypatch.setattr(sys, "argv", command[1:])
-    return tool.parse_args()
+    return train.parse_flags()
 
 
 def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
@@ -70,13 +66,14 @@ def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
     found = commands("sh recipe")
     assert len(found) == 2
     for command in found:
-        args = training_arguments(command, monkeypatch)
-        custom = own_data.from_args(args, ("train", "val", "test"))
-        cfg = train.training_config(args, custom)
-        assert cfg.work_dir == args.work_dir and cfg.auto_scale_lr.enable
+        flags = training_flags(command, monkeypatch)
+        settled = load_settings(flags)
+        fit_settings(settled, flags)
+        cfg = settled.cfg
+        assert cfg.work_dir == flags.work_dir and cfg.auto_scale_lr.enable
     out = capsys.readouterr().out
     assert "mask_rcnn_convnext_t_1x.py on your data, 6 classes: circle" in out
-    assert "x 2 / 16 pictures" in out and "at least 2,000 steps of 16 pictures" in out
+    assert "x 2 / 16 images" in out and "at least 2,000 steps of 16 images" in out
 
 
 def test_readme_names_the_same_flags():
@@ -112,9 +109,9 @@ def test_the_commands_run(folder):
         assert (folder / "work_dirs" / name / "sheet.jpg").is_file()
     metrics = json.loads((folder / "work_dirs/camvid_test/metrics.json").read_text())
     trained = json.loads((folder / "work_dirs/camvid_trial/metrics.json").read_text())
-    # 20 passes of 10 pictures, 2 a step
+    # 20 passes of 10 images, 2 a step
     assert metrics["mIoU"] == pytest.approx(trained["mIoU"]) and trained["iter"] == 100
-    # a step of 4 pictures in a recipe for 4: the rate is the recipe's, scaled once
+    # a step of 4 images in a recipe for 4: the rate is the recipe's, scaled once
     rates = (folder / "work_dirs/street_trial/lr_groups.csv").read_text().splitlines()
     column = rates[0].split(",").index("lr")
     assert max(float(row.split(",")[column]) for row in rates[1:]) == pytest.approx(2e-3)

@@ -1,4 +1,4 @@
-"""Pictures as files have them: how they are read, compared with Pillow's pixels, and refusals."""
+"""Images as files have them: how they are read, compared with Pillow's pixels, and refusals."""
 
 import io
 
@@ -37,7 +37,7 @@ def test_the_pixels_are_pillows(kind, tmp_path):
 def test_what_is_no_whole_picture_is_named(how, tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(files.damage(files.encode("jpg", 30, 20, 0), how, 3))
-    with pytest.raises(UserError, match="a.jpg cannot be read as a picture"):
+    with pytest.raises(UserError, match="a.jpg cannot be read as an image"):
         read_image(path)
 
 

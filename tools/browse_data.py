@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws augmented samples and the statistics of a data set: python tools/browse_data.py CONFIG."""
+"""Draws augmented samples and the statistics of a dataset: python tools/browse_data.py CONFIG."""
 
 from convnext_dense.cli.browse_data import main
 from convnext_dense.cli.run_command import run_command

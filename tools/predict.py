@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Predicts a picture or a folder of pictures: overlays, one JSON file, label pictures."""
+"""Predicts an image or a folder of images: overlays, one JSON file, label images."""
 
 from convnext_dense.cli.predict import main
 from convnext_dense.cli.run_command import run_command

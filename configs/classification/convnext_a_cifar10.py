@@ -1,10 +1,10 @@
-"""ConvNeXt-atto from scratch on CIFAR-10, or as many of its pictures as there are.
+"""ConvNeXt-atto from scratch on CIFAR-10, or as many of its images as there are.
 
     python tools/pretrain_cls.py configs/classification/convnext_a_cifar10.py
 
-Data: CIFAR-10 in class folders under cifar10/ of the data root. Cost: of 3000 pictures less than 10
+Data: CIFAR-10 in class folders under cifar10/ of the data root. Cost: of 3000 images less than 10
 minutes on 2 idle CPU cores. timm's model by the same loop: convnext_a_timm_cifar10.
-Paper: not in it. Ours: top-1 0.437 of 600 held-out pictures (docs/results.md).
+Paper: not in it. Ours: top-1 0.437 of 600 held-out images (docs/results.md).
 """
 
 _base_ = ["_base_/model.py", "_base_/cifar10.py", "_base_/schedule_small.py"]

@@ -1,4 +1,4 @@
-"""ConvNeXt-atto from scratch on the embedded shapes: 600 pictures of 6 classes.
+"""ConvNeXt-atto from scratch on the embedded shapes: 600 images of 6 classes.
 
     python tools/pretrain_cls.py configs/classification/convnext_a_shapes.py
 

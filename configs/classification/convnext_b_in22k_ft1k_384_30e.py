@@ -4,7 +4,7 @@
         configs/classification/convnext_b_in22k_ft1k_384_30e.py --launcher pytorch --accumulate 2
 
 Data: ImageNet-1K under imagenet/ of the data root.
-Cost: 512 pictures a step: 8 GPUs x 32 x 2 accumulated batches.
+Cost: 512 images a step: 8 GPUs x 32 x 2 accumulated batches.
 Paper: 86.8 top-1 (table 1).
 Ours: not trained to the end yet (docs/results.md).
 """

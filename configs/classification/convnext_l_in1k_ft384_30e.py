@@ -5,7 +5,7 @@
 
 Data: ImageNet-1K under imagenet/ of the data root.
 Weights: starts from the averaged weights, since the final ones overfit (A.2).
-Cost: 512 pictures a step: 8 GPUs x 32 x 2 accumulated batches.
+Cost: 512 images a step: 8 GPUs x 32 x 2 accumulated batches.
 Paper: 85.5 top-1 (table 1).
 Ours: not trained to the end yet (docs/results.md).
 """

@@ -4,7 +4,7 @@
         configs/classification/convnext_l_in22k_ft1k_224_30e.py --launcher pytorch
 
 Data: ImageNet-1K under imagenet/ of the data root.
-Cost: 512 pictures a step: 8 GPUs x 64.
+Cost: 512 images a step: 8 GPUs x 64.
 Paper: 86.6 top-1 (table 1).
 Ours: not trained to the end yet (docs/results.md).
 """

@@ -4,7 +4,7 @@
         configs/classification/convnext_s_in1k_300e.py --launcher pytorch --accumulate 4
 
 Data: ImageNet-1K under imagenet/ of the data root.
-Cost: 4096 pictures a step: 8 GPUs x 128 x 4 accumulated batches.
+Cost: 4096 images a step: 8 GPUs x 128 x 4 accumulated batches.
 Paper: 83.1 top-1 (table 1).
 Ours: not trained to the end yet (docs/results.md).
 """

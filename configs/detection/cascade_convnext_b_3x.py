@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/cascade_convnext_b_3x.py
 
-Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 pictures each.
+Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 images each.
 Paper (table 3): 52.7 box AP, 45.6 mask AP.
 Ours: not trained to the end yet (docs/results.md).
 """

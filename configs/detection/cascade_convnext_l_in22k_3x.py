@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/cascade_convnext_l_in22k_3x.py
 
-Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 pictures each.
+Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 images each.
 Paper (table 3): 54.8 box AP, 47.6 mask AP.
 Ours: not trained to the end yet (docs/results.md).
 """

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/cascade_r50_3x.py
 
-Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 pictures each.
+Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 images each.
 Paper (table 3): 46.3 box AP, 40.1 mask AP.
 Ours: not trained to the end yet (docs/results.md).
 Values: the backbone is frozen as in mmdet's 3x configs; optimizer and augmentation are those of

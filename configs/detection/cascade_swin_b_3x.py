@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/cascade_swin_b_3x.py
 
-Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 pictures each.
+Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 images each.
 Paper (table 3): 51.9 box AP, 45.0 mask AP.
 Ours: not trained to the end yet (docs/results.md).
 Values: Swin's release, as known to us; the drop path of this model is not certain.

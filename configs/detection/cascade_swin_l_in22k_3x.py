@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/cascade_swin_l_in22k_3x.py
 
-Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 pictures each.
+Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 images each.
 Paper (table 3): 53.9 box AP, 46.7 mask AP.
 Ours: not trained to the end yet (docs/results.md).
 Values: those of Swin's ImageNet-1K models; the paper does not

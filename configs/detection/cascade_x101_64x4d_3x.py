@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/cascade_x101_64x4d_3x.py
 
-Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 pictures each.
+Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 images each.
 Paper (table 3): 48.3 box AP, 41.7 mask AP.
 Ours: not trained to the end yet (docs/results.md).
 Values: the backbone is frozen as in mmdet's 3x configs; optimizer and augmentation are those of

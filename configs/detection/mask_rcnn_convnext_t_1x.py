@@ -2,7 +2,7 @@
 
     python tools/train.py configs/detection/mask_rcnn_convnext_t_1x.py
 
-Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 pictures each.
+Data: COCO 2017 under coco/ of the data root. Cost: made for 8 GPUs with 2 images each.
 Paper: no 1x row (its tables are 3x).
 Ours: not trained to the end yet (docs/results.md).
 """

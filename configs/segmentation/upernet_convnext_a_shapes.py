@@ -3,7 +3,7 @@
     python tools/train.py configs/segmentation/upernet_convnext_a_shapes.py
 
 Data: drawn on first use under shapes/ of the data root. Cost: about 10 minutes on 2 idle CPU cores.
-Paper: not in it. Ours: mIoU 0.823 on unseen pictures (docs/results.md).
+Paper: not in it. Ours: mIoU 0.823 on unseen images (docs/results.md).
 """
 
 _base_ = [

@@ -3,7 +3,7 @@
     python tools/train.py configs/segmentation/upernet_convnext_b_512_160k.py
 
 Data: ADE20K under ade/ADEChallengeData2016/ of the data root. Cost: made for 8 GPUs with 2
-pictures each.
+images each.
 Paper (table 4): 49.1 mIoU at a single scale, 49.9 at several.
 Ours: not trained to the end yet (docs/results.md).
 """

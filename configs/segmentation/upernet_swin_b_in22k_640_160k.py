@@ -3,7 +3,7 @@
     python tools/train.py configs/segmentation/upernet_swin_b_in22k_640_160k.py
 
 Data: ADE20K under ade/ADEChallengeData2016/ of the data root. Cost: made for 8 GPUs with 2
-pictures each.
+images each.
 Paper (table 4): 51.7 mIoU at several scales.
 Ours: not trained to the end yet (docs/results.md).
 Values: mmsegmentation's Swin configs (drop path 0.3 for all; Swin's paper has 0.2 as

@@ -1,1 +1,1 @@
-"""Looking at training data: pictures as the model sees them, and what the data holds."""
+"""Looking at training data: images as the model sees them, and what the data holds."""

@@ -70,7 +70,7 @@ def draw_whole_numbers(axes: Axes, values: np.ndarray) -> None:
 
 
 def draw_image_sizes(axes: Axes, sizes: np.ndarray) -> None:
-    """One dot a size, larger where more pictures have it."""
+    """One dot a size, larger where more images have it."""
     found, counts = np.unique(sizes, axis=0, return_counts=True)
     if len(found):
         area = 20 + 180 * counts / counts.max()
@@ -78,5 +78,5 @@ def draw_image_sizes(axes: Axes, sizes: np.ndarray) -> None:
         top = 1.1 * found.max()
         axes.plot([0, top], [0, top], color=GREY, linewidth=0.8, linestyle=":")
         axes.set(xlim=(0, top), ylim=(0, top))
-    axes.set(xlabel="width", ylabel="height", title="picture sizes", aspect="equal")
+    axes.set(xlabel="width", ylabel="height", title="image sizes", aspect="equal")
     axes.grid(alpha=0.3)

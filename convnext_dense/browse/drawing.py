@@ -13,8 +13,8 @@ GOLDEN_TURN = 0.61803398875  # of the colour circle: neighbours in number are fa
 TONES = ((0.75, 0.95), (0.9, 0.6), (0.4, 0.95))  # saturation and value, eight classes each
 MARGIN = 6
 PAPER, INK = (255, 255, 255), (30, 30, 30)
-CELL = (440, 330)  # width, height of a picture on the sheet
-SMALLEST = 512  # longest side in pixels from which a picture is not enlarged
+CELL = (440, 330)  # width, height of an image on the sheet
+SMALLEST = 512  # longest side in pixels from which an image is not enlarged
 
 
 def class_colours(count: int) -> np.ndarray:
@@ -35,13 +35,13 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def enlarge(image: np.ndarray) -> int:
-    """The whole factor by which a small picture is enlarged, so that names can be read."""
+    """The whole factor by which a small image is enlarged, so that names can be read."""
     return max(1, -(-SMALLEST // max(image.shape[:2])))
 
 
-def name_size(picture: Image.Image) -> int:
-    """The height of names in a picture, so that they can be read on the sheet too."""
-    return max(13, max(picture.size) // 50)
+def name_size(image: Image.Image) -> int:
+    """The height of names in an image, so that they can be read on the sheet too."""
+    return max(13, max(image.size) // 50)
 
 
 def write_name(
@@ -79,36 +79,36 @@ def legend(
     return strip
 
 
-def page(pictures: list[Image.Image], caption: str, below: Image.Image | None) -> Image.Image:
-    """Pictures side by side with a caption above and a legend below."""
-    width = sum(picture.width for picture in pictures) + MARGIN * (len(pictures) + 1)
-    height = max(picture.height for picture in pictures) + 24 + 2 * MARGIN
+def page(images: list[Image.Image], caption: str, below: Image.Image | None) -> Image.Image:
+    """Images side by side with a caption above and a legend below."""
+    width = sum(image.width for image in images) + MARGIN * (len(images) + 1)
+    height = max(image.height for image in images) + 24 + 2 * MARGIN
     sheet = Image.new("RGB", (width, height + (below.height if below else 0)), PAPER)
     ImageDraw.Draw(sheet).text((MARGIN, MARGIN), caption, fill=INK, font=font(13))
     left = MARGIN
-    for picture in pictures:
-        sheet.paste(picture, (left, 24 + MARGIN))
-        left += picture.width + MARGIN
+    for image in images:
+        sheet.paste(image, (left, 24 + MARGIN))
+        left += image.width + MARGIN
     if below:
         sheet.paste(below, (0, height))
     return sheet
 
 
 def contact_sheet(
-    pictures: list[Image.Image], captions: list[str], names: list[str], colours: np.ndarray
+    images: list[Image.Image], captions: list[str], names: list[str], colours: np.ndarray
 ) -> Image.Image:
-    """All pictures in a grid, each in a cell of its own, and the legend of the classes."""
-    columns = min(len(pictures), max(1, round(len(pictures) ** 0.5)))
-    rows = -(-len(pictures) // columns)
+    """All images in a grid, each in a cell of its own, and the legend of the classes."""
+    columns = min(len(images), max(1, round(len(images) ** 0.5)))
+    rows = -(-len(images) // columns)
     wide, high = CELL[0] + MARGIN, CELL[1] + 20 + MARGIN
     width, height = columns * wide + MARGIN, rows * high + MARGIN
     below = legend(names, colours, width)
     sheet = Image.new("RGB", (width, height + (below.height if below else 0)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        scale = min(CELL[0] / picture.width, CELL[1] / picture.height)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        small = picture.resize(size, Image.Resampling.LANCZOS)
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        scale = min(CELL[0] / image.width, CELL[1] / image.height)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        small = image.resize(size, Image.Resampling.LANCZOS)
         left, top = MARGIN + number % columns * wide, MARGIN + number // columns * high
         draw.text((left, top), caption, fill=INK, font=font(12))
         sheet.paste(small, (left + (CELL[0] - small.width) // 2, top + 20))

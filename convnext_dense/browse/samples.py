@@ -1,4 +1,4 @@
-"""Pictures as the network gets them: the config's own pipeline and preprocessor, undone last."""
+"""Images as the network gets them: the config's own pipeline and preprocessor, undone last."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ TRUTH_STEPS = ("LoadAnnotations", "LoadLabels")
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture as the network gets it.
+    """One image as the network gets it.
 
     Attributes:
         image: RGB, uint8 (height, width, 3); padding has the colour of the mean.
@@ -34,7 +34,7 @@ class Sample:
 
 
 def build_dataset(config: ConfigDict, **changes: Any) -> BaseDataset:
-    """Builds a data set in the current scope, without pycocotools' chatter."""
+    """Builds a dataset in the current scope, without pycocotools' chatter."""
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = DATASETS.build({**deepcopy(config), **changes})
     name_images_in_errors(dataset)
@@ -42,9 +42,9 @@ def build_dataset(config: ConfigDict, **changes: Any) -> BaseDataset:
 
 
 def truth_first(pipeline: list[ConfigDict]) -> list[ConfigDict]:
-    """A pipeline that reads the truth right after the picture.
+    """A pipeline that reads the truth right after the image.
 
-    Test pipelines read it after the resize, so that it stays in the picture's own pixels.
+    Test pipelines read it after the resize, so that it stays in the image's own pixels.
     """
     truth = [step for step in pipeline if step["type"].split(".")[-1] in TRUTH_STEPS]
     others = [step for step in pipeline if step not in truth]
@@ -62,8 +62,8 @@ def take(
     """Sample ``index`` after pipeline and preprocessor, the same again for the same seed.
 
     Args:
-        dataset: The data set with its pipeline.
-        index: Which picture.
+        dataset: The dataset with its pipeline.
+        index: Which image.
         preprocessor: See :func:`build_preprocessor`.
         seed: Seed of the augmentation; with ``index`` it settles the sample.
         training: Whether the preprocessor pads as in training.
@@ -73,18 +73,18 @@ def take(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mmdet's masks are padded through lists
         batch = preprocessor(batch, training=training)
-    return Sample(to_picture(batch["inputs"][0], preprocessor), batch["data_samples"][0])
+    return Sample(to_image(batch["inputs"][0], preprocessor), batch["data_samples"][0])
 
 
-def to_picture(inputs: torch.Tensor, preprocessor: nn.Module) -> np.ndarray:
+def to_image(inputs: torch.Tensor, preprocessor: nn.Module) -> np.ndarray:
     """Undoes the normalisation of inputs (3, height, width); the network's order is RGB.
 
     A wrong channel order of a config shows as wrong colours.
     """
     if "mean" in dict(preprocessor.named_buffers()):
         inputs = inputs * preprocessor.std + preprocessor.mean
-    picture = inputs.round().clamp(0, 255).byte()
-    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+    image = inputs.round().clamp(0, 255).byte()
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
 
 
 def describe(truth: Any) -> str:

@@ -42,7 +42,7 @@ class DataBrowser:
 def browse(cfg: Config, split: str, out: Path, number: int, seed: int) -> str:
     """Draws samples of a split and writes its statistics.
 
-    Writes ``sample_NN.jpg`` (the plain picture beside the marked one), ``sheet.jpg``,
+    Writes ``sample_NN.jpg`` (the plain image beside the marked one), ``sheet.jpg``,
     ``statistics.json`` and ``statistics.png``.
 
     Args:
@@ -50,13 +50,13 @@ def browse(cfg: Config, split: str, out: Path, number: int, seed: int) -> str:
         split: ``train`` or ``val``.
         out: Folder for all of it.
         number: How many samples; fewer where the split has fewer.
-        seed: Settles which pictures, and their augmentation.
+        seed: Settles which images, and their augmentation.
 
     Returns:
         The statistics as a table.
 
     Raises:
-        UserError: For a config of another task, or a split without pictures.
+        UserError: For a config of another task, or a split without images.
     """
     if number < 1:
         raise UserError(f"--number must be at least 1, got {number}.")
@@ -74,7 +74,7 @@ def _browse(
     (config,) = datasets(cfg, split)
     dataset = samples.build_dataset(config, pipeline=samples.truth_first(config.pipeline))
     if not len(dataset):
-        raise UserError(f"The {split} split holds no picture that is used.")
+        raise UserError(f"The {split} split holds no image that is used.")
     classes = tuple(dataset.metainfo["classes"])
     make_folder(out)
     statistics = browser.collect(cfg, split, dataset, classes)
@@ -88,12 +88,12 @@ def _browse(
 def _draw_samples(
     cfg: Config, split: str, dataset: Any, browser: DataBrowser, out: Path, number: int, seed: int
 ) -> dict[str, str]:
-    """Draws the samples and the contact sheet; returns ``{file: picture}``."""
+    """Draws the samples and the contact sheet; returns ``{file: image}``."""
     classes = tuple(dataset.metainfo["classes"])
     colours = drawing.class_colours(len(classes))
     preprocessor = samples.build_preprocessor(cfg)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:number]
-    pictures, captions, seen, files = [], [], set(), {}
+    images, captions, seen, files = [], [], set(), {}
     for place, index in enumerate(chosen.tolist()):
         sample = samples.take(dataset, index, preprocessor, seed, training=split == "train")
         marked = browser.overlay(sample, colours, classes)
@@ -104,13 +104,13 @@ def _draw_samples(
         caption = f"{name}, {samples.describe(sample.truth)}"
         file = f"sample_{place:0{len(str(number - 1))}}.jpg"
         drawing.page([plain, marked], caption, below).save(out / file, quality=90)
-        pictures.append(marked)
+        images.append(marked)
         captions.append(caption if len(caption) < 60 else name)
         seen.update(shown)
         files[file] = sample.truth.img_path
     shown = sorted(seen)
     sheet = drawing.contact_sheet(
-        pictures, captions, [classes[label] for label in shown], colours[shown]
+        images, captions, [classes[label] for label in shown], colours[shown]
     )
     sheet.save(out / "sheet.jpg", quality=90)
     return files

@@ -18,7 +18,7 @@ def five_numbers(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def picture_sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """Widths, heights and the five commonest sizes of pictures (width, height)."""
+    """Widths, heights and the five commonest sizes of images (width, height)."""
     widths, heights = [size[0] for size in sizes], [size[1] for size in sizes]
     common = [
         {"width": width, "height": height, "pictures": count}

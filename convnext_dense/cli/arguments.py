@@ -5,7 +5,8 @@ import os
 
 from mmengine.config import DictAction
 
-AUTO = "auto"  # --resume without a checkpoint
+from convnext_dense.runs.starting_weights import AUTO
+
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -79,10 +80,10 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check everything, train one step, evaluate two pictures, print a page and stop",
+        help="check everything, train one step, evaluate two images, print a page and stop",
     )
     parser.add_argument(
-        "--scan", action="store_true", help="open every picture and label before the first step"
+        "--scan", action="store_true", help="open every image and label before the first step"
     )
     parser.add_argument("--seed", type=int, help="random seed (default: drawn and logged)")
     parser.add_argument(

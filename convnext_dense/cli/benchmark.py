@@ -4,7 +4,7 @@ infer is a forward pass, train is forward and backward. MODEL is a variant such 
 backbone with its four maps), cls:tiny or a classification config (the classifier). Without
 --against it is compared with timm's model of the same name, with the same weights; outputs that
 differ are an error.
-`detect CONFIG...` and `segment CONFIG...` measure whole models with random weights from pictures in
+`detect CONFIG...` and `segment CONFIG...` measure whole models with random weights from images in
 bytes to results; without --against the further configs are the first one's peers.
 `data CONFIG` measures decoding, augmentation and the whole loader of a config's training data.
 `evaluation` measures the COCO figures of generated results beside pycocotools, which must be equal.
@@ -45,7 +45,7 @@ def parse_flags() -> argparse.Namespace:
     )
     parser.add_argument("--amp", choices=AMP, default="off", help="autocast's type")
     parser.add_argument(
-        "--channels-last", action="store_true", help="channels-last pictures and peers"
+        "--channels-last", action="store_true", help="channels-last images and peers"
     )
     parser.add_argument("--compile", action="store_true", help="torch.compile every model")
     parser.add_argument(

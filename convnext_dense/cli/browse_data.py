@@ -1,4 +1,4 @@
-"""Draws augmented samples and the statistics of a data set: python tools/browse_data.py CONFIG."""
+"""Draws augmented samples and the statistics of a dataset: python tools/browse_data.py CONFIG."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ from convnext_dense.data.fit import load_fitted_config
 def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     arguments.add_config_arguments(parser)
-    parser.add_argument("--out", required=True, help="folder for pictures and statistics")
+    parser.add_argument("--out", required=True, help="folder for images and statistics")
     parser.add_argument("--number", type=int, default=16, metavar="N", help="samples to draw")
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--seed", type=int, default=0, help="settles the samples")

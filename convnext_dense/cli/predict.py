@@ -1,4 +1,4 @@
-"""Predicts a picture or a folder of pictures: overlays, one JSON file, label pictures."""
+"""Predicts an image or a folder of images: overlays, one JSON file, label images."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ def parse_flags() -> argparse.Namespace:
     parser = Parser(description=__doc__)
     arguments.add_config_argument(parser)
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("images", help="picture or folder of pictures")
+    parser.add_argument("images", help="image or folder of images")
     parser.add_argument("--out", required=True, help="folder for overlays and predictions.json")
     parser.add_argument("--score-threshold", type=float, default=0.3)
     parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
@@ -27,7 +27,7 @@ def parse_flags() -> argparse.Namespace:
 
 
 def overlay_names(images: list[Path], out: Path) -> list[Path]:
-    """One new file for each picture: never an input, never one for two."""
+    """One new file for each image: never an input, never one for two."""
     stems = Counter(path.stem for path in images)
     names = [f"{path.stem if stems[path.stem] == 1 else path.name}.jpg" for path in images]
     overlays = [out / name for name in names]
@@ -59,11 +59,11 @@ def main() -> None:
                     results.append({"file_name": path.name, **predictor.describe(sample)})
                     write_image(overlay, predictor.draw(image, sample))
                     predictor.write_files(sample, overlay.with_suffix(""))
-                except UserError as error:  # the other pictures are not lost
+                except UserError as error:  # the other images are not lost
                     left_out.append(f"{path.name}: {error}")
                 progress.advance(task)
     finally:
         write_atomically(out / "predictions.json", json.dumps(results, indent=1))
-    print(f"{predictor.summary(results)} in {len(results)} pictures: {out}")
+    print(f"{predictor.summary(results)} in {len(results)} images: {out}")
     if left_out:
-        raise UserError(f"{len(left_out)} pictures were left out. {' '.join(left_out[:5])}")
+        raise UserError(f"{len(left_out)} images were left out. {' '.join(left_out[:5])}")

@@ -20,7 +20,7 @@ BUG = (
 )
 NO_MEMORY = (
     "This needs more memory than there is: make the batch smaller (--cfg-options "
-    "train_dataloader.batch_size=N), or the pictures."
+    "train_dataloader.batch_size=N), or the images."
 )
 
 

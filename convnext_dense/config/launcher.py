@@ -34,7 +34,7 @@ def announce(launcher: str) -> None:
         if theirs not in os.environ:
             raise UserError(
                 f"--launcher {launcher} needs the variable {theirs}: start the tool by "
-                f"{_STARTED_BY[launcher]} (docs/scaling.md has the commands)."
+                f"{_STARTED_BY[launcher]} (docs/several_machines.md has the commands)."
             )
         os.environ[ours] = os.environ[theirs]
     if launcher == "slurm":
@@ -55,7 +55,7 @@ def _first_machine() -> str:
     except (OSError, subprocess.SubprocessError, IndexError) as error:
         raise UserError(
             "scontrol does not tell the first machine of this job: export MASTER_ADDR in the job "
-            "script (docs/scaling.md has one)."
+            "script (docs/several_machines.md has one)."
         ) from error
 
 

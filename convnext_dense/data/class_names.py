@@ -1,4 +1,4 @@
-"""Class names of a trained model, where no data set is at hand to tell them."""
+"""Class names of a trained model, where no dataset is at hand to tell them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from convnext_dense.weights.checkpoints import count_classes, trained_classes
 
 
 def class_names(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tuple[str, ...]:
-    """The classes that a checkpoint names, else those of the config's data set.
+    """The classes that a checkpoint names, else those of the config's dataset.
 
     The second is for files without ``meta``, and only where their heads tell as many classes
     apart: COCO's 80, ADE20K's 150, or what a resolved config names.
@@ -27,7 +27,7 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tupl
         if names and len(names) == count_classes(checkpoint):
             return tuple(names)
     raise UserError(
-        f"{source} names no classes, and its heads are not those of the config's data set: give a "
+        f"{source} names no classes, and its heads are not those of the config's dataset: give a "
         "checkpoint that names them, as those of tools/train.py do."
     )
 

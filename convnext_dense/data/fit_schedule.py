@@ -1,9 +1,9 @@
 """Fits a recipe's schedule to own data: how long, how fast, how often it is evaluated.
 
-The rule, and docs/custom_dataset.md states it for users:
+The rule, and docs/own_data.md states it for users:
 
-- The learning rate follows the pictures of a step (linear rule); :class:`DenseRunner` scales it.
-- Every picture is seen as often as in the recipe, but the run has at least the weight of
+- The learning rate follows the images of a step (linear rule); :class:`DenseRunner` scales it.
+- Every image is seen as often as in the recipe, but the run has at least the weight of
   ``MIN_STEPS`` steps of the recipe's batch (of the whole recipe, where that is shorter); a recipe
   that counts iterations is never made longer.
 - The warmup keeps its iterations, at most a tenth of the run. All else keeps its proportion.
@@ -32,7 +32,7 @@ LEARNING_RATE = "optim_wrapper.optimizer.lr"
 
 @dataclass(frozen=True)
 class Batch:
-    """The pictures of a step: per process x processes x accumulated batches."""
+    """The images of a step: per process x processes x accumulated batches."""
 
     per_process: int
     processes: int
@@ -40,12 +40,12 @@ class Batch:
 
     @property
     def iteration(self) -> int:
-        """Pictures of one iteration of all processes."""
+        """Images of one iteration of all processes."""
         return self.per_process * self.processes
 
     @property
     def step(self) -> int:
-        """Pictures of one step of the optimizer."""
+        """Images of one step of the optimizer."""
         return self.iteration * self.accumulated
 
 
@@ -71,15 +71,15 @@ class Facts:
     """What the rule is applied to.
 
     Attributes:
-        pictures: Training pictures of the run.
-        recipe_pictures: Those that the recipe was made for; None where its config names none.
-        batch: The run's pictures of a step.
-        base: The recipe's pictures of a step.
-        per_epoch: Iterations of one pass over the run's pictures.
+        images: Training images of the run.
+        recipe_images: Those that the recipe was made for; None where its config names none.
+        batch: The run's images of a step.
+        base: The recipe's images of a step.
+        per_epoch: Iterations of one pass over the run's images.
     """
 
-    pictures: int
-    recipe_pictures: int | None
+    images: int
+    recipe_images: int | None
     batch: Batch
     base: int
     per_epoch: int
@@ -98,13 +98,13 @@ class Fit:
 def fit_schedule(
     cfg: Config, recipe: Config, options: Mapping[str, Any], epochs: int | None, processes: int
 ) -> Fit:
-    """Fits length, warmup, milestones and intervals of a run to its training pictures.
+    """Fits length, warmup, milestones and intervals of a run to its training images.
 
     Args:
         cfg: A resolved config with own data, ``options`` applied; changed in place.
         recipe: The config as its file states it.
         options: ``--cfg-options``: what they say about the schedule stays.
-        epochs: ``--epochs``: passes over the training pictures instead of the rule's.
+        epochs: ``--epochs``: passes over the training images instead of the rule's.
         processes: Number of training processes.
 
     Raises:
@@ -128,31 +128,31 @@ def fit_schedule(
     _scale_intervals(cfg, recipe, before, run)
     cfg.merge_from_dict({k: v for k, v in options.items() if k.split(".")[0] in SECTIONS})
     cfg.fitted_to = dict(
-        pictures=facts.pictures, pictures_a_step=facts.batch.step, iterations=iterations
+        pictures=facts.images, pictures_a_step=facts.batch.step, iterations=iterations
     )
     return Fit(facts, before, run, reason)
 
 
 def gather_schedule_facts(cfg: Config, recipe: Config, processes: int) -> Facts:
-    """Counts the pictures of the data, of a step and of a pass."""
+    """Counts the images of the data, of a step and of a pass."""
     loader = cfg.train_dataloader
     batch = Batch(loader.batch_size, processes, cfg.optim_wrapper.get("accumulative_counts", 1))
-    pictures = count_training_images(cfg)
-    share = ceil(pictures / processes)
+    images = count_training_images(cfg)
+    share = ceil(images / processes)
     # A batch sampler of its own keeps the last batch.
     drops_last = loader.get("drop_last", False) and "batch_sampler" not in loader
     per_epoch = share // batch.per_process if drops_last else ceil(share / batch.per_process)
     if not per_epoch:
         raise UserError(
-            f"The {pictures} training pictures make no batch of {batch.per_process}: "
+            f"The {images} training images make no batch of {batch.per_process}: "
             "lower train_dataloader.batch_size."
         )
     base = recipe.get("auto_scale_lr", {}).get("base_batch_size", batch.step)
-    return Facts(pictures, recipe.get("recipe_pictures"), batch, base, per_epoch)
+    return Facts(images, recipe.get("recipe_pictures"), batch, base, per_epoch)
 
 
 def count_training_images(cfg: Config) -> int:
-    """The pictures that training uses (mmdet leaves out those without an instance)."""
+    """The images that training uses (mmdet leaves out those without an instance)."""
     with (
         DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry,
         contextlib.redirect_stdout(io.StringIO()),  # pycocotools' chatter
@@ -161,7 +161,7 @@ def count_training_images(cfg: Config) -> int:
 
 
 def recipe_length(recipe: Config, base: int) -> Length:
-    """The length of a recipe at its own batch of ``base`` pictures."""
+    """The length of a recipe at its own batch of ``base`` images."""
     by_epoch = "max_epochs" in recipe.train_cfg
     total = recipe.train_cfg["max_epochs" if by_epoch else "max_iters"]
     iterations = None if by_epoch else total
@@ -202,15 +202,15 @@ def choose_total(
     steps = min(MIN_STEPS, recipe.iterations or MIN_STEPS)
     if recipe.by_epoch:
         total, why = recipe.total, "as the recipe"
-        floor = ceil(steps * facts.base / facts.pictures)
+        floor = ceil(steps * facts.base / facts.images)
     else:
-        share = min(1, facts.pictures / (facts.recipe_pictures or facts.pictures))
+        share = min(1, facts.images / (facts.recipe_images or facts.images))
         total = ceil(recipe.total * share * facts.base / facts.batch.iteration)
-        why = "in proportion to the pictures" if share < 1 else "as the recipe"
+        why = "in proportion to the images" if share < 1 else "as the recipe"
         floor = ceil(steps * facts.base / facts.batch.iteration)
     if total >= floor:
         return total, why
-    return floor, f"at least {steps:,} steps of {facts.base} pictures"
+    return floor, f"at least {steps:,} steps of {facts.base} images"
 
 
 def scale_scheduler(entry: Mapping, recipe: Length, run: Length) -> dict:

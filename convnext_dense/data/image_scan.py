@@ -1,6 +1,6 @@
-"""Opening pictures and labels before a run, by the config's own reading steps.
+"""Opening images and labels before a run, by the config's own reading steps.
 
-What counts is what training will see: the loader turns a picture as its EXIF says, and the label
+What counts is what training will see: the loader turns an image as its EXIF says, and the label
 step knows the classes.
 """
 
@@ -27,10 +27,10 @@ _opener: Callable[[Any], "OpenedImage"]
 
 @dataclass(frozen=True)
 class ListedImage:
-    """A picture to open.
+    """An image to open.
 
     Attributes:
-        info: What the data set hands to the first step: ``img_path`` ...
+        info: What the dataset hands to the first step: ``img_path`` ...
         size: (width, height) that the annotation file states; None where none does.
     """
 
@@ -45,7 +45,7 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """What became of a picture.
+    """What became of an image.
 
     Attributes:
         path: The file.
@@ -65,7 +65,7 @@ class OpenedImage:
 
 
 class ImageOpener:
-    """Opens pictures of one data set: ``opener(picture)``.
+    """Opens images of one dataset: ``opener(image)``.
 
     Args:
         cfg: The config, for its scope.
@@ -79,24 +79,24 @@ class ImageOpener:
             self.load = registry.build(dict(loader))
             self.label = registry.build(dict(steps[LABELS])) if LABELS in steps else None
 
-    def __call__(self, picture: ListedImage) -> OpenedImage:
-        """Reads a picture, and its label where the data set has labels."""
+    def __call__(self, image: ListedImage) -> OpenedImage:
+        """Reads an image, and its label where the dataset has labels."""
         try:
-            results = self.load(dict(picture.info))
-            refuse_truncated(picture.path)
-        except Exception as error:  # whatever a decoder throws: the picture cannot be trained on
-            reason = str(error).splitlines()[0].removeprefix(f"{picture.path} ")
-            return OpenedImage(picture.path, unreadable=reason or repr(error))
+            results = self.load(dict(image.info))
+            refuse_truncated(image.path)
+        except Exception as error:  # whatever a decoder throws: the image cannot be trained on
+            reason = str(error).splitlines()[0].removeprefix(f"{image.path} ")
+            return OpenedImage(image.path, unreadable=reason or repr(error))
         size = tuple(results["img_shape"][1::-1])
         if self.label is None:
-            return OpenedImage(picture.path, size=size)
+            return OpenedImage(image.path, size=size)
         try:
             labels = self.label(results)["gt_seg_map"]
-            indices = np.clip(self.label.read(picture.info["seg_map_path"]), 0, VALUES - 1)
+            indices = np.clip(self.label.read(image.info["seg_map_path"]), 0, VALUES - 1)
         except UserError as error:
-            return OpenedImage(picture.path, size=size, wrong_label=str(error))
+            return OpenedImage(image.path, size=size, wrong_label=str(error))
         return OpenedImage(
-            picture.path,
+            image.path,
             size=size,
             indices=np.bincount(indices.ravel(), minlength=VALUES),
             labels=np.bincount(labels.ravel(), minlength=VALUES),
@@ -104,7 +104,7 @@ class ImageOpener:
 
 
 class DecodingOpener:
-    """Opens pictures of a data set with one class each, by their number: ``opener(index)``.
+    """Opens images of a dataset with one class each, by their number: ``opener(index)``.
 
     Args:
         dataset: It has ``decode(index)``, and a ``reader`` that knows the files' names.
@@ -114,17 +114,17 @@ class DecodingOpener:
         self.dataset = dataset
 
     def __call__(self, index: int) -> OpenedImage:
-        """Decodes a picture."""
+        """Decodes an image."""
         try:
-            picture, _ = self.dataset.decode(index)
+            image, _ = self.dataset.decode(index)
         except Exception as error:
             path = self.dataset.reader.filename(index, absolute=True)
             return OpenedImage(path, unreadable=str(error) or repr(error))
-        return OpenedImage("", size=picture.size)
+        return OpenedImage("", size=image.size)
 
 
 def open_classified(path: str) -> OpenedImage:
-    """Opens a picture of a classifier."""
+    """Opens an image of a classifier."""
     try:
         with Image.open(path) as image:
             return OpenedImage(path, size=image.convert("RGB").size)
@@ -153,23 +153,23 @@ def evenly_spaced(count: int, chosen: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, chosen)).round().astype(int)).tolist()
 
 
-def open_each(opener: Callable, pictures: Sequence) -> list[OpenedImage]:
-    """Opens pictures one after another."""
-    return [opener(picture) for picture in pictures]
+def open_each(opener: Callable, images: Sequence) -> list[OpenedImage]:
+    """Opens images one after another."""
+    return [opener(image) for image in images]
 
 
-def open_in_parallel(opener: Callable, pictures: Sequence, what: str) -> list[OpenedImage]:
-    """Opens pictures in as many processes as there are cores, with a progress bar."""
+def open_in_parallel(opener: Callable, images: Sequence, what: str) -> list[OpenedImage]:
+    """Opens images in as many processes as there are cores, with a progress bar."""
     global _opener
-    _opener = opener  # inherited by the processes: a data set would be copied with every task
-    processes = max(1, min(len(os.sched_getaffinity(0)), len(pictures)))
+    _opener = opener  # inherited by the processes: a dataset would be copied with every task
+    processes = max(1, min(len(os.sched_getaffinity(0)), len(images)))
     opened = []
     with (
         multiprocessing.get_context("fork").Pool(processes, _end_at_once) as pool,
         new_progress() as progress,
     ):
-        task = progress.add_task(what, total=len(pictures), figures="")
-        for image in pool.imap(_open, pictures, chunksize=8):
+        task = progress.add_task(what, total=len(images), figures="")
+        for image in pool.imap(_open, images, chunksize=8):
             opened.append(image)
             progress.advance(task)
     return opened

@@ -1,4 +1,4 @@
-"""Pictures on disk: found, read and written, with a sentence where that fails."""
+"""Images on disk: found, read and written, with a sentence where that fails."""
 
 import io
 import os
@@ -21,24 +21,24 @@ TIFF = (b"II*\0", b"MM\0*")  # the first bytes of such a file
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads a picture as BGR (height, width, 3), turned as its EXIF entry says.
+    """Reads an image as BGR (height, width, 3), turned as its EXIF entry says.
 
     Grey, palette and CMYK become colours, transparency is left out, of 16 bits the upper 8 are
     kept (as in :func:`convnext_dense.classification.decoding.decode_by_pillow`).
 
     Raises:
-        UserError: When there is no such file or it is not a whole picture.
+        UserError: When there is no such file or it is not a whole image.
     """
     if not Path(path).is_file():
-        raise UserError(f"There is no picture {path}.")
+        raise UserError(f"There is no image {path}.")
     try:
         content = Path(path).read_bytes()
         image = _decode(content) if content else None
     except (cv2.error, OSError, ValueError, SyntaxError) as error:  # of too many pixels, unreadable
-        raise UserError(f"{path} cannot be read as a picture: {_reason(error)}.") from error
+        raise UserError(f"{path} cannot be read as an image: {_reason(error)}.") from error
     if image is None:
         raise UserError(
-            f"{path} cannot be read as a picture: it is empty, cut off, of 32 bits or no picture."
+            f"{path} cannot be read as an image: it is empty, cut off, of 32 bits or no image."
         )
     return image
 
@@ -65,7 +65,7 @@ class LoadPicture:
     another size, its boxes and masks would lie beside the objects.
 
     Raises:
-        UserError: See :func:`read_image`; for a picture of another size than stated.
+        UserError: See :func:`read_image`; for an image of another size than stated.
     """
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +90,9 @@ class LoadPicture:
 
 @contextmanager
 def explaining_opencv(image: str) -> Iterator[None]:
-    """Turns OpenCV's complaint about a picture into a sentence that names it.
+    """Turns OpenCV's complaint about an image into a sentence that names it.
 
-    A side of a thin picture rounds to no pixel where it is resized with its proportions.
+    A side of a thin image rounds to no pixel where it is resized with its proportions.
 
     Raises:
         UserError: For what OpenCV cannot do.
@@ -108,19 +108,19 @@ def explaining_opencv(image: str) -> Iterator[None]:
 
 
 class NamingPipeline(Compose):
-    """A data set's pipeline whose errors name the picture."""
+    """A data set's pipeline whose errors name the image."""
 
     def __init__(self, pipeline: Compose) -> None:
         self.transforms = pipeline.transforms
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Runs all steps on one sample."""
-        with explaining_opencv(str(data.get("img_path", "A picture"))):
+        with explaining_opencv(str(data.get("img_path", "An image"))):
             return super().__call__(data)
 
 
 def name_images_in_errors(dataset: Dataset) -> None:
-    """Lets the pipelines of a data set, and of those that it wraps, name their pictures."""
+    """Lets the pipelines of a dataset, and of those that it wraps, name their images."""
     if isinstance(getattr(dataset, "pipeline", None), Compose):
         dataset.pipeline = NamingPipeline(dataset.pipeline)
     for inner in (getattr(dataset, "dataset", None), *getattr(dataset, "datasets", ())):
@@ -129,7 +129,7 @@ def name_images_in_errors(dataset: Dataset) -> None:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Writes a BGR picture.
+    """Writes a BGR image.
 
     Raises:
         UserError: When it cannot be written.
@@ -139,7 +139,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 def find_images(path: str | os.PathLike) -> list[Path]:
-    """The picture itself, or every picture in a folder, sorted.
+    """The image itself, or every image in a folder, sorted.
 
     Raises:
         UserError: When there is none.
@@ -148,8 +148,8 @@ def find_images(path: str | os.PathLike) -> list[Path]:
     if path.is_dir():
         images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not images:
-            raise UserError(f"{path} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
+            raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
         return images
     if not path.is_file():
-        raise UserError(f"There is no picture or folder {path}.")
+        raise UserError(f"There is no image or folder {path}.")
     return [path]

@@ -1,6 +1,6 @@
 """Own data by flags: ``--train-json --val-json --images``, or ``--images --labels``.
 
-The flags are turned into the data sets of a config before ``--cfg-options`` are applied, so an
+The flags are turned into the datasets of a config before ``--cfg-options`` are applied, so an
 option given beside them wins. Everything after that is what any data goes through (fit_data.py,
 fit_labels.py).
 """
@@ -26,11 +26,11 @@ FOLDERS = {"train": "train", "val": "val", "test": "val"}  # split -> sub-folder
 
 @dataclass(frozen=True)
 class OwnData:
-    """Own pictures and their truth, split by split.
+    """Own images and their truth, split by split.
 
     Attributes:
         task: ``detection`` or ``segmentation``.
-        sources: ``{split: (folder of pictures, COCO json or folder of label pictures)}``.
+        sources: ``{split: (folder of images, COCO json or folder of label images)}``.
         classes: Text file of class names (segmentation); None looks for ``classes.txt``.
         reduce_zero_label: Index 0 is ignored and the first class has index 1 (segmentation).
     """
@@ -52,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser, training: bool = True) -> Non
         "--images",
         nargs="+",
         metavar="DIR",
-        help="the pictures: one folder, or one of training and one of validation",
+        help="the images: one folder, or one of training and one of validation",
     )
     group.add_argument(
         "--labels",
         nargs="+",
         metavar="DIR",
-        help="folders of label pictures, as --images (segmentation)",
+        help="folders of label images, as --images (segmentation)",
     )
     group.add_argument(
         "--classes",
@@ -94,16 +94,16 @@ def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData | No
             "and --images, a segmentor from --images and --labels."
         )
     if not args.images:
-        raise UserError(f"{given[0]} needs --images, the folder of the pictures.")
+        raise UserError(f"{given[0]} needs --images, the folder of the images.")
     return _with_labels(args, splits) if args.labels else _with_jsons(args, splits)
 
 
 def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
-    pictures = _folders("--images", args.images)
+    image_folders = _folders("--images", args.images)
     labels = _folders("--labels", args.labels)
     sources = {}
     for split in splits:
-        images = _of_split("--images", pictures, split, splits)
+        images = _of_split("--images", image_folders, split, splits)
         sources[split] = (images, _of_split("--labels", labels, split, splits))
     classes = _file("--classes", args.classes) if args.classes else None
     return OwnData(SEGMENTATION, sources, classes, args.reduce_zero_label)
@@ -116,11 +116,11 @@ def _with_jsons(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
             "are those of its json (some of them: --cfg-options "
             "train_dataloader.dataset.metainfo.classes=NAME,NAME)."
         )
-    pictures = _folders("--images", args.images)
+    image_folders = _folders("--images", args.images)
     sources = {}
     for split in splits:
         flag, path = _json_flag(args, split)
-        sources[split] = (pictures[0 if split == "train" else -1], _file(flag, path))
+        sources[split] = (image_folders[0 if split == "train" else -1], _file(flag, path))
     return OwnData(DETECTION, sources)
 
 
@@ -163,7 +163,7 @@ def _of_split(flag: str, folders: list[Path], split: str, splits: tuple[str, ...
 
 
 def use_own_data(cfg: Config, own_data: OwnData, options: Mapping[str, Any]) -> None:
-    """Puts own data into the data sets of a config, whatever they were.
+    """Puts own data into the datasets of a config, whatever they were.
 
     Their ``data_root`` becomes the absolute path of the folder that all of it lies in, so that the
     resolved config can be used from anywhere.
@@ -174,7 +174,7 @@ def use_own_data(cfg: Config, own_data: OwnData, options: Mapping[str, Any]) -> 
         options: ``--cfg-options``, applied later: endings that they state are not searched for.
 
     Raises:
-        UserError: For data of another task, or pictures with several endings.
+        UserError: For data of another task, or images with several endings.
     """
     task = task_of(cfg)
     if task.name != own_data.task:

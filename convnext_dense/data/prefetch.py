@@ -8,7 +8,7 @@ from typing import Any
 def ahead(make: Callable[[Any], Any], items: Iterable) -> Iterator:
     """Yields ``make(item)`` of every item in order, each made while the one before it is used.
 
-    For views of a picture that the CPU resizes while a GPU computes: cv2 does not hold Python's
+    For views of an image that the CPU resizes while a GPU computes: cv2 does not hold Python's
     lock. What ``make`` raises is raised where its result would have been yielded.
     """
     with ThreadPoolExecutor(1) as pool:

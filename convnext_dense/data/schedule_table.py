@@ -49,12 +49,12 @@ def _pictures_row(cfg: Config, fit: Fit) -> Row:
     why = ""
     if "ann_file" in data:
         named = len(read_summary(annotation_path(data)).file_names)
-        if named > fit.facts.pictures:
-            why = f"{named - fit.facts.pictures} of {named} left out: no instance, or too small"
+        if named > fit.facts.images:
+            why = f"{named - fit.facts.images} of {named} left out: no instance, or too small"
     return (
-        "training pictures",
-        _number(fit.facts.recipe_pictures),
-        _number(fit.facts.pictures),
+        "training images",
+        _number(fit.facts.recipe_images),
+        _number(fit.facts.images),
         why,
     )
 
@@ -64,7 +64,7 @@ def _batch_row(fit: Fit) -> Row:
     account = f"{batch.per_process} x {batch.processes} process{'es' * (batch.processes > 1)}"
     if batch.accumulated > 1:
         account += f" x {batch.accumulated} accumulated batches"
-    return ("pictures a step", _number(fit.facts.base), _number(batch.step), account)
+    return ("images a step", _number(fit.facts.base), _number(batch.step), account)
 
 
 def _rate_row(cfg: Config, recipe: Config, fit: Fit) -> Row:
@@ -75,7 +75,7 @@ def _rate_row(cfg: Config, recipe: Config, fit: Fit) -> Row:
             "learning rate",
             before,
             f"{written * step / base:g}",
-            f"x {step} / {base} pictures",
+            f"x {step} / {base} images",
         )
     return ("learning rate", before, f"{written:g}", "as given, not scaled")
 

@@ -23,7 +23,7 @@ from convnext_dense.browse.statistics_table import (
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.coco.fit_config import annotation_path
 
-# COCO's limits of box sizes, as the side of a square in pixels of the picture.
+# COCO's limits of box sizes, as the side of a square in pixels of the image.
 SMALL, LARGE = 32, 96
 SIZES = ("small", "medium", "large")
 IGNORED = (225, 225, 225)
@@ -36,8 +36,8 @@ class Findings:
     Attributes:
         summary: Figures, for ``statistics.json``.
         sides: Square root of the area of every box, in pixels.
-        per_picture: Instances of every picture.
-        sizes: ``(width, height)`` of every picture (n, 2).
+        per_picture: Instances of every image.
+        sizes: ``(width, height)`` of every image (n, 2).
     """
 
     summary: dict[str, Any]
@@ -47,7 +47,7 @@ class Findings:
 
 
 def overlay(sample: Sample, colours: np.ndarray, classes: tuple[str, ...]) -> Image.Image:
-    """The picture with masks, boxes and names; what the loss ignores is crossed out."""
+    """The image with masks, boxes and names; what the loss ignores is crossed out."""
     truth, factor = sample.truth.gt_instances, drawing.enlarge(sample.image)
     labels = truth.labels.tolist()
     image = sample.image.copy()
@@ -75,7 +75,7 @@ def overlay(sample: Sample, colours: np.ndarray, classes: tuple[str, ...]) -> Im
 
 
 def _boxes(instances: Any, factor: int) -> list[list[float]]:
-    """Boxes (left, top, right, bottom) in the pixels of the enlarged picture."""
+    """Boxes (left, top, right, bottom) in the pixels of the enlarged image."""
     if instances is None or "bboxes" not in instances:
         return []
     return (instances.bboxes * factor).tolist()
@@ -87,12 +87,12 @@ def shown_classes(sample: Sample) -> list[int]:
 
 
 def collect(cfg: Any, split: str, used: BaseDataset, classes: tuple[str, ...]) -> Findings:
-    """Reads the statistics of all pictures, also of those that training leaves out.
+    """Reads the statistics of all images, also of those that training leaves out.
 
     Args:
         cfg: Resolved config.
         split: ``train`` or ``val``.
-        used: The data set as it is trained on or evaluated.
+        used: The dataset as it is trained on or evaluated.
         classes: Class names, by label.
     """
     (config,) = datasets(cfg, split)
@@ -149,10 +149,10 @@ def table(summary: dict[str, Any]) -> str:
     left_out = summary["pictures"] - summary["pictures_used"]
     sizes = summary["box_sizes"]
     lines = [
-        f"{summary['pictures']:,} pictures, {summary['pictures_without_annotation']:,} without "
+        f"{summary['pictures']:,} images, {summary['pictures_without_annotation']:,} without "
         f"annotation; {left_out:,} left out of the {summary['split']} split",
         f"{summary['instances']:,} instances, {summary['crowds']:,} crowds (ignored), "
-        f"{summary['boxes_left_out']:,} boxes left out (empty, or outside the picture)",
+        f"{summary['boxes_left_out']:,} boxes left out (empty, or outside the image)",
         "box sizes: "
         + ", ".join(f"{name} {share(sizes[name], summary['instances'])}" for name in SIZES)
         + f" (limits {SMALL} x {SMALL} and {LARGE} x {LARGE} pixels)",
@@ -160,9 +160,9 @@ def table(summary: dict[str, Any]) -> str:
     quantities = [
         ("", "least", "5 %", "median", "95 %", "most"),
         ("box side (root of area)", *summary["box_sides"].values()),
-        ("instances a picture", *summary["instances_per_picture"].values()),
-        ("picture width", *summary["picture_sizes"]["width"].values()),
-        ("picture height", *summary["picture_sizes"]["height"].values()),
+        ("instances an image", *summary["instances_per_picture"].values()),
+        ("image width", *summary["picture_sizes"]["width"].values()),
+        ("image height", *summary["picture_sizes"]["height"].values()),
     ]
     head = ("instances", "pictures", *SIZES)
     rows = format_classes(summary["classes"], head, "instances")
@@ -170,7 +170,7 @@ def table(summary: dict[str, Any]) -> str:
 
 
 def draw_charts(found: Findings, path: Path) -> None:
-    """Instances a class by size, box sizes, instances a picture and picture sizes."""
+    """Instances a class by size, box sizes, instances an image and image sizes."""
     classes = found.summary["classes"]
     figure = charts.new_figure(9.5, max(8.0, charts.bar_height(classes)))
     panels = figure.subplot_mosaic("as;an;ap", width_ratios=[1.1, 1])
@@ -184,7 +184,7 @@ def draw_charts(found: Findings, path: Path) -> None:
         panels["s"].axvline(limit, color="black", linewidth=0.8, linestyle="--")
     panels["s"].set(title="box sizes: small | medium | large", ylabel="boxes")
     charts.draw_whole_numbers(panels["n"], found.per_picture)
-    panels["n"].set(title="crowding", xlabel="instances of a picture", ylabel="pictures")
+    panels["n"].set(title="crowding", xlabel="instances of an image", ylabel="pictures")
     charts.draw_image_sizes(panels["p"], found.sizes)
     figure.savefig(path, dpi=110)
 

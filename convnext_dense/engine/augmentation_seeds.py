@@ -1,9 +1,9 @@
-"""Augmentation from the run's seed, the epoch and the picture: whoever reads it, and whenever.
+"""Augmentation from the run's seed, the epoch and the image: whoever reads it, and whenever.
 
-The toolboxes' transforms draw from global random numbers, which go on from picture to picture in
+The toolboxes' transforms draw from global random numbers, which go on from image to image in
 each process: the next numbers depend on how many workers there are, and a resumed run's workers
 begin anew. Here a seed travels with every index that a loader hands out, and the global numbers
-are borrowed for one picture at a time.
+are borrowed for one image at a time.
 """
 
 import random
@@ -45,7 +45,7 @@ class SeededBatches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yields lists of (index, seed)."""
-        times: Counter = Counter()  # a sampler may draw a picture twice: another view of it
+        times: Counter = Counter()  # a sampler may draw an image twice: another view of it
         for number, batch in enumerate(self.batch_sampler):
             drawn = []
             for index in batch:
@@ -60,9 +60,9 @@ class SeededBatches:
 
 
 class SeededDataset(Dataset):
-    """A dataset whose pictures draw from the seed beside their index; all else is the dataset's.
+    """A dataset whose images draw from the seed beside their index; all else is the dataset's.
 
-    Also what a dataset takes for a picture that its pipeline gives up (mmdet) comes from there.
+    Also what a dataset takes for an image that its pipeline gives up (mmdet) comes from there.
 
     Args:
         dataset: Any dataset with indices.
@@ -90,7 +90,7 @@ class SeededDataset(Dataset):
 
 
 def seeded(loader: DataLoader, seed: int) -> DataLoader:
-    """The same loader with a seed for every picture."""
+    """The same loader with a seed for every image."""
     return DataLoader(
         dataset=SeededDataset(loader.dataset),
         batch_sampler=SeededBatches(loader.batch_sampler, seed),

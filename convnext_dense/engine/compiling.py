@@ -10,7 +10,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.models.block import Block
 
 # Versions of one function: each width and each rate of stochastic depth, training and evaluation,
-# and a second one where sizes of pictures vary.
+# and a second one where sizes of images vary.
 VERSIONS = 256
 
 
@@ -65,7 +65,7 @@ def _pad_to(pixels: int, model: nn.Module) -> None:
     usual = getattr(preprocessor, "pad_size_divisor", None)
     if not usual:
         raise UserError(
-            "--shape-buckets is for detectors, whose pictures differ in size: leave it out."
+            "--shape-buckets is for detectors, whose images differ in size: leave it out."
         )
     if pixels < usual or pixels % usual:
         raise UserError(f"--shape-buckets {pixels} must be a multiple of {usual}, as in 128.")

@@ -24,7 +24,7 @@ WENT_WRONG = 3  # exit code: the numbers, not the input
 WINDOW = 200  # steps of the gradient norm's running median
 SETTLED = 20  # steps before the median means something
 PAUSE = 50  # steps between two warnings
-SHOWN = 16  # pictures that a message names
+SHOWN = 16  # images that a message names
 
 
 @HOOKS.register_module()
@@ -114,7 +114,7 @@ class NumbersHook(Hook):
         self._norms.append(norm)
 
     def _account(self, runner) -> str:
-        """What was not finite, and in which pictures, of all processes."""
+        """What was not finite, and in which images, of all processes."""
         findings = dist.all_gather_object(self._own_account())
         several = len(findings) > 1
         parts = [
@@ -129,7 +129,7 @@ class NumbersHook(Hook):
         )
 
     def _own_account(self) -> str:
-        """This process's terms and pictures; "" where it has nothing to do with it."""
+        """This process's terms and images; "" where it has nothing to do with it."""
         accounts = []
         for terms, batch in zip(self._terms, self._batches, strict=True):
             values = {name: float(value) for name, value in terms.items()}
@@ -138,7 +138,7 @@ class NumbersHook(Hook):
                 shown = ", ".join(f"{name} {value:g}" for name, value in (bad or values).items())
                 paths = paths_of(batch)
                 more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-                accounts.append(f"{shown}; pictures {', '.join(paths[:SHOWN]) or 'unknown'}{more}")
+                accounts.append(f"{shown}; images {', '.join(paths[:SHOWN]) or 'unknown'}{more}")
         return "; ".join(accounts)
 
     def _end(self, runner) -> None:

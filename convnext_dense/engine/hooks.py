@@ -118,5 +118,5 @@ class MetricsFileHook(Hook):
 
 
 def _none_if_nan(value: float) -> float | None:
-    """JSON knows no nan: a figure of pictures without any truth is null."""
+    """JSON knows no nan: a figure of images without any truth is null."""
     return None if math.isnan(value) else value

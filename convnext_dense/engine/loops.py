@@ -16,7 +16,7 @@ from convnext_dense.runs.signals import evaluation_is_due
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """Epoch-based training that resumes inside an epoch and can be cut short.
 
-    mmengine's epoch loop restarts a half-finished epoch from its first picture while it goes on
+    mmengine's epoch loop restarts a half-finished epoch from its first image while it goes on
     counting iterations. This one skips the batches that were trained on (without reading their
     images), so the order of the data and the schedule stay those of an uninterrupted run. Each
     image's augmentation has a seed of its own
@@ -43,7 +43,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         if not len(self.dataloader):
             raise UserError(
-                f"The {len(self.dataloader.dataset)} training pictures make no batch of "
+                f"The {len(self.dataloader.dataset)} training images make no batch of "
                 f"{self.dataloader.batch_size}: lower train_dataloader.batch_size."
             )
         self.dataloader = seeded(self.dataloader, runner.seed)
@@ -138,7 +138,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 class ResumableIterLoop(ResumableEpochLoop):
     """Training by iterations: passes over the data, each in a new order, until they are done.
 
-    mmengine's IterBasedTrainLoop reads every picture that was trained on once more when it
+    mmengine's IterBasedTrainLoop reads every image that was trained on once more when it
     resumes. Here the batches of the passes go on where they stopped, as in epochs.
 
     Args:

@@ -1,4 +1,4 @@
-"""Testing in several views of every picture, whatever the task: ``tools/test.py --tta``.
+"""Testing in several views of every image, whatever the task: ``tools/test.py --tta``.
 
 The config's ``tta_views`` names, by ``type``, a class registered in mmengine's ``TASK_UTILS`` that
 makes the views and predicts (``predict``, ``predict_single_scale``, ``__len__``). Beside the
@@ -26,7 +26,7 @@ from convnext_dense.errors import UserError
 def use_views(cfg: Config) -> None:
     """Makes a config's test one of several views.
 
-    The pictures leave the data loader as they are; the views are made one at a time, so that
+    The images leave the data loader as they are; the views are made one at a time, so that
     neither the loader nor its queue holds all of them.
 
     Raises:
@@ -36,7 +36,7 @@ def use_views(cfg: Config) -> None:
         raise UserError("--tta: the config has no tta_views, the list of views to test in.")
     steps = [_take_resize(dataset) for dataset in datasets(cfg, "test")]
     if any(step != steps[0] for step in steps):
-        raise UserError("--tta: the test's data sets are resized in different ways.")
+        raise UserError("--tta: the test's datasets are resized in different ways.")
     views = dict(cfg.tta_views, resize=steps[0])
     build_views(views)  # wrong entries are named before a model is built
     cfg.test_cfg = dict(type="MultiViewTestLoop", views=views)
@@ -66,9 +66,9 @@ def build_views(views: dict):
 class MultiViewTestLoop(TestLoop):
     """Tests in several views, and takes the time of it.
 
-    The first pictures are also tested as the plain test does (without effect on the figures), for
+    The first images are also tested as the plain test does (without effect on the figures), for
     the time to compare with; a first such pass is not counted, since it warms up. Reading the
-    pictures counts in neither time, resizing in both.
+    images counts in neither time, resizing in both.
 
     Args:
         runner, dataloader, evaluator, fp16: As in mmengine.
@@ -89,7 +89,7 @@ class MultiViewTestLoop(TestLoop):
         self.views = build_views(views)
         self.timed = timed
         self._seconds = {"all": 0.0, "single": 0.0}
-        self._pictures = {"all": 0, "single": 0}
+        self._images = {"all": 0, "single": 0}
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: dict) -> None:
@@ -114,15 +114,15 @@ class MultiViewTestLoop(TestLoop):
         outputs = predict(model, batch)
         _wait_for_device()
         self._seconds[what] += time.perf_counter() - start
-        self._pictures[what] += len(outputs)
+        self._images[what] += len(outputs)
         return outputs
 
     def _facts(self) -> dict[str, bool | int | float]:
         return {
             "tta": True,
             "tta_views": len(self.views),
-            "seconds_per_image": self._seconds["all"] / self._pictures["all"],
-            "seconds_per_image_single": self._seconds["single"] / self._pictures["single"],
+            "seconds_per_image": self._seconds["all"] / self._images["all"],
+            "seconds_per_image_single": self._seconds["single"] / self._images["single"],
         }
 
 

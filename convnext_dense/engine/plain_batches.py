@@ -84,7 +84,7 @@ def from_plain(value: Any) -> Any:
 
 
 def paths_of(batch: Any) -> list[str]:
-    """The files of a batch's pictures, where it names them."""
+    """The files of a batch's images, where it names them."""
     if not isinstance(batch, dict):
         return []
     samples = batch.get("data_samples") or []

@@ -21,7 +21,7 @@ class RandomStateHook(GatheringHook):
     """Saves the state of Python's, numpy's and torch's random numbers in every checkpoint.
 
     Evaluations leave the state as it was: a run that was resumed after one goes on as the run that
-    had it. The run's seed comes from the checkpoint too, so that the order of the pictures stays.
+    had it. The run's seed comes from the checkpoint too, so that the order of the images stays.
     """
 
     priority = "LOWEST"  # restores after all that others draw

@@ -79,7 +79,7 @@ class DenseRunner(Runner):
         """Seeds the random numbers, and chooses kernels that repeat themselves.
 
         All processes alike, whatever ``diff_rank_seed`` says: they begin with the same weights, and
-        share one order of the pictures. :meth:`load_or_resume` parts them.
+        share one order of the images. :meth:`load_or_resume` parts them.
         """
         self._randomness_cfg = dict(seed=seed, deterministic=deterministic)
         super().set_randomness(**self._randomness_cfg)
@@ -129,7 +129,7 @@ class DenseRunner(Runner):
     @staticmethod
     @safe_reading()
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
-        """Builds a loader whose errors name the picture; its processes live until this one ends."""
+        """Builds a loader whose errors name the image; its processes live until this one ends."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         name_images_in_errors(loader.dataset)
         if not isinstance(loader.worker_init_fn, DataWorkerSetup):
@@ -226,9 +226,9 @@ class DenseRunner(Runner):
             super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
-        """Compares the step's pictures with the recipe's; scales the rates if asked to.
+        """Compares the step's images with the recipe's; scales the rates if asked to.
 
-        A step is pictures per process x processes x accumulated batches; mmengine leaves the
+        A step is images per process x processes x accumulated batches; mmengine leaves the
         last factor out.
         """
         if not auto_scale_lr:
@@ -237,14 +237,14 @@ class DenseRunner(Runner):
         per_process = loader["batch_size"] if isinstance(loader, dict) else loader.batch_size
         accumulated = optim_wrapper._accumulative_counts
         step, base = per_process * self.world_size * accumulated, auto_scale_lr["base_batch_size"]
-        account = f"{per_process} pictures x {self.world_size} processes x {accumulated} batches"
-        self.logger.info(f"A step has {account} = {step} pictures; the recipe's has {base}.")
+        account = f"{per_process} images x {self.world_size} processes x {accumulated} batches"
+        self.logger.info(f"A step has {account} = {step} images; the recipe's has {base}.")
         lr = optim_wrapper.optimizer.defaults["lr"]
         rates = f"from {lr:g} to {lr * step / base:g}"
         if not auto_scale_lr.get("enable"):
             if step != base:
                 self.logger.warning(
-                    f"The learning rate is the recipe's for {base} pictures a step; this run has "
+                    f"The learning rate is the recipe's for {base} images a step; this run has "
                     f"{step} ({account}): --auto-scale-lr multiplies it by {step / base:g}, "
                     f"{rates}."
                 )

@@ -36,7 +36,7 @@ def use_fsdp(cfg: Config) -> None:
     if world_size(cfg.launcher) == 1:
         raise UserError(
             "--fsdp divides the model among processes, but there is one: start several "
-            "(docs/scaling.md has the commands)."
+            "(docs/several_machines.md has the commands)."
         )
     if cfg.optim_wrapper.get("dtype") == "float16":
         raise UserError(

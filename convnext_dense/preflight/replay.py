@@ -49,9 +49,9 @@ def replay(cfg: Config, path: str) -> list[str]:
     model.to(get_device()).train()
     terms = _repeat_all(model, cfg.optim_wrapper, dump)
     lines = [f"Iteration {dump['iteration']}, on {get_device()}:"]
-    for values, pictures in zip(terms, dump["pictures"], strict=True):
+    for values, images in zip(terms, dump["pictures"], strict=True):
         lines += [f"  {name} {value:g}" for name, value in values.items()]
-        lines += [f"  pictures: {', '.join(pictures) or 'unknown'}"]
+        lines += [f"  images: {', '.join(images) or 'unknown'}"]
     bad = [name for name, p in model.named_parameters() if not _finite(p.grad)]
     if not bad and all(_is_finite(value) for values in terms for value in values.values()):
         return [*lines, "All numbers are finite this time."]

@@ -75,7 +75,7 @@ def memory_parts(
     Args:
         runner: After its step.
         measured: The figures of the trial.
-        batch: Pictures of the run's batch in this process; activations grow with it.
+        batch: Images of the run's batch in this process; activations grow with it.
     """
     model = plain_model(runner)
     weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())

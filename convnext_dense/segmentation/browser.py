@@ -32,7 +32,7 @@ class Findings:
 
     Attributes:
         summary: Figures, for ``statistics.json``.
-        sizes: ``(width, height)`` of every picture (n, 2).
+        sizes: ``(width, height)`` of every image (n, 2).
     """
 
     summary: dict[str, Any]
@@ -40,17 +40,17 @@ class Findings:
 
 
 def overlay(sample: Sample, colours: np.ndarray, classes: tuple[str, ...]) -> Image.Image:
-    """The picture under the colours of its labels; what is ignored is striped."""
+    """The image under the colours of its labels; what is ignored is striped."""
     labels = _labels(sample)
     height, width = labels.shape
     return paint(sample.image[:height, :width], labels, colours)
 
 
 def paint(image: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> Image.Image:
-    """Colours an RGB picture (height, width, 3) by its labels (height, width), enlarged if small.
+    """Colours an RGB image (height, width, 3) by its labels (height, width), enlarged if small.
 
     Args:
-        image: The picture, uint8.
+        image: The image, uint8.
         labels: Class indices, uint8; ignored pixels are striped.
         colours: RGB of each class (classes, 3).
     """
@@ -76,12 +76,12 @@ def _labels(sample: Sample) -> np.ndarray:
 
 
 def collect(cfg: Any, split: str, used: BaseDataset, classes: tuple[str, ...]) -> Findings:
-    """Reads every label picture as training does, with the same checks.
+    """Reads every label image as training does, with the same checks.
 
     Args:
         cfg: Resolved config.
         split: ``train`` or ``val``.
-        used: The data set as it is trained on or evaluated.
+        used: The dataset as it is trained on or evaluated.
         classes: Class names, by label.
     """
     read = _label_reader(cfg, split)
@@ -125,21 +125,21 @@ def table(summary: dict[str, Any]) -> str:
     """The statistics as lines for people: the whole first, then a row a class."""
     ignored = "-" if summary["ignored_share"] is None else f"{100 * summary['ignored_share']:.1f} %"
     lines = [
-        f"{summary['pictures']:,} pictures, {summary['pictures_all_ignored']:,} ignored as a whole",
+        f"{summary['pictures']:,} images, {summary['pictures_all_ignored']:,} ignored as a whole",
         f"{ignored} of all pixels are ignored; the shares below are of the others",
     ]
     quantities = [
         ("", "least", "5 %", "median", "95 %", "most"),
-        ("classes a picture", *summary["classes_per_picture"].values()),
-        ("picture width", *summary["picture_sizes"]["width"].values()),
-        ("picture height", *summary["picture_sizes"]["height"].values()),
+        ("classes an image", *summary["classes_per_picture"].values()),
+        ("image width", *summary["picture_sizes"]["width"].values()),
+        ("image height", *summary["picture_sizes"]["height"].values()),
     ]
     rows = format_classes(summary["classes"], ("share", "pictures"), "share")
     return "\n".join([*lines, "", format_rows(quantities), "", rows])
 
 
 def draw_charts(found: Findings, path: Path) -> None:
-    """The share of each class, the pictures that show it, and picture sizes."""
+    """The share of each class, the images that show it, and image sizes."""
     classes = found.summary["classes"]
     figure = charts.new_figure(12, max(3.4, charts.bar_height(classes)))
     shares, pictures, sizes = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
@@ -154,7 +154,7 @@ def draw_charts(found: Findings, path: Path) -> None:
     charts.draw_bars(
         pictures, list(rows), [[row["pictures"] for row in rows.values()]], charts.BLUES[2:]
     )
-    pictures.set(xlabel=f"of {found.summary['pictures']:,} pictures", title="pictures that show it")
+    pictures.set(xlabel=f"of {found.summary['pictures']:,} images", title="images that show it")
     charts.draw_image_sizes(sizes, found.sizes)
     sizes.set_anchor("N")
     figure.savefig(path, dpi=110)

@@ -27,7 +27,7 @@ CROWD = [10.0, 20.0, 60.0, 50.0]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A data root whose ``mini/`` holds 20 training pictures (one empty), a crowd, a bad box."""
+    """A data root whose ``mini/`` holds 20 training images (one empty), a crowd, a bad box."""
     folder = tmp_path_factory.mktemp("browse")
     prepare_shapes(folder, train=20, val=4, cls_train=1, cls_val=1).rename(folder / "mini")
     path = folder / "mini/annotations/instances_train.json"
@@ -73,7 +73,7 @@ def test_detection_statistics_are_those_of_the_file(root, tmp_path):
         assert row["pictures"] == len({one["image_id"] for one in own})
     assert (found["pictures"], found["pictures_without_annotation"]) == (20, 1)
     assert found["pictures_used"] == 19
-    assert "20 pictures, 1 without annotation; 1 left out of the train split" in table
+    assert "20 images, 1 without annotation; 1 left out of the train split" in table
     assert len(found["samples"]) == 3
     for file in [*found["samples"], "sheet.jpg", "statistics.png"]:
         assert min(Image.open(tmp_path / "out" / file).size) > 200
@@ -118,7 +118,7 @@ def test_a_seed_gives_the_same_again(path, root, tmp_path):
 
 
 def test_a_sample_is_what_the_network_gets(root):
-    """The picture shown, normalised by hand, is the network's input; its boxes lie on its masks."""
+    """The image shown, normalised by hand, is the network's input; its boxes lie on its masks."""
     cfg = load(SHAPES, root)
     dataset, preprocessor = open_split(cfg)
     seen = []
@@ -137,7 +137,7 @@ def test_a_sample_is_what_the_network_gets(root):
 
 
 def test_colours_are_right_side_up(root, tmp_path):
-    """A red picture stays red through channel order and normalisation."""
+    """A red image stays red through channel order and normalisation."""
     shutil.copytree(root / "mini", tmp_path / "mini")
     for path in (tmp_path / "mini/train").glob("*.jpg"):
         cv2.imwrite(str(path), np.full_like(cv2.imread(str(path)), (0, 0, 255)))

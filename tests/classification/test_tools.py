@@ -16,10 +16,10 @@ import torch
 from mmengine.config import ConfigDict
 
 from convnext_dense.classification.skip_unreadable import SkippedPicturesHook
-from convnext_dense.cli.train import hand_over
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import UserError
+from convnext_dense.runs.starting_weights import hand_over
 from convnext_dense.weights import read_checkpoint
 from tests.classification.conftest import CLASSES, ROOT, draw
 from tests.exact import assert_equal

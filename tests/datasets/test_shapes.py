@@ -16,7 +16,7 @@ from convnext_dense.errors import UserError
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools reads the annotations here")
 
-# The smallest set with a picture of no shape in both splits.
+# The smallest set with an image of no shape in both splits.
 COUNTS = {"train": 24, "val": 20, "cls_train": 2, "cls_val": 1}
 TINY = {"train": 1, "val": 1, "cls_train": 1, "cls_val": 1}
 
@@ -183,7 +183,7 @@ def test_a_complete_set_is_found_and_not_drawn_again(folder, monkeypatch):
 @pytest.mark.parametrize("asked", [{"seed": 1}, {"val": 21}])
 def test_another_set_is_refused_and_kept(folder, asked):
     before = contents(folder)
-    with pytest.raises(UserError, match="holds the data set .* is asked for: remove"):
+    with pytest.raises(UserError, match="holds the dataset .* is asked for: remove"):
         prepare_shapes(folder.parent, **{**COUNTS, **asked})
     assert contents(folder) == before
 

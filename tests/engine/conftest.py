@@ -15,7 +15,7 @@ COCO = CONFIGS / "cascade_convnext_t_3x.py"
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory) -> Path:
-    """A data root whose ``mini/`` holds 10 training and 6 validation pictures."""
+    """A data root whose ``mini/`` holds 10 training and 6 validation images."""
     root = tmp_path_factory.mktemp("data")
     prepare_shapes(root, train=10, val=6, cls_train=1, cls_val=1).rename(root / "mini")
     return root
@@ -37,7 +37,7 @@ def options() -> dict:
 
 @pytest.fixture
 def birds(data_root, tmp_path):
-    """``train.json``, ``val.json`` and all pictures in ``images/``."""
+    """``train.json``, ``val.json`` and all images in ``images/``."""
     folder = tmp_path / "my birds"
     (folder / "images").mkdir(parents=True)
     for split in ("train", "val"):

@@ -1,4 +1,4 @@
-"""The processes of a run draw apart, and begin with the same weights in one order of pictures."""
+"""The processes of a run draw apart, and begin with the same weights in one order of images."""
 
 import random
 from pathlib import Path
@@ -38,7 +38,7 @@ SEED, STEPS = 7, 4
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory) -> Path:
-    """24 training pictures: an epoch is three steps of two processes with four pictures each."""
+    """24 training images: an epoch is three steps of two processes with four images each."""
     root = tmp_path_factory.mktemp("data")
     prepare_shapes(root, train=1, val=1, cls_train=4, cls_val=1).rename(root / "mini")
     (root / "config.py").write_text(CONFIG)
@@ -46,7 +46,7 @@ def data_root(tmp_path_factory) -> Path:
 
 
 class Watch(Hook):
-    """Notes what a process begins with, which pictures it reads and what it draws for them."""
+    """Notes what a process begins with, which images it reads and what it draws for them."""
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         if not hasattr(self, "seen"):

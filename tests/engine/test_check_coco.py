@@ -15,7 +15,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 def coco(instances: int = 3) -> dict:
-    """Two pictures of 40 x 30, and boxes of 4 x 5 with the polygons of them."""
+    """Two images of 40 x 30, and boxes of 4 x 5 with the polygons of them."""
     return dict(
         images=[dict(id=i, file_name=f"{i}.jpg", width=40, height=30) for i in (1, 2)],
         categories=[dict(id=7, name="cat"), dict(id=3, name="dog")],
@@ -76,9 +76,9 @@ ODD_MASKS = [
         ("annotations", {"bbox": [5, 5, -3, 3]}, "negative width or height"),
         ("annotations", {"bbox": [5, 5, 0, 3]}, "without area"),
         ("annotations", {"area": 0}, "without area"),
-        ("annotations", {"bbox": [41, 5, 3, 3]}, "outside of its picture"),
-        ("annotations", {"bbox": [-9, 5, 10, 3]}, "outside of its picture"),
-        ("annotations", {"bbox": [0, 0, 400, 300]}, "outside of its picture"),
+        ("annotations", {"bbox": [41, 5, 3, 3]}, "outside of its image"),
+        ("annotations", {"bbox": [-9, 5, 10, 3]}, "outside of its image"),
+        ("annotations", {"bbox": [0, 0, 400, 300]}, "outside of its image"),
         ("annotations", {"area": None}, "an area that is no finite number"),
         ("annotations", {"area": -4}, "an area that is no finite number"),
         ("annotations", {"area": NAN}, "an area that is no finite number"),
@@ -86,7 +86,7 @@ ODD_MASKS = [
         ("annotations", {"id": "1"}, "an id that is no whole number"),
         ("annotations", {"id": 2}, "a doubled id"),
         ("annotations", {"image_id": [1]}, "an image_id that is no whole number"),
-        ("annotations", {"image_id": 9}, "an image_id that no picture has"),
+        ("annotations", {"image_id": 9}, "an image_id that no image has"),
         ("annotations", {"category_id": 1}, "a category_id of no category"),
         ("images", {"id": 2**70}, "an id that is no whole number"),
         ("images", {"id": 2}, "a doubled id"),
@@ -208,7 +208,7 @@ def test_nothing_left_to_train_on(tmp_path, change, reason):
 def test_nothing_left_by_class_and_size(tmp_path):
     summary = read(tmp_path, coco())
     check_trainable(summary, summary.classes, min_size=30)
-    with pytest.raises(UserError, match=r"3 in pictures below 31 pixels \(filter_cfg.min_size\)"):
+    with pytest.raises(UserError, match=r"3 in images below 31 pixels \(filter_cfg.min_size\)"):
         check_trainable(summary, summary.classes, min_size=31)
     content = coco()
     content["annotations"] = content["annotations"][:1]

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from convnext_dense.cli.train import use_fused_optimizer
+from convnext_dense.config.machine import use_fused_optimizer
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXt

@@ -145,7 +145,7 @@ def test_missing_pictures_are_named(data_root, options, tmp_path):
             image["file_name"] = f"sub/gone_{image['id']}.jpg"
 
     changed = annotations(data_root, tmp_path, rename)
-    with pytest.raises(UserError, match=r"2 of 10 pictures of .* are not in .*: sub/gone_1.jpg"):
+    with pytest.raises(UserError, match=r"2 of 10 images of .* are not in .*: sub/gone_1.jpg"):
         load(data_root, {**options, **changed})
 
 

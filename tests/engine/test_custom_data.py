@@ -1,4 +1,4 @@
-"""Own data by flags: what the data sets become, and what is refused in one sentence."""
+"""Own data by flags: what the datasets become, and what is refused in one sentence."""
 
 import argparse
 import json
@@ -86,7 +86,7 @@ def test_the_resolved_config_works_from_anywhere(birds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     again = load_fitted_config(tmp_path / "resolved.py", splits=TRAINING)
     assert again.test_dataloader == cfg.test_dataloader
-    # a test takes the same flags, for other pictures
+    # a test takes the same flags, for other images
     flags = ["--val-json", birds / "train.json", "--images", birds / "images"]
     cfg = load(tmp_path / "resolved.py", *flags, splits=("test",))
     assert cfg.test_dataloader.dataset.ann_file == "train.json"
@@ -126,7 +126,7 @@ def test_endings_are_found(streets):
     cfg = load(LABEL_SHAPES, *label_flags(streets))
     data = cfg.train_dataloader.dataset
     assert (data.img_suffix, data.seg_map_suffix) == (".PNG", "_L.png")
-    # of several files for a picture, the one of the same name
+    # of several files for an image, the one of the same name
     for path in list((streets / "labels/train").glob("*_L.png")):
         shutil.copy(path, path.with_name(path.name.replace("_L", "")))
         shutil.copy(path, path.with_name(path.name.replace("_L", "_colour")))
@@ -153,7 +153,7 @@ def test_one_folder_is_enough_for_a_test(streets):
     cfg = load(LABEL_SHAPES, "--images", images, "--labels", labels, splits=("test",))
     data = cfg.test_dataloader.dataset
     assert (data.data_root, data.data_prefix.img_path) == (str(streets), "images/val")
-    # and of a folder of both, the validation pictures
+    # and of a folder of both, the validation images
     cfg = load(LABEL_SHAPES, *label_flags(streets), splits=("test",))
     assert cfg.test_dataloader.dataset.data_prefix.img_path == "images/val"
 
@@ -202,7 +202,7 @@ def test_data_of_the_other_task_is_named(birds, streets):
 def test_pictures_without_label_are_named(streets):
     for path in sorted((streets / "labels/train").iterdir())[:7]:
         path.unlink()
-    with pytest.raises(UserError, match=r"7 of 10 pictures of .*images/train have no label in"):
+    with pytest.raises(UserError, match=r"7 of 10 images of .*images/train have no label in"):
         load(LABEL_SHAPES, *label_flags(streets))
 
 
@@ -210,13 +210,13 @@ def test_folders_that_cannot_be_read_are_named(streets, birds, tmp_path):
     (tmp_path / "none").mkdir()
     flags = ["--images", tmp_path / "none", streets / "images/val", "--labels"]
     flags += [streets / "labels/train", streets / "labels/val"]
-    with pytest.raises(UserError, match="none holds no picture"):
+    with pytest.raises(UserError, match="none holds no image"):
         load(LABEL_SHAPES, *flags)
     flags = ["--images", streets / "images/train", streets / "images/val", "--labels"]
-    with pytest.raises(UserError, match="none holds no label for the pictures of .*images/train"):
+    with pytest.raises(UserError, match="none holds no label for the images of .*images/train"):
         load(LABEL_SHAPES, *flags, tmp_path / "none", streets / "labels/val")
     jsons = detection_flags(birds)[:-1]
-    with pytest.raises(UserError, match=r"10 of 10 pictures of .*train.json are not in .*none"):
+    with pytest.raises(UserError, match=r"10 of 10 images of .*train.json are not in .*none"):
         load(SHAPES, *jsons, tmp_path / "none")
 
 
@@ -235,7 +235,7 @@ def test_two_labels_for_a_picture_are_refused(streets):
     for path in list((streets / "labels/train").iterdir()):
         shutil.copy(path, path.with_name(f"{path.stem}_a.png"))
         path.rename(path.with_name(f"{path.stem}_b.png"))
-    with pytest.raises(UserError, match=r"several files for each picture \(_a.png, _b.png\)"):
+    with pytest.raises(UserError, match=r"several files for each image \(_a.png, _b.png\)"):
         load(LABEL_SHAPES, *label_flags(streets))
 
 
@@ -245,7 +245,7 @@ def test_two_labels_for_a_picture_are_refused(streets):
         ("annotations", lambda a: a.pop("area"), "1 of .* annotations have no 'area' .width x hei"),
         ("annotations", lambda a: a.pop("bbox"), "have no 'bbox'"),
         ("annotations", lambda a: a.update(bbox=[1, 2]), "no box of x, y, width, height"),
-        ("annotations", lambda a: a.update(image_id=-1), "an image_id that no picture has"),
+        ("annotations", lambda a: a.update(image_id=-1), "an image_id that no image has"),
         ("annotations", lambda a: a.update(category_id=99), "a category_id of no category"),
         ("annotations", lambda a: a.update(id=2), "2 of .* annotations have a doubled id"),
         ("images", lambda i: i.pop("width"), "1 of 10 images have no 'width' .pixels of"),
@@ -263,12 +263,12 @@ def test_a_broken_json_is_one_sentence(birds, kind, change, message):
 def test_a_json_without_pictures_is_named(birds):
     content = json.loads((birds / "val.json").read_text())
     (birds / "val.json").write_text(json.dumps({**content, "images": [], "annotations": []}))
-    with pytest.raises(UserError, match=r"val.json names no picture"):
+    with pytest.raises(UserError, match=r"val.json names no image"):
         load(SHAPES, *detection_flags(birds))
 
 
 def test_the_ending_that_serves_most_pictures_is_taken(tmp_path):
-    """Names that begin alike, and files that belong to no picture, do not mislead."""
+    """Names that begin alike, and files that belong to no image, do not mislead."""
     for folder, names in (
         ("images", ["a_1.jpg", "a_10.jpg", "a_2.jpg"]),
         (

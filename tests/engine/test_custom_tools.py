@@ -26,8 +26,8 @@ def test_train_resume_and_test(birds, tmp_path, monkeypatch):
     flags = [*detection_flags(birds), "--work-dir", work_dir, "--seed", 1, "--auto-scale-lr"]
     flags += ["--cfg-options", "train_dataloader.batch_size=2"]
     output = run("train", SHAPES, "--max-iters", 2, *flags)
-    # made for 4 pictures a step and 380 of them: half the rate; 570 steps of 4 are 240 epochs of 5
-    for row in ("learning rate 0.002 0.001 x 2 / 4 pictures", "stops after 2 --max-iters"):
+    # made for 4 images a step and 380 of them: half the rate; 570 steps of 4 are 240 epochs of 5
+    for row in ("learning rate 0.002 0.001 x 2 / 4 images", "stops after 2 --max-iters"):
         assert row in " ".join(output.split())
     pictures = json.loads((birds / "train.json").read_text())["images"]
     assert len(pictures) == 10 and "learning rates x 0.5" in output
@@ -46,7 +46,7 @@ def test_the_rate_is_scaled_once(streets, tmp_path):
     flags = [*label_flags(streets), "--work-dir", tmp_path / "run", "--auto-scale-lr"]
     options = ["--cfg-options", "train_dataloader.batch_size=1"]
     output = run("train", LABEL_SHAPES, "--max-iters", 1, *flags, *options)
-    assert "learning rate 0.004 0.002 x 1 / 2 pictures" in " ".join(output.split())
+    assert "learning rate 0.004 0.002 x 1 / 2 images" in " ".join(output.split())
     assert base_rate(tmp_path / "run") == pytest.approx(2e-3)  # though asked for twice
 
 

@@ -62,13 +62,13 @@ def test_a_detector_on_own_data(birds, places, capsys):
     flags = ["--train-json", birds / "train.json", "--val-json", birds / "val.json"]
     flags += ["--images", birds / "images", "--dry-run"]
     found = rows(run(capsys, SHAPES, *flags))
-    assert f"10 pictures, {len(content['annotations'])} annotations" in found["train data"]
+    assert f"10 images, {len(content['annotations'])} annotations" in found["train data"]
     assert sorted(found["instances"].split(" (")[0].split(", ")) == sorted(
         f"{name} {counts.count(name)}" for name in names.values()
     )
     assert found["classes"].startswith("6: ") and "roi_head.mask_head 6" in found["heads"]
     assert "loss_mask" in found["training step"] and "nan" not in found["training step"]
-    assert found["evaluation"].startswith("2 pictures, bbox_mAP ")
+    assert found["evaluation"].startswith("2 images, bbox_mAP ")
     assert (
         "--auto-scale-lr" in found["learning rate"]
         or "x 4 / 4" in found["learning rate"]
@@ -82,9 +82,9 @@ def test_a_segmentor(data_root, places, capsys):
                      "--cfg-options", *flags, "train_dataloader.batch_size=4"))  # fmt: skip
     assert found["pixels"].startswith("background ") and "(of 10 labels)" in found["pixels"]
     assert found["heads"] == "decode_head 7, auxiliary_head 7"
-    assert found["batch"] == "4 pictures a step in one process; the recipe has 2"
+    assert found["batch"] == "4 images a step in one process; the recipe has 2"
     assert "--auto-scale-lr makes it 0.008" in found["learning rate"]
-    assert found["evaluation"].startswith("2 pictures, mIoU ")
+    assert found["evaluation"].startswith("2 images, mIoU ")
 
 
 def test_a_classifier(tmp_path, places, capsys):
@@ -97,7 +97,7 @@ def test_a_classifier(tmp_path, places, capsys):
     found = rows(run(capsys, CLASSIFIER, "--data-root", tmp_path, "--dry-run", "--scan",
                      "--cfg-options", *flags))  # fmt: skip
     assert found["pictures"] == "cat 5, dog 3" and found["heads"] == "backbone 2"
-    assert "2 pictures, top1 " in found["evaluation"] and "top1_ema" in found["evaluation"]
+    assert "2 images, top1 " in found["evaluation"] and "top1_ema" in found["evaluation"]
 
 
 def flags_of(data_root, options, **more) -> list[str]:
@@ -139,7 +139,7 @@ def test_the_quick_part_comes_before_the_model(birds, places, capsys, monkeypatc
     with pytest.raises(AssertionError, match="a model was built"):
         run(capsys, SHAPES, *flags)
     next((birds / "images").glob("val_*.jpg")).write_bytes(b"")
-    with pytest.raises(UserError, match="1 of 6 opened pictures"):
+    with pytest.raises(UserError, match="1 of 6 opened images"):
         run(capsys, SHAPES, *flags)
 
 
@@ -204,5 +204,5 @@ def test_a_class_without_a_readable_picture(tmp_path, places, capsys):
             if name == "dog":
                 path.write_bytes(path.read_bytes()[:40])
     flags = [f"{s}_dataloader.dataset.data_root=pets" for s in ("train", "val", "test")]
-    with pytest.raises(UserError, match="3 of 3 opened pictures of .*pets/dog .*cannot be read"):
+    with pytest.raises(UserError, match="3 of 3 opened images of .*pets/dog .*cannot be read"):
         run(capsys, CLASSIFIER, "--data-root", tmp_path, "--dry-run", "--cfg-options", *flags)

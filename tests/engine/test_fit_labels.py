@@ -7,8 +7,9 @@ import pytest
 from convnext_dense.config.config_tree import walk
 from convnext_dense.config.load import load_config
 from convnext_dense.data.fit import load_fitted_config
-from convnext_dense.data.labels.fit_config import assume_classes, keep_scores, read_names
+from convnext_dense.data.labels.fit_config import assume_label_classes, read_names
 from convnext_dense.errors import UserError
+from convnext_dense.segmentation.task import SegmentationTask
 
 CONFIGS = Path(__file__).parents[2] / "configs/segmentation"
 SHAPES = CONFIGS / "upernet_convnext_a_shapes.py"
@@ -111,7 +112,7 @@ def test_missing_folders_name_the_flag(tmp_path, data_root):
         load_fitted_config(ADE, data_root=tmp_path)
     with pytest.raises(UserError, match="no folder .*mini/lables: give"):
         load(data_root, {"train_dataloader.dataset.data_prefix.seg_map_path": "lables"})
-    with pytest.raises(UserError, match=r"mini/val holds no picture \*.webp: .*img_suffix="):
+    with pytest.raises(UserError, match=r"mini/val holds no image \*.webp: .*img_suffix="):
         load(data_root, {"val_dataloader.dataset.img_suffix": ".webp"})
 
 
@@ -180,7 +181,7 @@ def test_leaf_configs_are_short(path):
 def test_a_look_without_data_has_classes_too():
     for path, expected in ((ADE, 150), (SHAPES, 2)):
         cfg = load_config(path)
-        assume_classes(cfg)
+        assume_label_classes(cfg)
         assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == expected
 
 
@@ -199,17 +200,17 @@ def test_scores_are_kept_where_they_are_read(entries, split, kept):
     before = dict(cfg.model.test_cfg)
     assert "keep_scores" not in before  # a model from the config alone keeps them
     cfg.test_evaluator = dict(cfg.test_evaluator, **entries)
-    keep_scores(cfg, split)
+    SegmentationTask().keep_scores(cfg, split)
     assert cfg.model.test_cfg == dict(before, keep_scores=kept)
     cfg.test_evaluator = [cfg.val_evaluator, cfg.test_evaluator]  # again, with several
-    keep_scores(cfg, split)
+    SegmentationTask().keep_scores(cfg, split)
     assert cfg.model.test_cfg.keep_scores is kept
 
 
 def test_other_models_get_no_word_about_scores():
     options = {"model.type": "EncoderDecoder"}
     cfg = load_config(ADE, cfg_options=options)
-    keep_scores(cfg, "test")
+    SegmentationTask().keep_scores(cfg, "test")
     assert "keep_scores" not in cfg.model.test_cfg
 
 

@@ -33,7 +33,7 @@ def test_a_set_as_large_as_coco_keeps_the_recipe(monkeypatch):
 
 
 def test_a_hundred_pictures_get_the_least_length(monkeypatch):
-    cfg, found = fit(monkeypatch, ONE_X, 100)  # 2 pictures a step, recipe 16
+    cfg, found = fit(monkeypatch, ONE_X, 100)  # 2 images a step, recipe 16
     assert cfg.train_cfg.max_epochs == 2000 * 16 // 100 == 320
     assert found.run.iterations == 320 * 50
     warmup, steps = cfg.param_scheduler
@@ -62,12 +62,12 @@ def test_iterations_follow_pictures_and_batch(monkeypatch):
     warmup, poly = cfg.param_scheduler
     assert (warmup.end, poly.begin, poly.end) == (1500, 0, 80000)
     assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 8000
-    # on one process an eighth of the pictures a step, eight times the steps
+    # on one process an eighth of the images a step, eight times the steps
     cfg, _ = fit(monkeypatch, ADE, 10105)
     assert cfg.train_cfg.max_iters == 640000
     # never longer than the recipe
     assert fit(monkeypatch, ADE, 90000, processes=8)[0].train_cfg.max_iters == 160000
-    # and 120 pictures get the floor
+    # and 120 images get the floor
     cfg, _ = fit(monkeypatch, ADE, 120, processes=8)
     assert cfg.train_cfg.max_iters == 2000 and cfg.param_scheduler[0].end == 200
 
@@ -106,7 +106,7 @@ def test_rates_over_training_keep_the_recipes_shape(monkeypatch, path):
 
 def test_what_is_given_wins(monkeypatch):
     assert fit(monkeypatch, ONE_X, 100, epochs=7)[0].train_cfg.max_epochs == 7
-    cfg, found = fit(monkeypatch, ADE, 121, epochs=7)  # the last picture of a pass is left out
+    cfg, found = fit(monkeypatch, ADE, 121, epochs=7)  # the last image of a pass is left out
     assert cfg.train_cfg.max_iters == 7 * 60 and found.reason == "--epochs"
     options = {
         "train_cfg.max_epochs": 30,
@@ -127,7 +127,7 @@ def test_one_iteration_is_enough_to_schedule(monkeypatch):
 
 
 def test_a_set_smaller_than_a_batch_is_refused(monkeypatch):
-    with pytest.raises(UserError, match="The 1 training pictures make no batch of 2: lower"):
+    with pytest.raises(UserError, match="The 1 training images make no batch of 2: lower"):
         fit(monkeypatch, ADE, 1)
     with pytest.raises(UserError, match="--epochs must be at least 1"):
         fit(monkeypatch, ADE, 100, epochs=0)
@@ -156,10 +156,10 @@ def test_the_table_tells_all_numbers(monkeypatch):
     text = format_told(cfg, found, max_iters=20)
     assert text.startswith("mask_rcnn_convnext_t_1x.py on your data, 1 class: a")
     for row in (
-        "training pictures 117,266 100",
-        "pictures a step 16 2 2 x 1 process",
-        "learning rate 0.0001 1.25e-05 x 2 / 16 pictures",
-        "epochs 12 320 at least 2,000 steps of 16 pictures",
+        "training images 117,266 100",
+        "images a step 16 2 2 x 1 process",
+        "learning rate 0.0001 1.25e-05 x 2 / 16 images",
+        "epochs 12 320 at least 2,000 steps of 16 images",
         "iterations 87,960 16,000 320 passes of 50",
         "warmup iterations 500 500",
         "lr x 0.1 after 8, 11 epochs 10,667, 14,667 iterations",

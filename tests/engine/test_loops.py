@@ -125,7 +125,7 @@ def test_resuming_inside_an_epoch_continues_exactly(tmp_path, stop):
     )
     assert resumed.model.batches == whole.model.batches[stop:]
     assert state(resumed) == state(whole)
-    # the skipped pictures were not read
+    # the skipped images were not read
     assert len(resumed.train_dataloader.dataset.read) == 36 - 2 * stop
 
 
@@ -135,7 +135,7 @@ def test_iterations_resume_exactly(tmp_path, stop):
     whole = run(tmp_path / "whole", dict(loop))
     assert len(whole.model.batches) == whole.iter == 20
     passes = [sorted(sum(whole.model.batches[i : i + 6], [])) for i in (0, 6, 12)]
-    assert passes == [list(range(12))] * 3  # every picture once a pass ...
+    assert passes == [list(range(12))] * 3  # every image once a pass ...
     assert whole.model.batches[:6] != whole.model.batches[6:12]  # ... in a new order
     run(tmp_path / "cut", dict(loop, max_iters=stop))
     path = str(tmp_path / f"cut/iter_{stop}.pth")
@@ -221,7 +221,7 @@ def test_evaluations_count_iterations(tmp_path):
 
 
 def test_too_few_pictures_for_a_batch(tmp_path):
-    with pytest.raises(UserError, match="The 12 training pictures make no batch of 13"):
+    with pytest.raises(UserError, match="The 12 training images make no batch of 13"):
         run(
             tmp_path,
             dict(type="ResumableIterLoop", max_iters=10),

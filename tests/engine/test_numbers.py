@@ -126,7 +126,7 @@ def test_a_step_without_a_finite_loss_leaves_no_trace(tmp_path, value, clip):
     assert probe.logged[2] == {} and set(probe.logged[3]) == {"loss", "loss_fit", "loss_other"}
     said = log_of(tmp_path)
     assert "Iteration 3: the loss is not finite (loss " in said
-    assert "pictures 4.jpg, 5.jpg), so the step is not taken. 1 in a row of 10." in said
+    assert "images 4.jpg, 5.jpg), so the step is not taken. 1 in a row of 10." in said
     assert "Iteration 9:" in said and "2 in a row" not in said
     norms = runner.message_hub.log_scalars["train/grad_norm"].data[0]
     assert len(norms) == 10 and np.isfinite(norms).all()
@@ -138,7 +138,7 @@ def test_a_step_of_several_batches_is_dropped_as_one(tmp_path):
     assert equal(probe.before[0], probe.after[2])
     assert not equal(probe.before[3], probe.after[5])
     assert "Iteration 3: the loss is not finite (loss nan" in log_of(tmp_path)
-    assert "pictures 0.jpg, 1.jpg)" in log_of(tmp_path)
+    assert "images 0.jpg, 1.jpg)" in log_of(tmp_path)
 
 
 def test_a_gradient_without_an_end_counts_too(tmp_path):
@@ -180,7 +180,7 @@ def test_a_run_without_good_steps_ends_with_a_dump(tmp_path):
         replay(config_of("ToyOther"), str(path))
     checkpoint = tmp_path / "other.pth"
     torch.save({"state_dict": {}}, checkpoint)
-    with pytest.raises(UserError, match="no dump of a step: it has no batches, pictures"):
+    with pytest.raises(UserError, match="no dump of a step: it has no batches, images"):
         replay(config_of("Net"), str(checkpoint))
 
 

@@ -58,7 +58,7 @@ def names_of(kind: str) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """COCO's and ADE20K's validation folders with one picture each."""
+    """COCO's and ADE20K's validation folders with one image each."""
     root = tmp_path_factory.mktemp("official")
     picture = np.random.default_rng(0).integers(0, 256, (97, 150, 3), np.uint8)
     ade = root / "ade/ADEChallengeData2016"
@@ -131,7 +131,7 @@ def test_every_official_file_fills_its_model(name, stripped, root, tmp_path):
 @pytest.mark.parametrize("name", official.MODELS)
 def test_every_config_normalises_as_the_release(name):
     cfg = load_config(CONFIGS / f"{official.MODELS[name].config}.py")
-    # img_norm_cfg of the release's configs, with to_rgb=True; pictures are read as BGR.
+    # img_norm_cfg of the release's configs, with to_rgb=True; images are read as BGR.
     preprocessor = cfg.model.data_preprocessor
     assert (*preprocessor.mean, *preprocessor.std) == (*MEAN, *STD)
     assert preprocessor.bgr_to_rgb is True and not preprocessor.get("rgb_to_bgr")
@@ -211,7 +211,7 @@ def detector_flags(data_root, options) -> list:
 
 
 def results(config: Path, root: Path, file: Path, work_dir: Path, options: dict) -> list[dict]:
-    """What ``tools/test.py`` finds in two pictures, without its process."""
+    """What ``tools/test.py`` finds in two images, without its process."""
     files = dict(out=str(work_dir / "out.json"), work_dir=str(work_dir))
     flags = replace(flags_of(config, root, file, **options), limit=2, **files)
     test.test(flags)

@@ -6,7 +6,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.labels.fit_config import assume_classes
+from convnext_dense.data.labels.fit_config import assume_label_classes
 from tests.engine import conftest, test_fit_labels
 
 DETECTION, SEGMENTATION = conftest.CONFIGS, test_fit_labels.CONFIGS
@@ -80,7 +80,7 @@ def test_resnet(name):
 @pytest.mark.parametrize("name", ["mask_rcnn_swin_t_3x", "upernet_swin_t_512_160k"])
 def test_norms_and_position_tables_are_not_decayed(name):
     cfg = load(name)
-    assume_classes(cfg)
+    assume_label_classes(cfg)
     cfg.model.backbone.update(init_cfg=None, embed_dims=12, depths=[1, 1, 1, 1])
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model.backbone)

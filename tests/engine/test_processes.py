@@ -31,7 +31,7 @@ LOGGED = """
 default_hooks = dict(logger=dict(interval=1))
 log_processor = dict(window_size=1)
 """
-# No stochastic depth; the pictures' augmentation has a seed for each picture.
+# No stochastic depth; the pictures' augmentation has a seed for each image.
 CLASSIFIER = f"""
 _base_ = ["{ROOT}/configs/classification/convnext_a_shapes.py"]
 model = dict(backbone=dict(arch=dict(_delete_=True, depths=(1, 1, 2, 1), dims=(8, 8, 8, 8))))
@@ -42,7 +42,7 @@ val_dataloader = dict(dataset=dict(data_root="mini/cls/val", transform=dict(size
 test_dataloader = val_dataloader
 {LOGGED}"""
 # mmdet divides a loss by the process's own count of RoIs, that of the masks by its positive ones.
-# Here each picture has as many, and is as large, whatever pictures it is batched with.
+# Here each image has as many, and is as large, whatever images it is batched with.
 DETECTOR = f"""
 _base_ = ["{ROOT}/configs/detection/mask_rcnn_convnext_a_shapes.py"]
 custom_imports = dict(imports=[*_base_.custom_imports.imports, "tests.engine.first_sampler"])
@@ -69,7 +69,7 @@ test_dataloader = val_dataloader
 {LOGGED}"""
 
 # The recipe's augmentation. GroupNorm, since without CUDA each process would have a BatchNorm of
-# its own pictures; and the plain mean over pixels, of which each picture has as many.
+# its own images; and the plain mean over pixels, of which each image has as many.
 SEGMENTOR = f"""
 _base_ = ["{ROOT}/configs/segmentation/upernet_convnext_a_shapes.py"]
 loss = dict(_delete_=True, type="CrossEntropyLoss")
@@ -86,7 +86,7 @@ test_dataloader = val_dataloader
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory) -> Path:
-    """``mini/``: 20 training pictures with shapes, 48 of one shape each: whole steps."""
+    """``mini/``: 20 training images with shapes, 48 of one shape each: whole steps."""
     root = tmp_path_factory.mktemp("data")
     prepare_shapes(root, train=21, val=1, cls_train=8, cls_val=1).rename(root / "mini")
     return root
@@ -242,7 +242,7 @@ def test_slurm_tasks_find_each_other(classifier, data_root, tmp_path):
     ]
     outputs = [task.communicate(timeout=200)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], outputs[0][-3000:]
-    assert "4 pictures x 2 processes x 1 batches" in outputs[0]
+    assert "4 images x 2 processes x 1 batches" in outputs[0]
     assert json.loads((tmp_path / "run/metrics.json").read_text())["pictures"] == 6
 
 

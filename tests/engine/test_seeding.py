@@ -1,4 +1,4 @@
-"""Pictures draw from their own seed: whoever reads them, in whatever order, however often."""
+"""Images draw from their own seed: whoever reads them, in whatever order, however often."""
 
 import pickle
 import random
@@ -23,7 +23,7 @@ class Drawing(Dataset):
 
 
 class GivingUp(BaseDataset):
-    """mmdet's way: a pipeline that gives a picture up half of the time; another one is drawn."""
+    """mmdet's way: a pipeline that gives an image up half of the time; another one is drawn."""
 
     def load_data_list(self) -> list[dict]:
         return [dict(number=number) for number in range(12)]

@@ -79,7 +79,7 @@ def test_several_views(trained, data_root, tmp_path):
         views = ["tta_views.ratios=[1.0,1.5]", f"tta_views.strip_memory={bound}"]
         more = ["--tta", "--limit", 2, "--work-dir", folder, *flags(data_root, *views)]
         output = run("test", SHAPES, trained[0], *more)
-        assert "4 views: " in output and "s per picture; single scale: " in output
+        assert "4 views: " in output and "s per image; single scale: " in output
         found.append(json.loads((folder / "metrics.json").read_text()))
     assert found[0]["tta"] is True and found[0]["tta_views"] == 4
     assert found[0]["per_class"] == found[1]["per_class"]
@@ -105,7 +105,7 @@ def test_predict_writes_overlays_labels_and_shares(trained, data_root, tmp_path)
     source = data_root / "mini/val"
     checkpoint = trained[0] / "iter_2.pth"
     output = run("predict", SHAPES, checkpoint, source, "--out", tmp_path / "p")
-    assert f"in 6 pictures: {tmp_path / 'p'}" in output
+    assert f"in 6 images: {tmp_path / 'p'}" in output
     results = json.loads((tmp_path / "p/predictions.json").read_text())
     assert [one["file_name"] for one in results] == sorted(path.name for path in source.iterdir())
     for one in results:
@@ -123,7 +123,7 @@ def test_predict_with_tiny_pictures(trained, tmp_path):
     for name, size in (("dot", 1), ("tiny", 9)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((size, size, 3), np.uint8))
     output = run("predict", SHAPES, trained[0], tmp_path, "--out", tmp_path / "p", code=2)
-    assert "1 pictures were left out. dot.png: A picture of one pixel" in output
+    assert "1 images were left out. dot.png: An image of one pixel" in output
     assert cv2.imread(str(tmp_path / "p/tiny.jpg")).shape == (9, 9, 3)
 
 

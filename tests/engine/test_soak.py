@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.hooks import Hook
 
-from convnext_dense.cli.train import shorten
+from convnext_dense.cli.train_settings import stop_after
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import build_runner
 from tests.engine.test_processes import CLASSIFIER, data_root
@@ -16,7 +16,7 @@ from tests.engine.test_processes import CLASSIFIER, data_root
 __all__ = ["data_root"]  # the fixture
 ITERATIONS, WARM_UP, EVERY = 2000, 500, 20
 # The allocator settles over some 2000 iterations (docs/results.md): 0.9 KB an iteration in 5000. A
-# batch of these pictures that is kept is 12 KB.
+# batch of these images that is kept is 12 KB.
 BOUND = 8.0  # KB an iteration
 
 
@@ -46,7 +46,7 @@ def test_memory_and_open_files_stay_flat(data_root, tmp_path, capsys):
         "default_hooks.logger.interval": 20,
     }
     cfg = load_fitted_config(config, data_root=data_root, cfg_options=options)
-    shorten(cfg, ITERATIONS, options)
+    stop_after(cfg, ITERATIONS, options)
     cfg.work_dir = str(tmp_path / "run")
     runner = build_runner(cfg)
     weigh = Weigh()

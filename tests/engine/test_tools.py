@@ -97,7 +97,7 @@ def test_tta_writes_its_time_beside_the_plain_one(trained, flags, tmp_path):
     assert metrics["tta"] is True and metrics["tta_views"] == 4
     seconds, single = metrics["seconds_per_image"], metrics["seconds_per_image_single"]
     assert single > 0 and seconds > 0
-    assert f"4 views: {seconds:.3f} s per picture; single scale: {single:.3f} s" in output
+    assert f"4 views: {seconds:.3f} s per image; single scale: {single:.3f} s" in output
     output = run("test", SHAPES, work_dir, *arguments, "tta_views.scale=5", code=2)
     assert "DetectionViews has no setting 'scale'; the nearest is 'scales'" in output
 
@@ -132,12 +132,12 @@ def test_predict_writes_overlays_and_json(trained, tmp_path, data_root):
     (folder / "good.jpg").write_bytes(source.read_bytes())
     run("predict", SHAPES, work_dir / "iter_3.pth", folder, "--out", tmp_path / "a")
     assert cv2.imread(str(tmp_path / "a/good.jpg")).shape == cv2.imread(str(source)).shape
-    (folder / "bad.jpg").write_bytes(b"no picture")
+    (folder / "bad.jpg").write_bytes(b"no image")
     (folder / "empty.png").touch()
     cv2.imwrite(str(folder / "thin.png"), np.zeros((1000, 1, 3), np.uint8))
     cv2.imwrite(str(folder / "good.png"), cv2.imread(str(source), cv2.IMREAD_GRAYSCALE))
     output = run("predict", SHAPES, work_dir, folder, "--out", tmp_path / "b", code=2)
-    assert "3 pictures were left out" in output
+    assert "3 images were left out" in output
     for message in ("bad.jpg cannot be read", "empty.png cannot be read", "too thin"):
         assert message in output
     found = json.loads((tmp_path / "b/predictions.json").read_text())
@@ -225,7 +225,7 @@ def test_two_processes_train_and_evaluate(flags, tmp_path):
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 2
-    assert "2 pictures x 2 processes x 1 batches" in done.stdout + done.stderr
+    assert "2 images x 2 processes x 1 batches" in done.stdout + done.stderr
     assert len(list(work_dir.glob("env*.json"))) == 1
 
 

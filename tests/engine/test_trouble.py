@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from convnext_dense.cli.train import shorten
+from convnext_dense.cli.train_settings import stop_after
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import NumbersHook, build_runner
 from convnext_dense.preflight.replay import replay
@@ -127,7 +127,7 @@ def test_a_detectors_step_is_repeated_to_the_last_bit(data_root, tmp_path):
     config = tmp_path / "detector.py"
     config.write_text(DETECTOR)
     cfg = load_fitted_config(config, data_root=data_root)
-    shorten(cfg, 2, {})
+    stop_after(cfg, 2, {})
     cfg.work_dir = str(tmp_path / "run")
     for entry in ("val_cfg", "val_dataloader", "val_evaluator"):
         cfg.pop(entry)

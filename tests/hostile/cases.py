@@ -1,4 +1,4 @@
-"""Random data sets: COCO files with their pictures, label pictures, class folders."""
+"""Random datasets: COCO files with their images, label images, class folders."""
 
 import json
 import random

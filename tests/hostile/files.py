@@ -1,4 +1,4 @@
-"""Files as users have them: pictures of every kind, damaged ones, mutated JSON."""
+"""Files as users have them: images of every kind, damaged ones, mutated JSON."""
 
 import io
 import json
@@ -30,7 +30,7 @@ seeds = st.integers(0, 2**16)
 
 
 def encode(kind: str, width: int, height: int, seed: int) -> bytes:
-    """A picture of one of the kinds :data:`WHOLE`."""
+    """An image of one of the kinds :data:`WHOLE`."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
@@ -56,7 +56,7 @@ def encode(kind: str, width: int, height: int, seed: int) -> bytes:
 
 
 def shown_size(kind: str, size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of a picture as its EXIF entry turns it."""
+    """Width and height of an image as its EXIF entry turns it."""
     return size[::-1] if kind in ("exif 6 jpg", "exif 5 png") else size
 
 
@@ -83,7 +83,7 @@ def damage(data: bytes, how: str, seed: int) -> bytes:
 
 
 def write(path: Path, kind: str, size: tuple[int, int], how: str | None, seed: int) -> None:
-    """Writes a picture, or what is left of it."""
+    """Writes an image, or what is left of it."""
     if how == "missing":
         return
     if how == "folder":

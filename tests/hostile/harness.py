@@ -101,7 +101,7 @@ def train_and_evaluate(config: Path, root: Path, workers: int, preflight: bool) 
 def check_batches(loader) -> None:
     """As the training loop does."""
     if not len(loader):
-        raise UserError("The training pictures make no batch.")
+        raise UserError("The training images make no batch.")
 
 
 @torch.no_grad()
@@ -139,4 +139,4 @@ def quiet() -> None:
     MMLogger.get_instance("hostile", log_level="ERROR")
     logging.getLogger().setLevel(logging.ERROR)
     gc.collect()
-    gc.freeze()  # every data set collects garbage, a third of a second with all modules loaded
+    gc.freeze()  # every dataset collects garbage, a third of a second with all modules loaded

@@ -1,4 +1,4 @@
-"""Odd pictures in tools/predict.py and tools/test.py: a right result, or a sentence."""
+"""Odd images in tools/predict.py and tools/test.py: a right result, or a sentence."""
 
 import json
 import runpy

@@ -1,4 +1,4 @@
-"""ImageNet-1K at 384 pixels: the test resizes the whole picture to the square."""
+"""ImageNet-1K at 384 pixels: the test resizes the whole image to the square."""
 
 _base_ = ["imagenet_1k.py"]
 

@@ -1,4 +1,4 @@
-"""Table 5, ImageNet-1K: 300 epochs at 4096 pictures a step, 20 of them warmup; no average."""
+"""Table 5, ImageNet-1K: 300 epochs at 4096 images a step, 20 of them warmup; no average."""
 
 _base_ = ["schedule_90e.py"]
 

@@ -1,4 +1,4 @@
-"""Table 5, ImageNet-22K: 90 epochs at 4096 pictures a step, 5 of them warmup; no average."""
+"""Table 5, ImageNet-22K: 90 epochs at 4096 images a step, 5 of them warmup; no average."""
 
 _base_ = ["runtime.py"]
 

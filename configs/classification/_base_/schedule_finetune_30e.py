@@ -1,4 +1,4 @@
-"""Table 6: fine-tuning for 30 epochs at 512 pictures a step, without warmup, with layer decay."""
+"""Table 6: fine-tuning for 30 epochs at 512 images a step, without warmup, with layer decay."""
 
 _base_ = ["schedule_90e.py"]
 

@@ -1,6 +1,6 @@
-"""Minutes on two CPU cores: small steps, since from scratch so few pictures bear no larger rate.
+"""Minutes on two CPU cores: small steps, since from scratch so few images bear no larger rate.
 
-On the shapes, 700 steps of 16 pictures ended with a loss of 1.65 at 2e-3, 1.48 at 1e-3 and 1.28 at
+On the shapes, 700 steps of 16 images ended with a loss of 1.65 at 2e-3, 1.48 at 1e-3 and 1.28 at
 5e-4. The average forgets faster than the recipe's, which would hardly leave the start.
 """
 

@@ -1,4 +1,4 @@
-"""The embedded shapes: pictures of 64 x 64 pixels under `shapes/cls/`, drawn on first use."""
+"""The embedded shapes: images of 64 x 64 pixels under `shapes/cls/`, drawn on first use."""
 
 _base_ = ["small_pictures.py"]
 

@@ -1,4 +1,4 @@
-"""Small pictures, enlarged: the stem and four stages of stride 32 leave 2 x 2 of 64 x 64.
+"""Small images, enlarged: the stem and four stages of stride 32 leave 2 x 2 of 64 x 64.
 
 Enlarging keeps the model the detectors': its weights can be handed over, and timm's is the same.
 """
@@ -34,7 +34,7 @@ val_dataloader = dict(
         type="LabelledPictures",
         data_root="",
         reader="folder",
-        # Not the centre: these pictures show their object up to the edge.
+        # Not the centre: these images show their object up to the edge.
         transform=dict(type="TestTransform", size=size, crop=1.0),
         test_mode=True,
     ),

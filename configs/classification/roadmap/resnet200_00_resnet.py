@@ -5,7 +5,7 @@
         --launcher pytorch
 
 Data: ImageNet-1K under imagenet/ of the data root.
-Cost: 256 pictures a step: 8 GPUs x 32.
+Cost: 256 images a step: 8 GPUs x 32.
 Paper: 78.20 top-1 (table 11).
 Ours: not trained yet (docs/roadmap.md).
 """

@@ -5,7 +5,7 @@
         --launcher pytorch --accumulate 4
 
 Data: ImageNet-1K under imagenet/ of the data root.
-Cost: 4096 pictures a step: 8 GPUs x 128 x 4 accumulated batches.
+Cost: 4096 images a step: 8 GPUs x 128 x 4 accumulated batches.
 Paper: 83.17 top-1 (table 11).
 Ours: not trained yet (docs/roadmap.md).
 """

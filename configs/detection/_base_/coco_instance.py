@@ -35,14 +35,14 @@ train_pipeline = [
 test_pipeline = [
     dict(type="LoadPicture"),
     dict(type="Resize", scale=(1333, 800), keep_ratio=True),
-    # After the resize: ground truth stays in the picture's own pixels.
+    # After the resize: ground truth stays in the image's own pixels.
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(
         type="PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
-recipe_pictures = 117266  # train2017 without its pictures that show no object
+recipe_pictures = 117266  # train2017 without its images that show no object
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,
@@ -74,7 +74,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-# The engine fills in the annotation file of the data set that is evaluated.
+# The engine fills in the annotation file of the dataset that is evaluated.
 val_evaluator = dict(type="CocoInstanceMetric", metric=["bbox", "segm"])
 test_evaluator = val_evaluator
 # Views of tools/test.py --tta: scales (short side, longest side), each also mirrored.

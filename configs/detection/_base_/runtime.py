@@ -1,4 +1,4 @@
-"""What every detection run shares: logs, checkpoints, pictures, the environment."""
+"""What every detection run shares: logs, checkpoints, images, the environment."""
 
 default_scope = "mmdet"
 custom_imports = dict(

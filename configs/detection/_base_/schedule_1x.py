@@ -1,4 +1,4 @@
-"""12 epochs at 16 pictures a step; lr / 10 after epochs 8 and 11."""
+"""12 epochs at 16 images a step; lr / 10 after epochs 8 and 11."""
 
 _base_ = ["schedule_3x.py"]
 

@@ -1,4 +1,4 @@
-"""36 epochs at 16 pictures a step; lr / 10 after epochs 27 and 33 (paper, appendix A.3)."""
+"""36 epochs at 16 images a step; lr / 10 after epochs 27 and 33 (paper, appendix A.3)."""
 
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=36, val_interval=1)
 param_scheduler = [

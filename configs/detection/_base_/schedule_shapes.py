@@ -18,7 +18,7 @@ optim_wrapper = dict(
     constructor="LayerDecayOptimWrapperConstructor",
     # From scratch there is nothing to protect in the early layers.
     paramwise_cfg=dict(decay_rate=1.0, decay_type="layer_wise"),
-    # Pictures of a batch are padded with zeros. At initialisation (zero biases) such a region is
+    # Images of a batch are padded with zeros. At initialisation (zero biases) such a region is
     # constant, and each LayerNorm over it multiplies gradients by 1 / sqrt(eps) = 1000: the first
     # steps have gradient norms beyond 1e5. Pretrained weights do not have this.
     clip_grad=dict(max_norm=5.0),

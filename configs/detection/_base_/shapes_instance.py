@@ -1,6 +1,6 @@
 """The embedded shapes data under `shapes/` of the data root, drawn on first use.
 
-Small pictures, a flip and a mild change of scale: made to train in minutes on a CPU.
+Small images, a flip and a mild change of scale: made to train in minutes on a CPU.
 """
 
 train_pipeline = [

@@ -1,4 +1,4 @@
-"""160,000 iterations at 16 pictures a step (paper, appendix A.3).
+"""160,000 iterations at 16 images a step (paper, appendix A.3).
 
 The two schedules multiply, as in the release: the line from 1 to 0 runs from the first iteration,
 also under the warmup.

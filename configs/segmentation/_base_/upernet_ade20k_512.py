@@ -24,7 +24,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type="LoadPicture"),
     dict(type="Resize", scale=scale, keep_ratio=True),
-    # After the resize: the truth stays in the picture's own pixels.
+    # After the resize: the truth stays in the image's own pixels.
     dict(type="LoadLabels"),
     dict(type="PackSegInputs"),
 ]
@@ -33,7 +33,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
-    # A last batch of one picture would be too few for the norms of the pooled maps.
+    # A last batch of one image would be too few for the norms of the pooled maps.
     drop_last=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
@@ -62,7 +62,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="MeanIoUMetric")
 test_evaluator = val_evaluator
-# Views of tools/test.py --tta: parts of the test scale, each also mirrored, pictures as a whole.
+# Views of tools/test.py --tta: parts of the test scale, each also mirrored, images as a whole.
 tta_views = dict(
     type="SegmentationViews",
     ratios=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),

@@ -1,6 +1,6 @@
 """UperNet in miniature on the embedded shapes data under `shapes/` of the data root.
 
-ConvNeXt-atto from scratch, thin heads, small pictures: made to train in minutes on a CPU. The
+ConvNeXt-atto from scratch, thin heads, small images: made to train in minutes on a CPU. The
 data is drawn on first use; its class names are those of `classes.txt`, background first.
 """
 

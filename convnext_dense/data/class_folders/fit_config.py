@@ -1,4 +1,4 @@
-"""Fits a classification config to its pictures: class names, and the head's number of them.
+"""Fits a classification config to its images: class names, and the head's number of them.
 
 The names are stated once: by the config (``metainfo.classes``: a list, or the name of one that
 everybody uses), or else by the training data's class folders, sorted. The data set's class knows
@@ -19,13 +19,13 @@ from convnext_dense.errors import UserError
 def fit_to_class_folders(
     cfg: Config, splits: tuple[str, ...], classes: tuple[str, ...] | None = None
 ) -> None:
-    """Sets the class names of all data sets and ``num_classes`` of the classifier.
+    """Sets the class names of all datasets and ``num_classes`` of the classifier.
 
-    Does nothing to a config without labelled pictures.
+    Does nothing to a config without labelled images.
 
     Args:
         cfg: A config whose datasets have full paths; changed in place.
-        splits: The splits whose pictures must be there.
+        splits: The splits whose images must be there.
         classes: The names that a checkpoint was trained with.
 
     Raises:
@@ -47,7 +47,7 @@ def fit_to_class_folders(
 
 
 def image_datasets(cfg: Config, split: str) -> list[ConfigDict]:
-    """The data sets of a split that hold one class a picture."""
+    """The datasets of a split that hold one class an image."""
     return [data for data in datasets(cfg, split) if "reader" in data]
 
 

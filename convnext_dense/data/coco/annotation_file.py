@@ -22,7 +22,7 @@ class Instances:
         labels: Place of the category in the file's order.
         crowd: Whether it is a crowd, on which nothing is trained.
         dropped: Whether mmdet leaves it out: without area, below a pixel, outside, ``ignore``.
-        sides: Shorter side of its picture in pixels.
+        sides: Shorter side of its image in pixels.
     """
 
     labels: np.ndarray
@@ -39,8 +39,8 @@ class AnnotationSummary:
         path: The file.
         classes: Category names in the file's order, which is the order of the labels.
         has_masks: Whether the annotations carry segmentations (all of them, or none).
-        file_names: The pictures, as the file names them.
-        sizes: (width, height) of the pictures in pixels.
+        file_names: The images, as the file names them.
+        sizes: (width, height) of the images in pixels.
         instances: The annotations.
         notes: What is odd but can be trained on, a line each.
     """
@@ -137,7 +137,7 @@ def count_instances(
     Args:
         summary: The file.
         classes: Names of the classes, all known to the file.
-        min_size: Pixels that a picture's shorter side has at least.
+        min_size: Pixels that an image's shorter side has at least.
     """
     found = summary.instances
     used = ~found.crowd & ~found.dropped & (found.sides >= min_size)
@@ -164,7 +164,7 @@ def check_trainable(
         (~np.isin(found.labels, known), "of other classes"),
         (found.crowd, "crowds (iscrowd)"),
         (found.dropped, "without area, below a pixel, outside or marked ignore"),
-        (found.sides < min_size, f"in pictures below {min_size} pixels (filter_cfg.min_size)"),
+        (found.sides < min_size, f"in images below {min_size} pixels (filter_cfg.min_size)"),
     ):
         if count := int((left & out).sum()):
             reasons.append(f"{count} {what}")

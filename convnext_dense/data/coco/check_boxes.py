@@ -1,4 +1,4 @@
-"""Whether the boxes of a COCO file have an area and lie in their pictures."""
+"""Whether the boxes of a COCO file have an area and lie in their images."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ SUSPICIOUS = 0.1  # share of boxes over the edge from which another format is lo
 
 
 def check_boxes(path: str, annotations: list[dict], sizes: Sequence[tuple[int, int]]) -> list[str]:
-    """Checks boxes x, y, width, height in pixels against their pictures.
+    """Checks boxes x, y, width, height in pixels against their images.
 
     Args:
         path: The COCO file, for the message.
         annotations: Its annotations; each ``bbox`` has four finite numbers.
-        sizes: (width, height) of each annotation's picture.
+        sizes: (width, height) of each annotation's image.
 
     Returns:
         A line for each kind of box that is left out, or that reaches over the edge.
 
     Raises:
         UserError: For a negative width or height, boxes as two corners, and for more than the
-            share ``TOLERATED`` without area or at least half outside of their picture.
+            share ``TOLERATED`` without area or at least half outside of their image.
     """
     boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
     areas = np.array([a["area"] for a in annotations], dtype=np.float64)
@@ -39,7 +39,7 @@ def check_boxes(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
     if over.sum() > max(1, SUSPICIOUS * len(over)) and _are_corners(boxes, limits):
         refuse(
             path, "annotations", annotations, where(over),
-            "a box that ends outside of its picture, and all boxes look like two corners",
+            "a box that ends outside of its image, and all boxes look like two corners",
             "a box is x, y, width, height",
         )  # fmt: skip
     flat = (extent == 0).any(1) | (areas == 0)
@@ -51,7 +51,7 @@ def check_boxes(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         *refuse_many(path, annotations, where(flat), "a box or mask without area", remove),
         *refuse_many(
             path, annotations, where(outside),
-            "a box that lies outside of its picture, by half or more", remove,
+            "a box that lies outside of its image, by half or more", remove,
         ),
         *note(path, annotations, where(thin), "a box of less than a pixel: they are left out"),
         *note(path, annotations, where(over & ~outside), "a box that reaches over the edge"),

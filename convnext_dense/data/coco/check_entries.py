@@ -1,7 +1,7 @@
 """What a COCO file must hold before anything is built on it: entries, their ids, their values.
 
 mmdet ends with a KeyError where a box has no area, and leaves out without a word what refers to a
-picture or a category that is not there.
+image or a category that is not there.
 """
 
 from collections import Counter
@@ -37,17 +37,17 @@ def check_coco(path: str, content: dict) -> list[str]:
         raise UserError(f"{path} needs categories with distinct names, it has {names}.")
     images, annotations = content["images"], content["annotations"]
     if not images:
-        raise UserError(f"{path} names no picture.")
-    pictures = {image["id"]: image for image in images}
+        raise UserError(f"{path} names no image.")
+    images_by_id = {image["id"]: image for image in images}
     categories = {category["id"] for category in content["categories"]}
     for key, known, what in (
-        ("image_id", pictures, "an image_id that no picture has"),
+        ("image_id", images_by_id, "an image_id that no image has"),
         ("category_id", categories, "a category_id of no category"),
     ):
         fix = f"add the {what.split()[-1]} or remove them"
         dangling = [i for i, entry in enumerate(annotations) if entry[key] not in known]
         refuse(path, "annotations", annotations, dangling, what, fix)
-    sizes = [(pictures[a["image_id"]]["width"], pictures[a["image_id"]]["height"])
+    sizes = [(images_by_id[a["image_id"]]["width"], images_by_id[a["image_id"]]["height"])
              for a in annotations]  # fmt: skip
     return [
         *check_boxes(path, annotations, sizes),
@@ -101,7 +101,7 @@ def _is_flag(value: Any) -> bool:
 
 # (what a value must be, what an entry has where it is not, how to mend it)
 Field = tuple[Callable[[Any], bool], str, str]
-PIXELS = "pixels of the picture file"
+PIXELS = "pixels of the image file"
 IDS = "as the file's images and categories have them"
 REMOVE = "mend them or remove the annotations"
 _ID: Field = (_is_id, "an id that is no whole number of 64 bits", "number them anew")

@@ -1,4 +1,4 @@
-"""Whether the masks of a COCO file are polygons or RLE of their picture's size."""
+"""Whether the masks of a COCO file are polygons or RLE of their image's size."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -18,13 +18,13 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
     Args:
         path: The COCO file, for the message.
         annotations: Its annotations.
-        sizes: (width, height) of each annotation's picture.
+        sizes: (width, height) of each annotation's image.
 
     Returns:
         A line about polygons of fewer than three points, where they are few (``TOLERATED``).
 
     Raises:
-        UserError: For what is neither polygons nor RLE, polygons far outside of their picture, and
+        UserError: For what is neither polygons nor RLE, polygons far outside of their image, and
             RLE of another size.
     """
     masks = [(i, a["segmentation"]) for i, a in enumerate(annotations) if a.get("segmentation")]
@@ -44,18 +44,18 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         (
             polygons,
             lambda i, mask: all(_is_near(part, max(sizes[i])) for part in mask),
-            "a polygon that goes farther over the edge of its picture than the picture is long",
+            "a polygon that goes farther over the edge of its image than the image is long",
         ),
         (coded, lambda i, mask: _is_rle(mask), "an RLE without size [height, width] and counts"),
         (
             coded,
             lambda i, mask: tuple(mask["size"]) == sizes[i][::-1],
-            "an RLE of another size [height, width] than its picture",
+            "an RLE of another size [height, width] than its image",
         ),
         (
             _some(coded),
             lambda i, mask: _pixels(mask["counts"]) == sizes[i][0] * sizes[i][1],
-            "an RLE whose counts are damaged: they do not fill the picture",
+            "an RLE whose counts are damaged: they do not fill the image",
         ),
     ):
         wrong = [i for i, mask in among if not fits(i, mask)]

@@ -49,7 +49,7 @@ def fit_to_annotations(
         print_log(line)
     for split, found in summaries.items():
         for dataset, summary in zip(coco_datasets(cfg, split), found, strict=True):
-            _check_pictures(dataset, summary)
+            _check_images_exist(dataset, summary)
             _check_known(classes, summary)
             _check_order(classes, summary)
             dataset.metainfo = dict(classes=classes)
@@ -63,7 +63,7 @@ def fit_to_annotations(
 
 
 def min_size(dataset: ConfigDict) -> int:
-    """Pixels that the shorter side of a training picture has at least."""
+    """Pixels that the shorter side of a training image has at least."""
     return (dataset.get("filter_cfg") or {}).get("min_size", 0)
 
 
@@ -72,7 +72,7 @@ def annotation_path(dataset: ConfigDict) -> str:
     return os.path.join(dataset.data_root, dataset.ann_file)
 
 
-def _check_pictures(dataset: ConfigDict, summary: AnnotationSummary) -> None:
+def _check_images_exist(dataset: ConfigDict, summary: AnnotationSummary) -> None:
     folder = os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
     there = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
     missing = []
@@ -84,7 +84,7 @@ def _check_pictures(dataset: ConfigDict, summary: AnnotationSummary) -> None:
             missing.append(name)
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(summary.file_names)} pictures of {summary.path} are not in "
+            f"{len(missing)} of {len(summary.file_names)} images of {summary.path} are not in "
             f"{folder}: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
         )
 

@@ -28,7 +28,7 @@ def fit_to_labels(
 ) -> None:
     """Sets the class names, every head's ``num_classes`` and that of ``LoadLabels``.
 
-    Does nothing to a config without label pictures.
+    Does nothing to a config without label images.
 
     Args:
         cfg: A config whose datasets have full paths; changed in place.
@@ -36,7 +36,7 @@ def fit_to_labels(
         classes: The names that a checkpoint was trained with; the data must have the same.
 
     Raises:
-        UserError: For missing folders or pictures, missing or contradicting class names, or heads
+        UserError: For missing folders or images, missing or contradicting class names, or heads
             that were built for another number of classes.
     """
     used = [data for split in splits for data in label_datasets(cfg, split)]
@@ -60,7 +60,7 @@ def fit_to_labels(
 
 
 def label_datasets(cfg: Config, split: str) -> list[ConfigDict]:
-    """The datasets of a split that have label pictures."""
+    """The datasets of a split that have label images."""
     return [data for data in datasets(cfg, split) if "seg_map_path" in data.get("data_prefix", {})]
 
 
@@ -102,7 +102,7 @@ def _check_folders(data: ConfigDict) -> None:
         folder = os.path.join(data.data_root, data.data_prefix[key])
         if not Path(folder).is_dir():
             raise MissingDataError("folder", folder)
-    if not data.get("ann_file"):  # else a list names the pictures
+    if not data.get("ann_file"):  # else a list names the images
         check_pairs(
             Path(data.data_root, data.data_prefix.img_path),
             Path(data.data_root, data.data_prefix.seg_map_path),

@@ -1,4 +1,4 @@
-"""Folders of pictures and of label pictures: their endings, and whether each has its label.
+"""Folders of images and of label images: their endings, and whether each has its label.
 
 Files are listed as mmsegmentation lists them: sub-folders included, hidden files left out.
 """
@@ -10,37 +10,36 @@ from mmengine.fileio import list_dir_or_file
 
 from convnext_dense.errors import UserError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 LABELS = (".png", ".bmp", ".tif", ".tiff")  # without loss
-TRIED = 20  # pictures whose label is looked for by name
+TRIED = 20  # images whose label is looked for by name
 
 
 def image_suffix(folder: Path) -> str:
-    """The one ending of a folder's pictures, as it is written there.
+    """The one ending of a folder's images, as it is written there.
 
     Raises:
-        UserError: When there is no picture, or endings differ: mmsegmentation reads one ending and
-            would leave out the other pictures without a word.
+        UserError: When there is no image, or endings differ: mmsegmentation reads one ending and
+            would leave out the other images without a word.
     """
     names = _files(folder)
     endings = Counter(Path(name).suffix for name in names)
-    endings = Counter({end: n for end, n in endings.items() if end.lower() in PICTURES})
+    endings = Counter({end: n for end, n in endings.items() if end.lower() in IMAGES})
     if not endings:
-        raise UserError(f"{folder} holds no picture ({', '.join(PICTURES)}).")
+        raise UserError(f"{folder} holds no image ({', '.join(IMAGES)}).")
     if len(endings) > 1:
         counts = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
         raise UserError(
-            f"{folder} holds pictures with several endings ({counts}): convert or rename them to "
-            "one."
+            f"{folder} holds images with several endings ({counts}): convert or rename them to one."
         )
     return next(iter(endings))
 
 
 def label_suffix(images: Path, labels: Path, img_suffix: str) -> str:
-    """What follows a picture's name in the name of its label: ``.png``, ``_L.png`` ...
+    """What follows an image's name in the name of its label: ``.png``, ``_L.png`` ...
 
     Raises:
-        UserError: When no picture has a label, when several labels fit each picture, or when
+        UserError: When no image has a label, when several labels fit each image, or when
             labels are stored with loss.
     """
     stems = [name.removesuffix(img_suffix) for name in _files(images) if name.endswith(img_suffix)]
@@ -54,12 +53,12 @@ def label_suffix(images: Path, labels: Path, img_suffix: str) -> str:
     lossless = [end for end in lossless if end.lower() in LABELS] or lossless  # the same name
     if not lossless:
         raise UserError(
-            f"{labels} holds no label for the pictures of {images}: each picture needs one of its "
+            f"{labels} holds no label for the images of {images}: each image needs one of its "
             f"name, stored without loss ({', '.join(LABELS)})."
         )
     if len(lossless) > 1:
         raise UserError(
-            f"{labels} holds several files for each picture ({', '.join(lossless)}): name the "
+            f"{labels} holds several files for each image ({', '.join(lossless)}): name the "
             "ending of the labels with --cfg-options train_dataloader.dataset.seg_map_suffix=, and "
             "for val_dataloader and test_dataloader."
         )
@@ -67,22 +66,22 @@ def label_suffix(images: Path, labels: Path, img_suffix: str) -> str:
 
 
 def check_pairs(images: Path, labels: Path, img_suffix: str, seg_map_suffix: str) -> None:
-    """Every picture has its label.
+    """Every image has its label.
 
     Raises:
-        UserError: When there is no picture, or one without label.
+        UserError: When there is no image, or one without label.
     """
     stems = [name.removesuffix(img_suffix) for name in _files(images) if name.endswith(img_suffix)]
     if not stems:
         raise UserError(
-            f"{images} holds no picture *{img_suffix}: name the ending of the pictures with "
+            f"{images} holds no image *{img_suffix}: name the ending of the images with "
             "--cfg-options train_dataloader.dataset.img_suffix=.png (or another)."
         )
     there = set(_files(labels))
     missing = sorted(stem + img_suffix for stem in stems if stem + seg_map_suffix not in there)
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(stems)} pictures of {images} have no label in {labels} "
+            f"{len(missing)} of {len(stems)} images of {images} have no label in {labels} "
             f"(*{seg_map_suffix}): {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
         )
 

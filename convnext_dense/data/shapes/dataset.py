@@ -1,14 +1,14 @@
-"""The embedded data: one set of drawn pictures for all three tasks, made from a seed on first use.
+"""The embedded data: one set of drawn images for all three tasks, made from a seed on first use.
 
 `prepare_shapes(data_root)` leaves this folder behind, and finds it there the next time:
 
     shapes/
-      train/000001.jpg ...  val/              pictures of one to six shapes, about 192 x 192; a few
+      train/000001.jpg ...  val/              images of one to six shapes, about 192 x 192; a few
                                               hold none
       annotations/instances_{train,val}.json  detection and instance segmentation, COCO format
       labels/{train,val}/000001.png           semantic segmentation, an index a pixel
       classes.txt                             the names of the indices, one a line, background first
-      cls/{train,val}/<class>/0001.jpg        classification, one shape a picture, 64 x 64
+      cls/{train,val}/<class>/0001.jpg        classification, one shape an image, 64 x 64
       dataset.json                            the stamp: which set this is
 
 Masks, boxes and areas are those of what is seen, and the index of a class in the labels is its
@@ -31,7 +31,7 @@ __all__ = ["CLASSES", "prepare_shapes"]
 VERSION = 1  # of what is drawn and how it is written: raise it with every change of either
 STAMP = "dataset.json"
 SPLITS = ("train", "val")
-EMPTY_EVERY = 20  # the last of every so many pictures holds no shape
+EMPTY_EVERY = 20  # the last of every so many images holds no shape
 VISIBLE = 0.75  # part of every shape that later shapes and the border leave to be seen
 
 
@@ -47,17 +47,17 @@ def prepare_shapes(
     """Finds the set in `data_root`/shapes, or draws it there (about 10 s on one core).
 
     A set is drawn beside its place and renamed at the end: a killed process leaves nothing half
-    done in `shapes`, and of several at once the first to end provides the set of all. A picture
+    done in `shapes`, and of several at once the first to end provides the set of all. An image
     depends on the seed, its split and its number alone, not on the counts. The bytes are the same
     wherever OpenCV and NumPy are; other releases of theirs may draw an outline's pixels otherwise.
 
     Args:
-        data_root: the folder that holds all data sets; made where it is missing.
+        data_root: the folder that holds all datasets; made where it is missing.
         seed: not negative.
-        train: number of pictures to train detection and segmentation on.
-        val: number of pictures to validate them on.
-        cls_train: number of pictures of each class to train classification on.
-        cls_val: number of pictures of each class to validate it on.
+        train: number of images to train detection and segmentation on.
+        val: number of images to validate them on.
+        cls_train: number of images of each class to train classification on.
+        cls_val: number of images of each class to validate it on.
 
     Returns:
         `data_root`/shapes.
@@ -91,12 +91,12 @@ def _is_drawn(folder: Path, stamp: dict[str, int]) -> bool:
         found = json.loads((folder / STAMP).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as error:
         raise UserError(
-            f"'{folder}' is no data set drawn by this project, for it has no readable {STAMP}: "
+            f"'{folder}' is no dataset drawn by this project, for it has no readable {STAMP}: "
             "move it away, or choose another data root."
         ) from error
     if found != stamp:
         raise UserError(
-            f"'{folder}' holds the data set {found}, but {stamp} is asked for: "
+            f"'{folder}' holds the dataset {found}, but {stamp} is asked for: "
             "remove that folder to have it drawn anew, or choose another data root."
         )
     return True
@@ -125,7 +125,7 @@ def _draw(folder: Path, stamp: dict[str, int]) -> None:
 
 
 def _write_scenes(root: Path, split: str, seed: int, count: int) -> None:
-    """Writes one split's pictures, its annotation file and its semantic labels."""
+    """Writes one split's images, its annotation file and its semantic labels."""
     pictures, labels = _folder(root / split), _folder(root / "labels" / split)
     images, annotations = [], []
     for number in range(1, count + 1):
@@ -163,7 +163,7 @@ def _write_singles(root: Path, split: str, seed: int, count: int) -> None:
 
 
 def _scene(seed: int, split: str, number: int) -> Picture:
-    """Draws one picture of none to six shapes; the classes take turns in being there for sure."""
+    """Draws one image of none to six shapes; the classes take turns in being there for sure."""
     rng = np.random.default_rng([seed, 0, SPLITS.index(split), number])
     height, width = (int(side) for side in rng.integers(160, 225, size=2))
     others = rng.integers(len(CLASSES), size=rng.integers(6)).tolist()
@@ -172,7 +172,7 @@ def _scene(seed: int, split: str, number: int) -> Picture:
 
 
 def _annotations(picture: Picture, image_id: int, first_id: int) -> list[dict]:
-    """The shapes of a picture as COCO annotations of what is seen of them."""
+    """The shapes of an image as COCO annotations of what is seen of them."""
     annotations = []
     for shape, index in enumerate(picture.classes, start=1):
         mask = picture.owner == shape

@@ -1,4 +1,4 @@
-"""How one picture of the embedded data is drawn: overlapping shapes on a patterned ground.
+"""How one image of the embedded data is drawn: overlapping shapes on a patterned ground.
 
 A shape's class is in its outline alone: colour, pattern, size and rotation come from the same
 distributions for every class. Images are (height, width, 3) in BGR, as OpenCV writes them.
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-SUPERSAMPLING = 4  # outlines are filled at this many times the picture's resolution
-TRIES = 40  # random positions for one shape before the picture does without it
+SUPERSAMPLING = 4  # outlines are filled at this many times the image's resolution
+TRIES = 40  # random positions for one shape before the image does without it
 CONTRAST = 140.0  # wanted distance of a shape's colour to what lies under it, BGR in [0, 255]
 
 
@@ -44,7 +44,7 @@ CLASSES = tuple(OUTLINES)
 
 
 class Picture(NamedTuple):
-    """A picture and what is seen in it.
+    """An image and what is seen in it.
 
     Attributes:
         image: (height, width, 3), uint8, BGR.
@@ -68,7 +68,7 @@ def draw_picture(
 
     A shape is placed only where it is seen, and leaves every earlier shape seen, to at least the
     part `visible` of the whole shape's area; what finds no such place is not drawn. So nothing that
-    is in the picture is too small to be worth an annotation.
+    is in the image is too small to be worth an annotation.
 
     Args:
         size: (height, width) in pixels.

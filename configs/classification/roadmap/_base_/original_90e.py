@@ -1,7 +1,7 @@
 """How ResNets were trained before: torchvision's reference recipe, 90 epochs of SGD.
 
 Crops and flips alone, no label smoothing, a tenth of the rate every 30 epochs; weight decay of all
-parameters. 256 pictures a step.
+parameters. 256 images a step.
 """
 
 _base_ = ["../../_base_/imagenet_1k.py", "../../_base_/runtime.py"]
