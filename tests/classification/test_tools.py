@@ -98,7 +98,7 @@ def test_what_a_run_leaves_and_prints(trained, config):
     plain, average = content["state_dict"], content["state_dict_ema"]
     assert list(plain) == list(average)
     assert not torch.equal(plain["backbone.head.weight"], average["backbone.head.weight"])
-    assert "A step has 4 pictures x 1 processes x 2 batches = 8 pictures" in output
+    assert "A step has 4 images x 1 processes x 2 batches = 8 images" in output
     assert "--auto-scale-lr multiplies it by 0.125, from 0.002 to 0.00025" in output
     last = output.strip().splitlines()[-1]
     assert f"--backbone-weights {work_dir}" in output and "tools/train.py" in last + output
@@ -208,7 +208,7 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
     limit = f"custom_hooks.{hooks.index('SkippedPicturesHook')}.limit"
     limited = [*flags, tmp_path / "b", "--cfg-options", f"{limit}=2"]
     output = run("pretrain_cls", config, *limited, code=2)
-    assert f"7 of 27 opened pictures of {root / 'mini/train'}" in output  # before the first step
+    assert f"7 of 27 opened images of {root / 'mini/train'}" in output  # before the first step
 
 
 def test_pictures_that_become_unreadable_end_a_run(config, data_root):
