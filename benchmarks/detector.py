@@ -143,9 +143,9 @@ def _bfloat16(device: str) -> torch.autocast:
 
 
 def _all_views(views, image: torch.Tensor) -> dict[str, list]:
-    from convnext_dense.detection.tta import resized
+    from convnext_dense.detection.tta import make_view
 
-    pairs = [resized(image, views.resizes[view.scale], view.flip) for view in views.views]
+    pairs = [make_view(image, views.resizes[view.scale], view.flip) for view in views.views]
     inputs, samples = ([[item] for item in column] for column in zip(*pairs, strict=True))
     return dict(inputs=list(inputs), data_samples=list(samples))
 

@@ -102,7 +102,8 @@ def test_modules_import_each_other_in_no_circle():
         name: {
             other
             for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("convnext_dense.")
+            if isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("convnext_dense.")
             for alias in node.names
             for other in [
                 f"{node.module}.{alias.name}".removeprefix("convnext_dense."),

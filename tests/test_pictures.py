@@ -8,7 +8,7 @@ import pytest
 from mmengine.dataset import Compose
 from PIL import Image, ImageOps
 
-from convnext_dense.classification.decoding import pillow
+from convnext_dense.classification.decoding import decode_by_pillow
 from convnext_dense.data.images import LoadPicture, NamingPipeline, explaining_opencv, read_image
 from convnext_dense.errors import UserError
 from tests.hostile import files
@@ -23,8 +23,8 @@ def test_the_pixels_are_pillows(kind, tmp_path):
     data = files.encode(kind, 37, 29, 5)
     path.write_bytes(data)
     ours = read_image(path)[..., ::-1].astype(int)
-    # pillow is the classifier's decoder: of 16 bits the upper 8, where Image.convert gives white
-    expected = pillow(io.BytesIO(data))
+    # The classifier's decoder takes the upper 8 of 16 bits, where Image.convert gives white.
+    expected = decode_by_pillow(io.BytesIO(data))
     with Image.open(path) as image:
         if "exif" in kind and "tif" not in kind:
             expected = ImageOps.exif_transpose(image).convert("RGB")

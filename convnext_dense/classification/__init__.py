@@ -1,6 +1,6 @@
 """Image classification on the same engine: pretraining, fine-tuning, evaluation.
 
-Importing this package registers what the classification configs name.
+Importing this package registers the modules that the classification configs name.
 """
 
 from convnext_dense.classification.classifier import ImageClassifier, TimmModel

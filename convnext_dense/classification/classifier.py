@@ -1,4 +1,4 @@
-"""The classifier that mmengine trains: a network that maps pictures to logits, and its loss."""
+"""The classifier that mmengine trains: a network with its classification loss."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from torch import nn
 
 @MODELS.register_module()
 class ImageClassifier(BaseModel):
-    """A classifier in mmengine's terms: modes ``loss``, ``predict`` and ``tensor``.
+    """A classifier with mmengine's modes ``loss``, ``predict`` and ``tensor``.
 
     Args:
         backbone: Config of a network with the attribute ``num_classes`` that maps (N, 3, H, W) to
             logits (N, num_classes): ConvNeXtClassifier, ConvNeXtRoadmapClassifier,
-            IsotropicConvNeXt or TimmModel. It is the ``backbone`` of checkpoints, so that they
-            start detectors without renaming.
-        data_preprocessor: Config of a ClassificationPreprocessor; it learns the number of classes
+            IsotropicConvNeXt or TimmModel. Its weights are named ``backbone.`` in checkpoints, so
+            a detector can start from them without renaming.
+        data_preprocessor: Config of a ClassificationPreprocessor; the number of classes is taken
             from the network.
         init_cfg: Any mmengine initialiser.
     """
@@ -47,14 +47,15 @@ class ImageClassifier(BaseModel):
         """Runs one batch.
 
         Args:
-            inputs: Normalised pictures (N, 3, H, W).
-            targets: In ``loss``, shares of the classes (N, num_classes) that sum to 1; in
+            inputs: Normalised images (N, 3, H, W).
+            targets: For ``loss``, class probabilities (N, num_classes) that sum to 1; for
                 ``predict``, labels (N,).
-            paths: Names of the pictures, for ``predict``.
-            mode: ``tensor`` returns logits (N, num_classes), ``loss`` ``{"loss": scalar}``,
-                ``predict`` one dict a picture: ``logits`` (num_classes,), ``label``, ``path``.
+            paths: Names of the images, for ``predict``.
+            mode: ``tensor`` returns logits (N, num_classes), ``loss`` returns ``{"loss": scalar}``,
+                ``predict`` returns a dict for each image: ``logits`` (num_classes,), ``label``,
+                ``path``.
         """
-        if mode == "predict" and not len(inputs):  # every picture of the batch was unreadable
+        if mode == "predict" and not len(inputs):  # every image of the batch was unreadable
             return []
         logits = self.backbone(inputs)
         if mode == "tensor":
@@ -69,12 +70,12 @@ class ImageClassifier(BaseModel):
 
 @MODELS.register_module()
 class TimmModel(BaseModule):
-    """A model of timm in the place of ours, to train both by the same loop.
+    """A model of timm as the backbone, so that it is trained by the same loop as ours.
 
     Args:
-        name: timm's name, such as ``convnext_atto``.
+        name: Name of the model in timm, such as ``convnext_atto``.
         num_classes: Outputs of the head.
-        drop_path_rate: Stochastic depth rate of the last block.
+        drop_path_rate: Drop path rate of the last block.
         layer_scale_init_value: Initial gamma of every block.
         init_cfg: Any mmengine initialiser.
     """
@@ -97,5 +98,5 @@ class TimmModel(BaseModule):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps pictures (N, 3, H, W) to logits (N, num_classes)."""
+        """Maps images (N, 3, H, W) to logits (N, num_classes)."""
         return self.model(x.contiguous(memory_format=torch.channels_last))

@@ -1,4 +1,4 @@
-"""Labelled pictures as a data set, and their order."""
+"""A dataset of labelled images, and the sampler that orders it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,31 +21,32 @@ from convnext_dense.classification.readers import (
 from convnext_dense.data.seeded_random import seeded_random
 from convnext_dense.errors import UserError
 
-# What PIL raises for damaged files of its many formats.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-IN_A_ROW = 100  # that many unreadable pictures one after another: the disk, not the pictures
+# Exceptions that Pillow raises for damaged files.
+DAMAGED_FILE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+MAX_UNREADABLE_IN_A_ROW = 100  # more than that: the disk is broken, not some images
 
 
 @DATASETS.register_module()
 class LabelledPictures(Dataset):
-    """Pictures with one class each.
+    """Images with one class each.
 
     Args:
-        data_root: Where they lie.
-        reader: How they lie there: see :func:`convnext_dense.classification.readers.open_reader`.
+        data_root: Folder (or tar) of the images.
+        reader: Layout of the folder, see :func:`convnext_dense.classification.readers.open_reader`.
         transform: Config of a TrainTransform or TestTransform, or any callable from an RGB PIL
-            picture to a tensor.
-        metainfo: ``dict(classes=...)``: the names in the order of the labels, or ``imagenet-1k`` or
-            ``imagenet-22k``; the engine fills it in. Pictures are matched with them by name.
-        test_mode: Leave out what cannot be read, where training takes the next picture.
-        indices: Keep the first ones only, so many.
-        only_known: Leave out pictures of other classes (folders and tars), instead of refusing.
-        decoder: ``pillow``, ``turbojpeg`` or ``torchcodec``: see
+            image to a tensor.
+        metainfo: ``dict(classes=...)``: the class names in the order of the labels, or
+            ``imagenet-1k`` or ``imagenet-22k``; the engine fills it in. The classes of the data
+            are matched by name.
+        test_mode: Leave out unreadable images. In training the next image replaces them.
+        indices: Number of images to keep, from the first one on.
+        only_known: Leave out images of other classes (folders and tars) instead of refusing them.
+        decoder: ``pillow``, ``turbojpeg`` or ``torchcodec``, see
             :func:`convnext_dense.classification.decoding.open_decoder`.
 
     Raises:
-        UserError: When the pictures are missing, or of a class that ``metainfo`` does not name;
-            for a decoder that is not installed.
+        UserError: If the images are missing or have a class that ``metainfo`` does not name, or if
+            the decoder is not installed.
     """
 
     def __init__(
@@ -71,130 +72,130 @@ class LabelledPictures(Dataset):
 
     @staticmethod
     def find_classes(data_root: str, reader: str) -> tuple[str, ...] | None:
-        """The class names that the data shows; None where it has labels alone."""
+        """The class names that the data contains; None if it contains label numbers only."""
         return find_classes(reader, data_root)
 
     @staticmethod
     def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
-        """The names behind a config's ``metainfo.classes``."""
+        """The class names for a config's ``metainfo.classes``."""
         return class_names(classes)
 
     @staticmethod
     def some_files(data_root: str, reader: str, count: int) -> list[str]:
-        """Some pictures to open before a run; none where that would take long."""
+        """Some images to check before a run; none if listing them takes long."""
         return some_files(reader, data_root, count)
 
     def _labels_of(self, names: Sequence[str] | None, data_root: str) -> list[int] | None:
-        """Our label of each of the reader's; None where they are the same."""
+        """Our label for each label of the reader; None if they are the same."""
         if names is None:
-            known = len(self.metainfo["classes"])
-            if self.reader.num_labels > known:
+            num_classes = len(self.metainfo["classes"])
+            if self.reader.num_labels > num_classes:
                 raise UserError(
                     f"{data_root} holds the label {self.reader.num_labels - 1}, but there are "
-                    f"{known} classes: write their names into classes.txt beside the shards."
+                    f"{num_classes} classes: write all class names into classes.txt in that folder."
                 )
             return None
-        place = {name: label for label, name in enumerate(self.metainfo["classes"])}
-        if unknown := [name for name in names if name not in place]:
+        labels = {name: label for label, name in enumerate(self.metainfo["classes"])}
+        if unknown := [name for name in names if name not in labels]:
             raise UserError(
-                f"{data_root} holds pictures of {len(unknown)} unknown classes, such as "
-                f"{unknown[0]!r}."
+                f"{data_root} holds images of {len(unknown)} unknown classes, such as "
+                f"{unknown[0]!r}: add them to metainfo.classes, or remove the images."
             )
-        return [place[name] for name in names]
+        return [labels[name] for name in names]
 
     @property
     def groups(self) -> np.ndarray | None:
-        """Number of the shard of each picture; None where there are no shards."""
-        found = vars(self.reader).get("groups")
-        return None if found is None else found[: self.length]
+        """Shard index of each image; None without shards."""
+        groups = vars(self.reader).get("groups")
+        return None if groups is None else groups[: self.length]
 
     def count_labels(self) -> list[int] | None:
-        """Pictures of each class; None where that would mean to read all of them."""
-        found = labels_of(self.reader)
-        if found is None:
+        """Number of images of each class; None if it is unknown without reading all images."""
+        labels = labels_of(self.reader)
+        if labels is None:
             return None
-        found = found[: self.length]
+        labels = labels[: self.length]
         if self.labels is not None:
-            found = np.asarray(self.labels)[found]
-        return np.bincount(found, minlength=len(self.metainfo["classes"])).tolist()
+            labels = np.asarray(self.labels)[labels]
+        return np.bincount(labels, minlength=len(self.metainfo["classes"])).tolist()
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Any]:
-        """Reads one picture.
+        """Reads one image.
 
         Args:
-            item: Its index, or (index, seed): then the transform draws from that seed, so that it
-                does not matter which process reads the picture, or when.
+            item: Its index, or (index, seed). With a seed, the transform's random numbers depend
+                neither on the process that reads the image nor on the time.
 
         Returns:
-            ``input``, ``target`` (label), ``path``, and ``unreadable``: (path, reason) of what was
-            met on the way. In a test an unreadable picture has no ``input``.
+            ``input``, ``target`` (label), ``path``, and ``unreadable``: (path, reason) of each
+            image that could not be read. In a test an unreadable image has no ``input``.
         """
         index, seed = item if isinstance(item, tuple) else (item, None)
         unreadable = []
         while True:
             path = self.reader.filename(index, absolute=True)
             try:
-                picture, target = self.decode(index)
+                image, target = self.decode(index)
                 break
-            except DAMAGED as error:
+            except DAMAGED_FILE_ERRORS as error:
                 unreadable.append((path, f"{type(error).__name__}: {error}"))
             if self.test_mode:
                 return dict(unreadable=unreadable)
-            if len(unreadable) == min(IN_A_ROW, len(self)):
+            if len(unreadable) == min(MAX_UNREADABLE_IN_A_ROW, len(self)):
                 raise UserError(
-                    f"{len(unreadable)} pictures in a row cannot be read, the first of them "
-                    f"{unreadable[0][0]} ({unreadable[0][1]}): mend the data."
+                    f"{len(unreadable)} images in a row cannot be read, the first of them "
+                    f"{unreadable[0][0]} ({unreadable[0][1]}): check the disk and the data."
                 )
             index = (index + 1) % len(self)
         with seeded_random(seed):
-            tensor = self.transform(picture)
+            tensor = self.transform(image)
         return dict(input=tensor, target=target, path=path, unreadable=unreadable)
 
     def decode(self, index: int) -> tuple[Image.Image, int]:
-        """Reads and decodes a picture: RGB, and its label."""
+        """Reads and decodes an image; returns it in RGB, and its label."""
         file, label = self.reader[index]
         with file:
-            picture = self.decoder(file)
-        return picture, int(label if self.labels is None else self.labels[label])
+            image = self.decoder(file)
+        return image, int(label if self.labels is None else self.labels[label])
 
     def augment(self, decoded: tuple[Image.Image, int]) -> torch.Tensor:
-        """Transforms what :meth:`decode` gave, with random numbers of no seed."""
+        """Transforms an image that :meth:`decode` returned, without a seed."""
         return self.transform(decoded[0])
 
 
 @FUNCTIONS.register_module()
 def collate_pictures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Makes a batch of samples; those without a picture are left out.
+    """Makes a batch of the samples that have an image.
 
     Returns:
         ``inputs`` (N, 3, H, W), ``targets`` (N,), ``paths`` and ``unreadable`` of all samples.
     """
-    whole = [sample for sample in samples if "input" in sample]
+    readable = [sample for sample in samples if "input" in sample]
     return dict(
-        inputs=torch.stack([s["input"] for s in whole]) if whole else torch.empty(0, 3, 1, 1),
-        targets=torch.tensor([s["target"] for s in whole], dtype=torch.long),
-        paths=[s["path"] for s in whole],
+        inputs=torch.stack([s["input"] for s in readable]) if readable else torch.empty(0, 3, 1, 1),
+        targets=torch.tensor([s["target"] for s in readable], dtype=torch.long),
+        paths=[s["path"] for s in readable],
         unreadable=[entry for sample in samples for entry in sample["unreadable"]],
     )
 
 
 @DATA_SAMPLERS.register_module()
 class PictureSampler(DefaultSampler):
-    """The order of an epoch: whole steps, and shards near each other for a while.
+    """Sampler whose epochs have whole steps, and which reads a few shards at a time.
 
-    In training (``shuffle``) processes get equally many pictures. In a test every picture comes
-    exactly once, so some processes may have one more.
+    In training (``shuffle``) all processes get the same number of images. In a test each image is
+    read exactly once, so some processes may get one image more.
 
     Args:
         dataset: A LabelledPictures.
-        shuffle: Whether to train.
-        seed: The run's seed, equal in all processes.
-        step_size: Pictures of one process that make a step of the optimizer; an epoch has whole
-            steps (``--accumulate`` sets it, where a config has it).
-        window: Shards whose pictures are mixed at a time.
+        shuffle: Whether to shuffle, as in training.
+        seed: Seed of the run, equal in all processes.
+        step_size: Images of one process in a step of the optimizer; an epoch has whole steps.
+            ``--accumulate`` sets it, if the config has it.
+        window: Number of shards whose images are shuffled together.
     """
 
     def __init__(
@@ -215,12 +216,12 @@ class PictureSampler(DefaultSampler):
             return iter(range(self.rank, len(self.dataset), self.world_size))
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = self._order(generator)
-        order = np.resize(order, self.total_size)  # repeats the first ones where needed
-        mine = order[self.rank : self.total_size : self.world_size]
-        return iter(mine[: self.num_samples].tolist())
+        order = np.resize(order, self.total_size)  # repeats the first images if needed
+        of_process = order[self.rank : self.total_size : self.world_size]
+        return iter(of_process[: self.num_samples].tolist())
 
     def _order(self, generator: torch.Generator) -> np.ndarray:
-        """All indices in a random order; with shards, near each other for a while."""
+        """All indices in a random order; with shards, shuffled within windows of shards."""
         groups = self.dataset.groups
         if groups is None:
             return torch.randperm(len(self.dataset), generator=generator).numpy()
@@ -228,6 +229,6 @@ class PictureSampler(DefaultSampler):
         shards = torch.randperm(len(members), generator=generator).tolist()
         parts = []
         for start in range(0, len(shards), self.window):
-            some = np.concatenate([members[i] for i in shards[start : start + self.window]])
-            parts.append(some[torch.randperm(len(some), generator=generator).numpy()])
+            indices = np.concatenate([members[i] for i in shards[start : start + self.window]])
+            parts.append(indices[torch.randperm(len(indices), generator=generator).numpy()])
         return np.concatenate(parts)

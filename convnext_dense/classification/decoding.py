@@ -1,8 +1,8 @@
-"""Turning a file into RGB pixels: Pillow, or another JPEG decoder where one is asked for.
+"""Decoding image files to RGB, by Pillow or by an optional faster JPEG decoder.
 
-The others are PyTurboJPEG and torchcodec. Their pixels were equal to Pillow's on every picture
-tried (docs/results.md), and what they do not decode without complaint is left to Pillow: the same
-pictures count as damaged, whichever decoder reads them.
+The optional decoders are PyTurboJPEG and torchcodec. Their pixels were equal to Pillow's on each
+tested image (docs/results.md). If they fail or warn, Pillow decodes the image, so each decoder
+finds the same images damaged.
 """
 
 import importlib.util
@@ -18,65 +18,66 @@ from convnext_dense.errors import UserError
 
 
 def open_decoder(name: str) -> Callable[[BinaryIO], Image.Image]:
-    """The function that decodes a file with ``pillow``, ``turbojpeg`` or ``torchcodec``.
+    """Returns a function that decodes a file by ``pillow``, ``turbojpeg`` or ``torchcodec``.
 
     Raises:
         UserError: For an unknown name, or a package that is not installed or does not work here.
     """
     if name == "pillow":
-        return pillow
-    if name not in FAST:
-        known = ", ".join(["pillow", *FAST])
-        raise UserError(f"There is no picture decoder {name!r}: choose one of {known}.")
-    decode, module, package = FAST[name]
+        return decode_by_pillow
+    if name not in JPEG_DECODERS:
+        known = ", ".join(["pillow", *JPEG_DECODERS])
+        raise UserError(f"There is no image decoder {name!r}: choose one of {known}.")
+    decoder, module, package = JPEG_DECODERS[name]
     if importlib.util.find_spec(module) is None:
         raise UserError(
             f"The decoder {name!r} needs {package}: install it, or use decoder='pillow'."
         )
     try:
-        decode.prepare()
-    except Exception as error:  # a missing system library, a version for another torch
+        decoder.load()
+    except Exception as error:  # such as a missing system library, or a build for another torch
         raise UserError(
-            f"{package} is installed but does not work here ({error}): mend it, or use "
+            f"{package} is installed but does not work here ({error}): repair it, or use "
             "decoder='pillow'."
         ) from error
-    return decode
+    return decoder
 
 
-def pillow(file: BinaryIO) -> Image.Image:
-    """Decodes any format that Pillow knows; of 16 bits the upper 8.
+def decode_by_pillow(file: BinaryIO) -> Image.Image:
+    """Decodes any format that Pillow reads; of 16-bit images the upper 8 bits.
 
     Raises:
         OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError: For damaged files.
     """
     with Image.open(file) as image:
-        if image.mode.startswith("I;16"):  # convert would make all above 255 white
+        if image.mode.startswith("I;16"):  # convert() would turn all values above 255 white
             return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-        return image.convert("RGB")  # decodes, which is where damage shows
+        return image.convert("RGB")  # decodes the image, so damaged files raise here
 
 
 class FastJpeg:
-    """Decodes RGB and grey JPEGs by a library, everything else by Pillow.
+    """Decodes RGB and grey JPEGs by a library, and all other files by Pillow.
 
     Args:
-        load: Imports the library and returns its function from bytes to RGB, (H, W, 3) uint8.
+        load: Function that imports the library and returns its decoder from bytes to RGB, (H, W, 3)
+            uint8. It is cached and not called here, since a C library's handle cannot be sent to
+            worker processes.
     """
 
     def __init__(self, load: Callable[[], Callable[[bytes], np.ndarray]]) -> None:
-        # Cached, not kept: the object travels to worker processes, a C library's handle does not.
-        self.prepare = load
+        self.load = load
 
     def __call__(self, file: BinaryIO) -> Image.Image:
-        """Decodes one file. Raises what :func:`pillow` raises."""
-        with Image.open(file) as image:  # reads the header only, and refuses gigantic sizes
+        """Decodes one file. Raises what :func:`decode_by_pillow` raises."""
+        with Image.open(file) as image:  # reads the header only, and refuses very large images
             if image.format == "JPEG" and image.mode in ("RGB", "L"):
                 file.seek(0)
                 try:
-                    return Image.fromarray(self.prepare()(file.read()))
+                    return Image.fromarray(self.load()(file.read()))
                 except (OSError, RuntimeError, ValueError, Warning):
-                    pass  # Pillow decides
+                    pass  # Pillow decodes it, or raises
         file.seek(0)
-        return pillow(file)
+        return decode_by_pillow(file)
 
 
 @cache
@@ -87,7 +88,7 @@ def _turbojpeg() -> Callable[[bytes], np.ndarray]:
 
     def decode(data: bytes) -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # all that PyTurboJPEG says of a truncated file
+            warnings.simplefilter("error")  # PyTurboJPEG only warns about a truncated file
             return library.decode(data, pixel_format=turbojpeg.TJPF_RGB)
 
     return decode
@@ -100,8 +101,8 @@ def _torchcodec() -> Callable[[bytes], np.ndarray]:
     return lambda data: decode_jpeg(data, mode="RGB").permute(1, 2, 0).numpy()
 
 
-# Decoder, its module, and what to install.
-FAST: dict[str, tuple[FastJpeg, str, str]] = {
+# Name -> decoder, its module, and the packages to install.
+JPEG_DECODERS: dict[str, tuple[FastJpeg, str, str]] = {
     "turbojpeg": (FastJpeg(_turbojpeg), "turbojpeg", "PyTurboJPEG and libturbojpeg"),
     "torchcodec": (FastJpeg(_torchcodec), "torchcodec", "torchcodec 0.16 or newer"),
 }

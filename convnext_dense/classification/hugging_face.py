@@ -9,22 +9,22 @@ from timm.data.readers.reader import Reader
 
 from convnext_dense.errors import UserError
 
-PICTURE, LABEL = "image", "label"
+IMAGE, LABEL = "image", "label"
 
 
 class HuggingFaceReader(Reader):
     """A dataset of the columns ``image`` and ``label``, saved by ``save_to_disk`` or as parquet.
 
-    timm's own reader takes names and parquet folders, but not what ``save_to_disk`` writes.
+    timm's reader reads datasets by name and parquet folders, but not ``save_to_disk`` folders.
 
     Args:
         root: Folder of one split.
 
     Attributes:
-        classes: Names of the labels.
+        classes: Class names in the order of the labels.
 
     Raises:
-        UserError: When the folder is no such dataset.
+        UserError: If the folder is not such a dataset.
     """
 
     def __init__(self, root: str) -> None:
@@ -32,25 +32,25 @@ class HuggingFaceReader(Reader):
         self.root = root
         self.data = _load(root)
         features = self.data.features
-        if PICTURE not in features or not isinstance(features.get(LABEL), datasets.ClassLabel):
+        if IMAGE not in features or not isinstance(features.get(LABEL), datasets.ClassLabel):
             raise UserError(
-                f"{root} needs the columns {PICTURE} and {LABEL} (a ClassLabel); it has "
+                f"{root} needs the columns {IMAGE} and {LABEL} (a ClassLabel); it has "
                 f"{', '.join(features)}."
             )
         self.classes = tuple(features[LABEL].names)
-        # Bytes: decoding, and what happens when it fails, is the data set's affair.
-        self.data = self.data.cast_column(PICTURE, datasets.Image(decode=False))
+        # Read bytes: the dataset decodes them and handles failures.
+        self.data = self.data.cast_column(IMAGE, datasets.Image(decode=False))
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> tuple[BinaryIO, int]:
         row = self.data[index]
-        content, path = row[PICTURE]["bytes"], row[PICTURE]["path"]
+        content, path = row[IMAGE]["bytes"], row[IMAGE]["path"]
         return (io.BytesIO(content) if content else open(path, "rb")), row[LABEL]
 
     def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
-        name = self.data[index][PICTURE]["path"] or ""
+        name = self.data[index][IMAGE]["path"] or ""
         return f"{self.root}: row {index}" + (f" ({name})" if name else "")
 
 
@@ -62,6 +62,6 @@ def _load(root: str) -> datasets.Dataset:
         return datasets.Dataset.from_parquet(files)
     except (FileNotFoundError, ValueError, IndexError) as error:
         raise UserError(
-            f"{root} is no Hugging Face dataset on disk ({error}): give the folder of one split, "
-            "written by save_to_disk or holding .parquet files."
+            f"{root} is not a Hugging Face dataset on disk ({error}): give the folder of one "
+            "split, written by save_to_disk or with .parquet files."
         ) from error

@@ -1,6 +1,6 @@
-"""A trained classifier from any checkpoint: this project's runs, official files, other libraries'.
+"""Loading a trained classifier from a checkpoint of this project or of another library.
 
-Runs carry their config as text in the checkpoint. It is read as data: nothing in it is executed.
+A run stores its config as text in the checkpoint. It is read as plain data and not executed.
 """
 
 import re
@@ -28,10 +28,10 @@ from convnext_dense.weights.checkpoints import compare, trained_classes
 from convnext_dense.weights.formats import recognise, to_official
 from convnext_dense.weights.loading import find_state_dict
 
-# The networks that a config may name; others are not built, whatever a file says.
+# The only networks that are built from a checkpoint's config.
 NETWORKS = {
-    kind.__name__: kind
-    for kind in (ConvNeXtClassifier, IsotropicConvNeXt, ConvNeXtRoadmapClassifier, TimmModel)
+    network.__name__: network
+    for network in (ConvNeXtClassifier, IsotropicConvNeXt, ConvNeXtRoadmapClassifier, TimmModel)
 }
 PREFIX = "backbone."
 NAMED_BY_COUNT = {1000: "imagenet-1k", 21841: "imagenet-22k"}
@@ -39,14 +39,14 @@ NAMED_BY_COUNT = {1000: "imagenet-1k", 21841: "imagenet-22k"}
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A network with its weights, and how it is tested.
+    """A network with its weights and its test settings.
 
     Attributes:
-        network: Maps normalised pictures (N, 3, H, W) to logits (N, len(classes)).
-        preprocessor: Normalises a collated batch of uint8 pictures.
-        transform: Arguments of the TestTransform it was trained for.
-        classes: Names in the order of the logits.
-        source: What the user calls the checkpoint.
+        network: Maps normalised images (N, 3, H, W) to logits (N, len(classes)).
+        preprocessor: Normalises a collated batch of uint8 images.
+        transform: Arguments of the TestTransform that the network was trained for.
+        classes: Class names in the order of the logits.
+        source: The checkpoint as the user named it.
     """
 
     network: nn.Module
@@ -56,14 +56,14 @@ class TrainedClassifier:
     source: str
 
     def to(self, device: torch.device) -> "TrainedClassifier":
-        """Moves the weights and the statistics to a device."""
+        """Moves the network and the preprocessor to a device."""
         self.network.to(device)
         self.preprocessor.to(device)
         return self
 
     @torch.inference_mode()
     def logits(self, batch: Mapping[str, Any]) -> Tensor:
-        """Logits (N, classes), float32 on the CPU, of a collated batch."""
+        """Logits (N, classes) of a collated batch, in float32 on the CPU."""
         return self.network(self.preprocessor(batch)["inputs"]).float().cpu()
 
 
@@ -73,19 +73,19 @@ def open_classifier(
     ema: bool = False,
     size: int | None = None,
 ) -> TrainedClassifier:
-    """Builds the classifier of a checkpoint and loads all of its weights.
+    """Builds the classifier of a checkpoint and loads all its weights.
 
     Args:
         checkpoint: A checkpoint of tools/pretrain_cls.py, or a ConvNeXt classifier of the official
             release, timm, torchvision, mmpretrain or transformers: a file, an https address or an
-            official name. The variant of the latter is read from the shapes.
-        config: A classification config instead of the one in the checkpoint.
-        ema: Take the averaged weights.
-        size: Side of the tested pictures in pixels; by default the config's, else 224, or 384
-            where an official name says so.
+            official name. Without a config, the variant is found from the shapes.
+        config: A classification config that replaces the one in the checkpoint.
+        ema: Load the averaged weights.
+        size: Side of the tested images in pixels; by default that of the config, otherwise 224, or
+            384 if the official name contains it.
 
     Raises:
-        UserError: When the file is no classifier, does not fill the model or names no classes.
+        UserError: If the file is not a classifier, lacks weights or does not name its classes.
     """
     content, source = read_checkpoint(checkpoint), str(checkpoint)
     state, _ = find_state_dict(content, ema)
@@ -99,26 +99,28 @@ def open_classifier(
         transform, statistics = dict(size=384 if source.endswith("_384") else 224), {}
     else:
         transform, statistics = _test_settings(config)
-    fitting, differences = compare(network, state)
+    matching, differences = compare(network, state)
     if differences:
-        raise UserError(f"{source} does not fill the model of its config: {differences}.")
-    network.load_state_dict(fitting)
+        raise UserError(
+            f"The weights of {source} do not match the model of its config: {differences}."
+        )
+    network.load_state_dict(matching)
     classes = _classes(content, config, network.num_classes, source)
     if size is not None:
         transform["size"] = size
-    TestTransform(**transform)  # wrong arguments show here
+    TestTransform(**transform)  # raises for wrong arguments
     preprocessor = ClassificationPreprocessor(network.num_classes, **statistics)
     return TrainedClassifier(network.eval(), preprocessor.eval(), transform, classes, source)
 
 
 def stored_config(content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The model and test data of the config that a run kept in its checkpoint.
+    """The model and test data of the config that a run stored in its checkpoint.
 
     Returns:
-        None where there is none, or that of another project's model.
+        None if there is no config, or the config of another project's model.
 
     Raises:
-        UserError: When the text is not plain data.
+        UserError: If the text is not plain data.
     """
     text = (content.get("meta") or {}).get("cfg")
     if not isinstance(text, str) or not any(name in text for name in NETWORKS):
@@ -127,34 +129,34 @@ def stored_config(content: Mapping[str, Any]) -> dict[str, Any] | None:
         return read_plain(text, ("model", "test_dataloader"))
     except (SyntaxError, ValueError) as error:
         raise UserError(
-            f"The config in the checkpoint cannot be read ({error}): name its file with --config."
+            f"The config in the checkpoint cannot be read ({error}): give its file by --config."
         ) from error
 
 
 def _from_config(config: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> nn.Module:
     settings = dict((config.get("model") or {}).get("backbone") or {})
-    kind = settings.pop("type", None)
-    if kind not in NETWORKS:
+    name = settings.pop("type", None)
+    if name not in NETWORKS:
         raise UserError(
-            f"{source} is no classifier: its config has the backbone {kind}, and only "
-            f"{', '.join(NETWORKS)} classify pictures."
+            f"{source} is not a classifier: its config has the backbone {name}, and only "
+            f"{', '.join(NETWORKS)} classify images."
         )
-    settings.pop("init_cfg", None)  # the checkpoint brings all weights
-    for name, value in state.items():  # a config file without data does not know their number
-        if name.endswith(("head.weight", "head.fc.weight")):
+    settings.pop("init_cfg", None)  # all weights are in the checkpoint
+    for key, value in state.items():  # the number of classes, if the config has none
+        if key.endswith(("head.weight", "head.fc.weight")):
             settings.setdefault("num_classes", len(value))
     try:
-        return NETWORKS[kind](**settings)
+        return NETWORKS[name](**settings)
     except TypeError as error:
-        raise UserError(f"The config of {source} does not build its {kind}: {error}.") from error
+        raise UserError(f"The config of {source} cannot build its {name}: {error}.") from error
 
 
 def _test_settings(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of the test transform, and the statistics that pictures are normalised with."""
+    """Arguments of the test transform, and the mean and std that images are normalised with."""
     data = (config.get("test_dataloader") or {}).get("dataset") or {}
     transform = dict(data.get("transform") or {})
     if transform.pop("type", None) != "TestTransform":
-        raise UserError("The config's test_dataloader has no TestTransform: name another --config.")
+        raise UserError("The config's test_dataloader has no TestTransform: give another --config.")
     preprocessor = config["model"].get("data_preprocessor") or {}
     return transform, {key: preprocessor[key] for key in ("mean", "std") if key in preprocessor}
 
@@ -162,7 +164,7 @@ def _test_settings(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
 def _from_shapes(
     state: Mapping[str, Tensor], source: str
 ) -> tuple[nn.Module, Mapping[str, Tensor]]:
-    """The network that a file without a config holds, and its parameters in our names."""
+    """The network of a file without a config, and its weights with our names."""
     if "blocks.0.dwconv.weight" in state:
         blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
         arch = dict(depth=len(blocks), dim=len(state["blocks.0.dwconv.weight"]))
@@ -186,7 +188,7 @@ def _from_shapes(
 
 def _outputs(state: Mapping[str, Tensor], source: str) -> int:
     if "head.weight" not in state:
-        raise UserError(f"{source} holds no classifier: its ConvNeXt has no head.")
+        raise UserError(f"{source} is not a classifier: its ConvNeXt has no head.")
     return len(state["head.weight"])
 
 
@@ -198,7 +200,7 @@ def _classes(
     stated = stated or NAMED_BY_COUNT.get(count)
     if stated is None:
         raise UserError(
-            f"{source} tells {count} classes apart and does not name them: name a config with "
+            f"{source} has {count} classes and does not name them: give a config with "
             "metainfo.classes by --config."
         )
     names = class_names(stated)

@@ -13,24 +13,26 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
-SHOWN = 50  # classes up to which the log has a table
+from convnext_dense.text_table import format_columns
+
+MAX_LOGGED_CLASSES = 50  # with more classes the log has no table
 
 
 @METRICS.register_module()
 class ClassificationMetric(BaseMetric):
-    """Share of pictures whose class is the first, or among the first five, of the prediction.
+    """Top-1 and top-5 accuracy.
 
     Figures: ``top1`` and ``top5`` as fractions in [0, 1], ``loss`` (mean cross-entropy with the
-    plain labels) and ``pictures``, how many were counted. With five classes or fewer ``top5``
-    would be 1 whatever the model, and is left out. Processes add up their counts, so every
-    picture that a sampler gives once is counted once. Those of each class go to the message hub
-    as ``per_class`` (they end up in ``metrics.json``).
+    labels, without smoothing) and ``pictures`` (number of images). With five classes or fewer,
+    ``top5`` is always 1 and is left out. The counts are summed over the processes, so each image
+    is counted as often as the sampler gives it. The figures of each class go to the message hub as
+    ``per_class`` and from there into ``metrics.json``.
 
     Args:
-        outfile: Also write every picture's prediction to this JSON file, with its probability
-            (``score``) and the true class's (``class_score``).
+        outfile: Also write the prediction of each image to this JSON file, with its probability
+            (``score``) and that of the true class (``class_score``).
         collect_device: As in mmengine.
-        prefix: Put in front of the figures' names.
+        prefix: Prefix of the figures' names.
     """
 
     default_prefix = "cls"
@@ -51,16 +53,16 @@ class ClassificationMetric(BaseMetric):
         logits = torch.stack([sample["logits"] for sample in data_samples]).float()
         labels = torch.stack([sample["label"] for sample in data_samples])
         best = logits.topk(min(5, logits.shape[1])).indices
-        right = best == labels[:, None]
+        correct = best == labels[:, None]
         losses = F.cross_entropy(logits, labels, reduction="none")
-        # exp(-loss) is the true class's probability.
-        columns = [labels, best[:, 0], right.any(1), losses, logits.softmax(1).amax(1)]
+        # exp(-loss) is the probability of the true class.
+        columns = [labels, best[:, 0], correct.any(1), losses, logits.softmax(1).amax(1)]
         table = torch.stack(columns, dim=1).double().cpu()
         paths = [sample["path"] for sample in data_samples] if self.outfile else []
         self.results.append((table, paths))
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Adds up all batches of all processes; ``size``, the data set's, is not needed."""
+        """Computes the figures over all batches and processes; ``size`` is not used."""
         classes = self.dataset_meta["classes"]
         tables = [table for table, _ in self.results] or [torch.zeros(0, 5, dtype=torch.double)]
         table = torch.cat(tables)
@@ -102,38 +104,38 @@ class ClassificationMetric(BaseMetric):
 
 
 def summary(per_class: torch.Tensor, sums: torch.Tensor) -> dict[str, float]:
-    """The figures of all pictures; nan where there are none.
+    """The figures of all images; nan without images.
 
     Args:
-        per_class: Right and all pictures of each class, (2, num_classes).
-        sums: Pictures whose class is among the first five, and the sum of their losses.
+        per_class: Number of correct images and of all images of each class, (2, num_classes).
+        sums: Number of images whose class is in the top 5, and the sum of all losses.
     """
-    right, total = per_class.sum(dim=1)
-    figures = {"top1": (right / total).item(), "top5": (sums[0] / total).item()}
+    correct, total = per_class.sum(dim=1)
+    figures = {"top1": (correct / total).item(), "top5": (sums[0] / total).item()}
     if per_class.shape[1] <= 5:
         del figures["top5"]
     return {**figures, "loss": (sums[1] / total).item(), "pictures": int(total)}
 
 
 def _report(classes: Sequence[str], per_class: torch.Tensor) -> None:
-    """Logs top-1 of the classes, where they are few, and keeps it for ``metrics.json``."""
-    shares = {
-        name: {"top1": right / total if total else None}
-        for name, right, total in zip(classes, *per_class.tolist(), strict=True)
+    """Logs top-1 of each class, unless there are many, and stores it for ``metrics.json``."""
+    top1 = {
+        name: {"top1": correct / total if total else None}
+        for name, correct, total in zip(classes, *per_class.tolist(), strict=True)
     }
-    MessageHub.get_current_instance().update_info("per_class", shares)
-    if len(classes) <= SHOWN:
-        width = max(map(len, classes))
-        lines = [
-            f"{name:{width}}  {'-' if row['top1'] is None else format(row['top1'], '.3f')}"
-            for name, row in shares.items()
+    MessageHub.get_current_instance().update_info("per_class", top1)
+    if len(classes) <= MAX_LOGGED_CLASSES:
+        rows = [
+            (name, "-" if row["top1"] is None else f"{row['top1']:.3f}")
+            for name, row in top1.items()
         ]
+        lines = format_columns(rows, ("<", "<"))
         print_log("top-1 per class\n" + "\n".join(lines), logger="current")
 
 
 def _all_reduce(tensor: torch.Tensor) -> None:
-    """Sums a CPU tensor over the processes, on the device that their backend needs."""
+    """Sums a CPU tensor over the processes, on the backend's device."""
     if dist.get_world_size() > 1:
-        there = tensor.to(dist.get_comm_device())
-        dist.all_reduce(there)
-        tensor.copy_(there)
+        on_device = tensor.to(dist.get_comm_device())
+        dist.all_reduce(on_device)
+        tensor.copy_(on_device)

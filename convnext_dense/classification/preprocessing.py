@@ -1,4 +1,4 @@
-"""What happens to a batch on the device: normalisation, random erasing, mixup and CutMix."""
+"""Preprocessing of a batch on the device: normalisation, random erasing, mixup and CutMix."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,18 +15,19 @@ from convnext_dense.errors import UserError
 
 @MODELS.register_module()
 class ClassificationPreprocessor(BaseDataPreprocessor):
-    """Turns a batch of uint8 pictures into the network's input, on the network's device.
+    """Turns a batch of uint8 images into the network's input, on the network's device.
 
-    Pictures travel as bytes, a quarter of float32. Random numbers come from the training process
-    alone, so a resumed run draws the same ones.
+    Batches are sent as uint8, a quarter of float32. All random numbers are drawn in the training
+    process, so a resumed run draws the same ones.
 
     Args:
         num_classes: Number of classes; the classifier fills it in.
-        mean, std: Of each channel, in 0 to 255.
-        label_smoothing: Share of the target that all classes divide among them.
-        erasing: Probability that a rectangle of a picture becomes noise, pixel by pixel.
+        mean, std: Mean and standard deviation of each channel, for values from 0 to 255.
+        label_smoothing: Part of the target that is distributed over all classes.
+        erasing: Probability that a rectangle of an image is replaced by pixel noise.
         mixup: Alpha of mixup; 0 for none.
-        cutmix: Alpha of CutMix; 0 for none. With both, each batch draws one of them.
+        cutmix: Alpha of CutMix; 0 for none. With both, each batch
+            randomly gets one of them.
         non_blocking: As in mmengine.
 
     Raises:
@@ -67,11 +68,11 @@ class ClassificationPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs``, uint8 (N, 3, H, W); ``targets``, labels (N,); ``paths``.
-            training: Whether to augment, and to make targets of labels.
+            training: Whether to augment, and to turn labels into probabilities.
 
         Returns:
-            ``inputs``, float32 (N, 3, H, W); ``targets``, labels (N,) or, in training, shares
-            (N, num_classes); ``paths``.
+            ``inputs``, float32 (N, 3, H, W); ``targets``, labels (N,) or, in training,
+            probabilities (N, num_classes); ``paths``.
         """
         inputs = self.cast_data(data["inputs"])
         targets = self.cast_data(data["targets"])
@@ -90,7 +91,7 @@ class ClassificationPreprocessor(BaseDataPreprocessor):
             )
         if len(inputs) % 2:
             raise UserError(
-                f"Mixup and CutMix pair the pictures of a batch, but it has {len(inputs)}: give "
-                "train_dataloader.batch_size an even number."
+                f"Mixup and CutMix pair the images of a batch, but it has {len(inputs)}: set "
+                "train_dataloader.batch_size to an even number."
             )
         return self.mixing(inputs, labels)

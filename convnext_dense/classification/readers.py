@@ -1,8 +1,8 @@
-"""Where labelled pictures lie: folders, tars of folders, WebDataset shards, Hugging Face datasets.
+"""Readers of labelled images: folders, tars, WebDataset shards, Hugging Face datasets.
 
-Every reader is one of timm's or has their interface: ``reader[index]`` is (open file, label),
-``reader.filename(index, absolute=True)`` says which. All give random access, so that a run can
-shuffle freely, count every picture once and resume where it stopped.
+Each reader is timm's or has the same interface: ``reader[index]`` returns (open file, label), and
+``reader.filename(index, absolute=True)`` the file's name. All have random access, so that a run
+can shuffle freely, count each image once and resume at any position.
 """
 
 import importlib.util
@@ -20,27 +20,27 @@ from convnext_dense.classification.shards import ShardReader
 from convnext_dense.errors import MissingDataError, UserError
 
 READERS = ("folder", "tar", "shards", "hf")
-CLASS_FILE = "classes.txt"  # beside shards: one name a line, in the order of the labels
-NAMED = ("imagenet-1k", "imagenet-22k")
+CLASS_FILE = "classes.txt"  # in a folder of shards: a class name a line, in the labels' order
+TIMM_CLASS_LISTS = ("imagenet-1k", "imagenet-22k")
 
 
 def open_reader(
     kind: str, root: str, only: Sequence[str] | None = None
 ) -> tuple[Reader, tuple[str, ...] | None]:
-    """Opens labelled pictures.
+    """Opens a reader of labelled images.
 
     Args:
-        kind: ``folder``: ``root/<class>/*``; ``tar``: one tar a class, or one tar of such folders;
-            ``shards``: WebDataset tars of ``<key>.jpg`` and ``<key>.cls``; ``hf``: a dataset that
-            Hugging Face ``datasets`` saved, or a folder of its parquet files.
+        kind: ``folder``: ``root/<class>/*``; ``tar``: a tar for each class, or one tar of class
+            folders; ``shards``: WebDataset tars of ``<key>.jpg`` and ``<key>.cls``; ``hf``: a
+            dataset that Hugging Face ``datasets`` saved, or a folder of its parquet files.
         root: The folder (or the tar).
-        only: Classes outside of which pictures are left out; of ``folder`` and ``tar`` alone.
+        only: Classes to read; others are left out (``folder`` and ``tar`` only).
 
     Returns:
-        The reader, and the names of its labels 0, 1, ...; None where the data has none.
+        The reader, and the names of its labels 0, 1, ...; None if the data has no names.
 
     Raises:
-        UserError: When there is nothing of that kind.
+        UserError: If ``root`` contains no data of that kind.
     """
     _check_root(kind, root)
     class_map = {name: label for label, name in enumerate(only)} if only else ""
@@ -50,35 +50,34 @@ def open_reader(
         try:
             reader = ReaderImageFolder(root, class_map)
         except RuntimeError as error:
-            raise UserError(f"{root} holds no pictures in class folders: {error}.") from error
-        if set(reader.class_to_idx) != {""}:  # without any folders there is nothing to mistake
+            raise UserError(f"{root} contains no images in class folders: {error}.") from error
+        if set(reader.class_to_idx) != {""}:  # otherwise there are no class folders at all
             _check_depth(root, [path for path, _ in reader.samples])
         return reader, tuple(reader.class_to_idx)
     if kind == "tar":
         from timm.data.readers import reader_image_in_tar as timm_tar
 
-        # timm keeps its index of large tars as a pickle beside them; only later versions read
-        # it with care.
+        # timm stores the index of large tars as a pickle; only newer versions read it safely.
         cache = None if hasattr(timm_tar, "_TarInfoUnpickler") else False
         try:
             reader = timm_tar.ReaderImageInTar(root, class_map, cache_tarinfo=cache)
         except (AssertionError, ValueError, tarfile.TarError, pickle.UnpicklingError) as error:
-            raise UserError(f"{root} holds no tars of pictures: {error}.") from error
+            raise UserError(f"{root} contains no tars of images: {error}.") from error
         return reader, tuple(reader.class_name_to_idx)
     if kind == "shards":
-        reader, names = ShardReader(root), _class_file(root)
+        reader, names = ShardReader(root), _read_class_file(root)
         if names is not None and reader.num_labels > len(names):
             raise UserError(
-                f"{root} holds the label {reader.num_labels - 1}, but {CLASS_FILE} there names "
-                f"{len(names)} classes: label i is line i, counted from 0."
+                f"{root} holds the label {reader.num_labels - 1}, but its {CLASS_FILE} names "
+                f"{len(names)} classes: line i must be the name of label i, counted from 0."
             )
         return reader, names
-    reader = _hugging_face(root)
+    reader = _open_hugging_face(root)
     return reader, reader.classes
 
 
 def find_classes(kind: str, root: str) -> tuple[str, ...] | None:
-    """The sorted class names of labelled pictures, without reading more than is needed.
+    """The sorted class names of labelled images, found without reading the images.
 
     Raises:
         UserError: As :func:`open_reader`.
@@ -86,65 +85,68 @@ def find_classes(kind: str, root: str) -> tuple[str, ...] | None:
     _check_root(kind, root)
     path = Path(root)
     if kind == "folder":
-        folders = [f for f in path.iterdir() if f.is_dir() and not f.name.startswith(".")]
+        folders = [
+            entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        ]
         if not folders:
-            raise UserError(f"{root} holds no class folders: it needs one folder a class.")
-        if empty := sorted(folder.name for folder in folders if not _holds_picture(folder)):
+            raise UserError(f"{root} contains no class folders: it needs a folder for each class.")
+        if empty := sorted(folder.name for folder in folders if not _contains_image(folder)):
             raise UserError(
-                f"{root}: {len(empty)} class folders hold no pictures, such as {empty[0]}: fill or "
-                "remove them."
+                f"{root}: {len(empty)} class folders contain no images, such as {empty[0]}: "
+                "fill or remove them."
             )
         return tuple(sorted(folder.name for folder in folders))
     if kind == "tar" and path.is_dir():
         return tuple(sorted(tar.stem for tar in path.glob("*.tar")))
     if kind == "shards":
-        return _class_file(root)
+        return _read_class_file(root)
     return tuple(sorted(open_reader(kind, root)[1]))
 
 
 def labels_of(reader: Reader) -> np.ndarray | None:
-    """The reader's label of every picture; None where its kind does not keep them."""
-    kept = vars(reader)
-    if "index" in kept:  # shards
+    """The reader's label of each image; None for readers that do not store them."""
+    attributes = vars(reader)
+    if "index" in attributes:  # shards
         return reader.index[:, 2]
-    if "targets" in kept:  # tar
+    if "targets" in attributes:  # tar
         return np.asarray(reader.targets)
-    if "samples" in kept:  # folder
+    if "samples" in attributes:  # folder
         return np.array([label for _, label in reader.samples])
     return None
 
 
 def some_files(kind: str, root: str, count: int) -> list[str]:
-    """One picture each of at most ``count`` class folders, for a look; [] of other readers.
+    """About ``count`` image files, spread over the class folders, for a quick check.
 
-    Of few classes some more, so that there are ``count`` where the folders hold so many. Folders
-    alone: opening another reader may take long.
+    Only for ``folder``; for the other readers it returns [], since opening them may take long.
     """
     if kind != "folder":
         return []
     names = find_classes(kind, root)
     names = names[:: max(1, len(names) // count)][:count]
-    kinds = get_img_extensions(as_set=True)
-    found = []
+    extensions = get_img_extensions(as_set=True)
+    paths = []
     for name in names:
-        files = (f for f in sorted(os.listdir(os.path.join(root, name))))
-        pictures = [f for f in files if os.path.splitext(f)[1].lower() in kinds]
-        step = max(1, len(pictures) // max(1, count // len(names)))
-        found += [os.path.join(root, name, f) for f in pictures[::step][: -(-count // len(names))]]
-    return found
+        files = sorted(os.listdir(os.path.join(root, name)))
+        images = [file for file in files if os.path.splitext(file)[1].lower() in extensions]
+        step = max(1, len(images) // max(1, count // len(names)))
+        selected = images[::step][: -(-count // len(names))]
+        paths += [os.path.join(root, name, file) for file in selected]
+    return paths
 
 
 def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
-    """Class names of a config: a list, or the name of one that timm carries.
+    """Class names of a config: a list, or the name of a list that timm contains.
 
     Raises:
         UserError: For an unknown name.
     """
     if not isinstance(classes, str):
         return tuple(classes)
-    if classes not in NAMED:
+    if classes not in TIMM_CLASS_LISTS:
         raise UserError(
-            f"metainfo.classes must be a list or one of {', '.join(NAMED)}, got {classes!r}."
+            f"metainfo.classes must be a list or one of {', '.join(TIMM_CLASS_LISTS)}, got "
+            f"{classes!r}."
         )
     return tuple(ImageNetInfo(classes).label_names())
 
@@ -159,22 +161,22 @@ def _check_root(kind: str, root: str) -> None:
         raise MissingDataError("folder", root)
 
 
-def _holds_picture(folder: Path) -> bool:
-    kinds = get_img_extensions(as_set=True)
-    return any(file.suffix.lower() in kinds for file in folder.iterdir())
+def _contains_image(folder: Path) -> bool:
+    extensions = get_img_extensions(as_set=True)
+    return any(file.suffix.lower() in extensions for file in folder.iterdir())
 
 
 def _check_depth(root: str, paths: Sequence[str]) -> None:
-    """timm's reader takes the innermost folder for the class; here it must be the only one."""
+    """timm takes the innermost folder as the class; here it must be directly in ``root``."""
     depth = root.rstrip(os.sep).count(os.sep) + 2
     if stray := next((path for path in paths if path.count(os.sep) != depth), None):
         raise UserError(
-            f"{stray} does not lie directly in a class folder of {root}: the layout is "
-            "<class>/<picture>."
+            f"{stray} is not directly in a class folder of {root}: the layout must be "
+            "<class>/<image>."
         )
 
 
-def _class_file(root: str) -> tuple[str, ...] | None:
+def _read_class_file(root: str) -> tuple[str, ...] | None:
     path = Path(root) / CLASS_FILE
     if not path.is_file():
         return None
@@ -182,7 +184,7 @@ def _class_file(root: str) -> tuple[str, ...] | None:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _hugging_face(root: str) -> Reader:
+def _open_hugging_face(root: str) -> Reader:
     if importlib.util.find_spec("datasets") is None:
         raise UserError(
             f"Reading {root} needs Hugging Face datasets, which is not installed: run "

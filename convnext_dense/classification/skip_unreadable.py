@@ -1,4 +1,4 @@
-"""Pictures that cannot be read: reported, counted, and too many of them end the run."""
+"""A hook that reports unreadable images, and ends the run if there are too many."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -8,13 +8,13 @@ from convnext_dense.errors import UserError
 
 @HOOKS.register_module()
 class SkippedPicturesHook(Hook):
-    """Reports every unreadable picture once, in the training process, whoever read it.
+    """Reports each unreadable image once, in the training process.
 
-    In training another picture takes its place; in a test it is left out of the figures, which
-    say how many were counted.
+    In training another image replaces it. In a test it is left out, and the figures contain the
+    number of images.
 
     Args:
-        limit: Distinct unreadable pictures of one process that end the run, when exceeded.
+        limit: The run ends if one process finds more distinct unreadable images than this.
     """
 
     priority = "VERY_HIGH"
@@ -24,15 +24,15 @@ class SkippedPicturesHook(Hook):
         self.seen: set[str] = set()
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Reports the training batch's unreadable pictures."""
+        """Reports the training batch's unreadable images."""
         self._report(runner, data_batch)
 
     def before_val_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Reports the validation batch's unreadable pictures."""
+        """Reports the validation batch's unreadable images."""
         self._report(runner, data_batch)
 
     def before_test_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Reports the test batch's unreadable pictures."""
+        """Reports the test batch's unreadable images."""
         self._report(runner, data_batch)
 
     def _report(self, runner, data_batch: dict) -> None:
@@ -44,10 +44,11 @@ class SkippedPicturesHook(Hook):
                 f"{path} cannot be read and is skipped ({reason}); {len(self.seen)} so far."
             )
         if len(self.seen) > self.limit:
-            kinds = [hook.get("type") for hook in runner.cfg.get("custom_hooks", [])]
-            place = kinds.index(type(self).__name__) if type(self).__name__ in kinds else "N"
+            types = [hook.get("type") for hook in runner.cfg.get("custom_hooks", [])]
+            name = type(self).__name__
+            index = types.index(name) if name in types else "N"
             raise UserError(
-                f"{len(self.seen)} pictures cannot be read, the last of them {path}; the limit is "
-                f"{self.limit}: mend the data, or raise the limit with "
-                f"--cfg-options custom_hooks.{place}.limit=NUMBER."
+                f"{len(self.seen)} images cannot be read, the last of them {path}; the limit is "
+                f"{self.limit}: repair the data, or raise the limit with "
+                f"--cfg-options custom_hooks.{index}.limit=NUMBER."
             )

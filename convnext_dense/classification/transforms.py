@@ -1,4 +1,4 @@
-"""From a picture to a tensor of bytes: the recipes' augmentation and test transforms, by timm."""
+"""The recipes' training and test transforms (by timm), from an image to a uint8 tensor."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from PIL import Image
 from timm.data import auto_augment as auto_augment_ops
 from timm.data import create_transform
 
-NO_CROP_FROM = 384  # pixels: appendix A.2 has a crop ratio of .875 at 224 and of 1 at 384
+NO_CROP_FROM = 384  # pixels; appendix A.2: crop ratio .875 at 224, and 1 at 384
 CROP_RATIO = 0.875
 
 
@@ -17,17 +17,17 @@ CROP_RATIO = 0.875
 class TrainTransform:
     """Random crop, flip and RandAugment of the recipes (table 5 of the paper), as uint8.
 
-    Random erasing, mixup and CutMix follow on the device (ClassificationPreprocessor).
+    ClassificationPreprocessor applies random erasing, mixup and CutMix later on the device.
 
     Args:
         size: Side of the result in pixels.
-        scale: Range of the crop's area, as a share of the picture's.
+        scale: Range of the crop's area as a ratio of the image's area.
         ratio: Range of the crop's width / height.
-        flip: Probability of a mirror image.
-        auto_augment: timm's name of the policy, such as ``rand-m9-mstd0.5-inc1``; None for none.
-        color_jitter: Strength of the colour jitter. As in the release, timm leaves it out where a
-            policy is given, which changes colours itself.
-        interpolation: Of resizing and of the policy's rotations.
+        flip: Probability of a horizontal flip.
+        auto_augment: timm's name of the policy, such as ``rand-m9-mstd0.5-inc1``, or None.
+        color_jitter: Strength of the colour jitter. As in the release, timm leaves it out if there
+            is a policy, since policies change colours too.
+        interpolation: Interpolation of resizing and of the policy's rotations.
     """
 
     def __init__(
@@ -56,58 +56,58 @@ class TrainTransform:
                 if op.aug_fn is auto_augment_ops.posterize:
                     op.aug_fn = posterize
 
-    def __call__(self, picture: Image.Image) -> torch.Tensor:
-        """Maps an RGB picture to uint8 (3, size, size)."""
-        return self.transform(picture)
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Maps an RGB image to uint8 (3, size, size)."""
+        return self.transform(image)
 
 
-def posterize(picture: Image.Image, bits: int, **kwargs) -> Image.Image:
-    """Keeps the upper bits of each channel: none of them leave a black picture.
+def posterize(image: Image.Image, bits: int, **kwargs) -> Image.Image:
+    """Keeps the upper ``bits`` of each channel; with 0 bits the image becomes black.
 
-    timm's policies ask for none where they are strongest (``m9-mstd0.5`` in one of 40 draws of
-    this operation). Earlier Pillow painted black, Pillow 13 refuses.
+    The strongest settings of timm's policies ask for 0 bits (``m9-mstd0.5`` in one of 40 draws of
+    this operation). Older versions of Pillow returned a black image, Pillow 13 raises.
     """
     if bits == 0:
-        return Image.new(picture.mode, picture.size)
-    return auto_augment_ops.posterize(picture, bits, **kwargs)
+        return Image.new(image.mode, image.size)
+    return auto_augment_ops.posterize(image, bits, **kwargs)
 
 
 def _operations(step: Any) -> Iterator[auto_augment_ops.AugmentOp]:
-    """The operations of RandAugment and AugMix, or of AutoAugment's pairs; else none."""
-    found = vars(step)
-    yield from found.get("ops", ())
-    for pair in found.get("policy", ()):
+    """The operations of a RandAugment, AugMix or AutoAugment step; nothing for other steps."""
+    attributes = vars(step)
+    yield from attributes.get("ops", ())
+    for pair in attributes.get("policy", ()):
         yield from pair
 
 
 @TRANSFORMS.register_module()
 class TestTransform:
-    """The paper's test: a centre crop below 384 pixels, the whole picture from there on.
+    """The paper's test transform: a centre crop below 384 pixels, otherwise the whole image.
 
-    Below, the short side becomes size / .875 and the centre is cut out; from 384 the picture is
-    resized to the square, whatever its shape.
+    Below 384, the short side is resized to size / .875 and the centre is cropped. From 384 on, the
+    image is resized to a square, without keeping its aspect ratio.
 
     Args:
         size: Side of the result in pixels.
-        crop: Side of the centre crop, as a share of the resized short side, instead of the
+        crop: Side of the centre crop as a ratio of the resized short side, instead of the
             paper's.
-        interpolation: Of resizing.
+        interpolation: Interpolation of resizing.
     """
 
-    __test__ = False  # its name is no test's
+    __test__ = False  # not a test, despite its name
 
     def __init__(
         self, size: int, crop: float | None = None, interpolation: str = "bicubic"
     ) -> None:
-        whole = crop is None and size >= NO_CROP_FROM
+        whole_image = crop is None and size >= NO_CROP_FROM
         self.transform = create_transform(
             size,
-            crop_pct=1.0 if whole else crop or CROP_RATIO,
-            crop_mode="squash" if whole else "center",
+            crop_pct=1.0 if whole_image else crop or CROP_RATIO,
+            crop_mode="squash" if whole_image else "center",
             interpolation=interpolation,
             normalize=False,
         )
 
-    def __call__(self, picture: Image.Image) -> torch.Tensor:
-        """Maps an RGB picture to uint8 (3, size, size)."""
-        return self.transform(picture)
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Maps an RGB image to uint8 (3, size, size)."""
+        return self.transform(image)

@@ -66,4 +66,6 @@ def main() -> None:
     result = dict(suite=args.suite, data=args.data, checkpoint=checkpoint, ema=args.ema, **figures)
     if args.out:
         write_atomically(Path(args.out), json.dumps(result, indent=2))
-    print(json.dumps(result, indent=2) if args.json else "\n".join(evaluation.lines(figures)))
+    print(
+        json.dumps(result, indent=2) if args.json else "\n".join(evaluation.figure_lines(figures))
+    )

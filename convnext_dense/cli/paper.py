@@ -74,37 +74,37 @@ def main() -> None:
 
 def count(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
-        found = [complexity.measure(row, CONFIGS) for row in complexity.rows_named(args.only)]
+        found = [complexity.count_row(row, CONFIGS) for row in complexity.rows_named(args.only)]
     print(json.dumps(found, indent=2) if args.json else complexity.format_table(found))
 
 
 def put_side_by_side(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):
-        found = compare.compare(args.table, CONFIGS, args.runs, args.benchmark)
+        found = compare.compare_tables(args.table, CONFIGS, args.runs, args.benchmark)
     print(json.dumps(found, indent=2) if args.json else compare.format_tables(found))
 
 
 def repeat(args: argparse.Namespace) -> None:
-    row = chain.row_named(args.row)
+    row = chain.find_row(args.row)
     if args.gpus < 0:
         raise UserError(f"--gpus must be at least 0, got {args.gpus}.")
     root = Path(os.path.relpath(ROOT))
-    place = chain.Place(root, Path(args.work_dir), args.data_root, args.gpus)
-    steps = chain.steps_of(row, place)
+    settings = chain.ReproduceSettings(root, Path(args.work_dir), args.data_root, args.gpus)
+    steps = chain.steps_of_row(row, settings)
     if args.print:
         print(commands.format_steps(steps))
         return
-    commands.check(steps, place)
-    commands.run(steps, lambda line: print(line, flush=True))
+    commands.check_requirements(steps, settings)
+    commands.run_steps(steps, lambda line: print(line, flush=True))
 
 
 def walk(args: argparse.Namespace) -> None:
     results = costs.read_results(args.results)
-    found = {name: costs.measure(name, results) for name in costs.regimes_named(args.regime)}
+    found = {name: costs.count_steps(name, results) for name in costs.regimes_named(args.regime)}
     if args.draw:
-        from convnext_dense.paper.roadmap.drawings import draw  # matplotlib takes half a second
+        from convnext_dense.paper.roadmap.drawings import draw_roadmap  # imports matplotlib
 
-        for path in draw(args.draw, found):
+        for path in draw_roadmap(args.draw, found):
             print(path, file=sys.stderr)
     if args.json:
         print(json.dumps([row for rows in found.values() for row in rows], indent=2))

@@ -24,7 +24,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image as BGR (height, width, 3), turned as its EXIF entry says.
 
     Grey, palette and CMYK become colours, transparency is left out, of 16 bits the upper 8 are
-    kept (as in :func:`convnext_dense.classification.decoding.pillow`).
+    kept (as in :func:`convnext_dense.classification.decoding.decode_by_pillow`).
 
     Raises:
         UserError: When there is no such file or it is not a whole image.

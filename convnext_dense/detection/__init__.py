@@ -1,1 +1,1 @@
-"""What mmdet lacks for this project; configs import the modules they use, which registers them."""
+"""Detection parts that mmdet lacks; configs import, and so register, the modules that they use."""

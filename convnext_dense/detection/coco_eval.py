@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster, mask
 
-# Name of a figure -> its place in COCO's summary of twelve (or of twenty-one in newer versions,
-# whose first twelve are these).
+# Name of a figure -> its index in COCO's summary of 12 figures (newer versions have 21; the first
+# 12 are these).
 SUMMARY = {
     "mAP": 0,
     "mAP_50": 1,
@@ -26,9 +26,9 @@ SUMMARY = {
     "AR_l": 11,
 }
 
-# Task -> where a result has its shape, and the areas of many shapes in pixels.
-KEYS = {"bbox": "bbox", "segm": "segmentation"}
-AREAS = {
+# Task -> key of a result's box or mask, and a function from boxes or masks to areas in pixels.
+SHAPE_KEYS = {"bbox": "bbox", "segm": "segmentation"}
+SHAPE_AREAS = {
     "bbox": lambda boxes: [width * height for _, _, width, height in boxes],
     "segm": lambda masks: mask.area(masks).tolist() if masks else [],
 }
@@ -39,10 +39,10 @@ class CocoFigures:
     """Average precision of one task.
 
     Attributes:
-        summary: COCO's twelve figures, in [0, 1]; -1 where no ground truth exists.
-        per_class: AP at IoU .50:.95 of each category id; NaN where it has no ground truth.
+        summary: COCO's 12 figures, in [0, 1]; -1 where there is no ground truth.
+        per_class: AP at IoU .50:.95 of each category id; NaN where there is no ground truth.
         precision: At the IoU thresholds .50, .55 ... .95 and the recalls 0, .01 ... 1, for each
-            category in the order asked for, (10, 101, categories); -1 without ground truth.
+            category in the requested order, (10, 101, categories); -1 without ground truth.
     """
 
     summary: dict[str, float]
@@ -57,27 +57,27 @@ def evaluate_coco(
     image_ids: Sequence[int],
     category_ids: Sequence[int],
 ) -> CocoFigures:
-    """Average precision and recall over the given pictures and categories.
+    """Average precision and recall over the given images and categories.
 
     Args:
         truth: Content of a COCO annotation file.
         results: COCO result dicts (``image_id``, ``category_id``, ``score``, and ``bbox`` as
             (x, y, width, height) or ``segmentation`` as RLE).
         task: ``bbox`` or ``segm``.
-        image_ids: The pictures to evaluate; others do not count.
+        image_ids: The images to evaluate; others do not count.
         category_ids: The categories to evaluate.
 
     Returns:
         The figures; equal to pycocotools' to 1e-6.
     """
-    with collector_paused(), contextlib.redirect_stdout(io.StringIO()):
-        # The library prints its progress and its table; the log has its own.
+    # The library prints its progress and a table; the log has its own table.
+    with garbage_collection_paused(), contextlib.redirect_stdout(io.StringIO()):
         return _evaluate(truth, results, task, image_ids, category_ids)
 
 
 @contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Pauses Python's search for cycles, which hundreds of thousands of dicts set off and lack."""
+def garbage_collection_paused() -> Iterator[None]:
+    """Pauses the garbage collector: it would scan hundreds of thousands of dicts without cycles."""
     running = gc.isenabled()
     gc.disable()
     try:
@@ -94,81 +94,96 @@ def _evaluate(
     image_ids: Sequence[int],
     category_ids: Sequence[int],
 ) -> CocoFigures:
-    truth, found, pictures, categories = _renumbered(truth, results, task, image_ids, category_ids)
-    coco_truth, coco_found = COCO(truth), COCO({**truth, "annotations": found})
-    evaluation = COCOeval_faster(coco_truth, coco_found, task)
-    # Its threads hold Python's lock while they compute, and wait for each other: one is faster.
+    truth, detections, images, categories = _renumber_ids(
+        truth, results, task, image_ids, category_ids
+    )
+    coco_truth, coco_detections = COCO(truth), COCO({**truth, "annotations": detections})
+    evaluation = COCOeval_faster(coco_truth, coco_detections, task)
+    # One thread is the fastest: several hold Python's lock while they compute.
     evaluation.rle_iou_max_workers = 1
-    evaluation.params.imgIds = pictures
+    evaluation.params.imgIds = images
     evaluation.params.catIds = categories
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    summary = {name: float(evaluation.stats[place]) for name, place in SUMMARY.items()}
-    # precision: (IoU thresholds, recall thresholds, categories, areas, detections per picture)
-    # The evaluation sorts the categories; a file may have them in another order.
+    summary = {name: float(evaluation.stats[index]) for name, index in SUMMARY.items()}
+    # The evaluation sorts the categories; the caller's order may differ.
     order = [list(evaluation.params.catIds).index(category) for category in categories]
+    # (IoU thresholds, recall thresholds, categories, areas, detections per image)
     precision = evaluation.eval["precision"][:, :, order, 0, -1]
     per_class = {}
-    for place, category in enumerate(category_ids):
-        values = precision[:, :, place]
+    for index, category in enumerate(category_ids):
+        values = precision[:, :, index]
         values = values[values > -1]
         per_class[category] = float(np.mean(values)) if values.size else float("nan")
     return CocoFigures(summary, per_class, precision)
 
 
-def _renumbered(
+def _renumber_ids(
     truth: dict,
     results: Sequence[dict],
     task: str,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
 ) -> tuple[dict, list[dict], list[int], list[int]]:
-    """Truth, results as annotations, pictures and categories with ids from 1 on, in their order.
+    """Replaces all ids by numbers from 1 on, in the order of the ids.
 
-    faster-coco-eval keeps ids in floats, which mixes those beyond 2**53 up, fails on negative ones
-    and takes the annotation 0 for none. Its own reading of results would look for boxes around
-    masks and draw masks of boxes, which no figure needs.
+    faster-coco-eval keeps ids in floats: it confuses ids above 2**53, fails on negative ones and
+    takes the annotation id 0 for "no annotation". Its own reader of results also computes boxes
+    around masks and draws masks of boxes, which no figure needs.
+
+    Returns:
+        The ground truth, the results as annotations, the image ids and the category ids.
     """
-    pictures = _numbers(image["id"] for image in truth["images"])
-    categories = _numbers(category["id"] for category in truth["categories"])
-    annotations = _numbers(annotation["id"] for annotation in truth["annotations"])
+    images = _new_ids(image["id"] for image in truth["images"])
+    categories = _new_ids(category["id"] for category in truth["categories"])
+    annotations = _new_ids(annotation["id"] for annotation in truth["annotations"])
     renumbered = {
-        "images": [{**image, "id": pictures[image["id"]]} for image in truth["images"]],
-        "categories": [{**one, "id": categories[one["id"]]} for one in truth["categories"]],
+        "images": [{**image, "id": images[image["id"]]} for image in truth["images"]],
+        "categories": [
+            {**category, "id": categories[category["id"]]} for category in truth["categories"]
+        ],
         "annotations": [
             {
-                **one,
-                "id": annotations[one["id"]],
-                "image_id": pictures[one["image_id"]],
-                "category_id": categories[one["category_id"]],
-                "iscrowd": one.get("iscrowd") or 0,
+                **annotation,
+                "id": annotations[annotation["id"]],
+                "image_id": images[annotation["image_id"]],
+                "category_id": categories[annotation["category_id"]],
+                "iscrowd": annotation.get("iscrowd") or 0,
             }
-            for one in truth["annotations"]
+            for annotation in truth["annotations"]
         ],
     }
-    shapes = [result[KEYS[task]] for result in results]
-    found = [
-        {
-            "id": number,
-            "image_id": pictures[result["image_id"]],
-            "category_id": categories[result["category_id"]],
-            "score": result["score"],
-            KEYS[task]: shape,
-            "area": area,
-            "iscrowd": 0,
-        }
-        for number, (result, shape, area) in enumerate(
-            zip(results, shapes, AREAS[task](shapes), strict=True), start=1
-        )
-    ]
+    detections = _to_annotations(results, task, images, categories)
     return (
         renumbered,
-        found,
-        [pictures[image] for image in image_ids],
+        detections,
+        [images[image] for image in image_ids],
         [categories[category] for category in category_ids],
     )
 
 
-def _numbers(ids: Iterable[int]) -> dict[int, int]:
-    return {one: number for number, one in enumerate(sorted(ids), start=1)}
+def _to_annotations(
+    results: Sequence[dict], task: str, images: dict[int, int], categories: dict[int, int]
+) -> list[dict]:
+    """Results as annotations with new ids."""
+    shape_key = SHAPE_KEYS[task]
+    shapes = [result[shape_key] for result in results]
+    return [
+        {
+            "id": number,
+            "image_id": images[result["image_id"]],
+            "category_id": categories[result["category_id"]],
+            "score": result["score"],
+            shape_key: shape,
+            "area": area,
+            "iscrowd": 0,
+        }
+        for number, (result, shape, area) in enumerate(
+            zip(results, shapes, SHAPE_AREAS[task](shapes), strict=True), start=1
+        )
+    ]
+
+
+def _new_ids(ids: Iterable[int]) -> dict[int, int]:
+    return {old: new for new, old in enumerate(sorted(ids), start=1)}

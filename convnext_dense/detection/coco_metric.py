@@ -11,9 +11,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
-from convnext_dense.detection.coco_eval import CocoFigures, collector_paused, evaluate_coco
+from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco, garbage_collection_paused
 from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
+from convnext_dense.text_table import format_columns
 
 TASKS = ("bbox", "segm")
 
@@ -22,15 +23,15 @@ TASKS = ("bbox", "segm")
 class CocoInstanceMetric(BaseMetric):
     """COCO average precision of boxes and masks by faster-coco-eval.
 
-    Only the pictures that were shown count, so a limited test is a true one. The figures of each
-    class go to the message hub as ``per_class`` (they end up in ``metrics.json``).
+    Only the tested images count, so a test with a limit is not biased. The figures of each class
+    go to the message hub as ``per_class`` and from there into ``metrics.json``.
 
     Args:
-        ann_file: COCO annotation file; the engine fills in the evaluated data set's.
+        ann_file: COCO annotation file; the engine fills in that of the evaluated dataset.
         metric: ``bbox``, ``segm`` or both.
         outfile: Also write the results in COCO format to this file.
         collect_device: As in mmengine.
-        prefix: Put in front of the figures' names.
+        prefix: Prefix of the figures' names.
     """
 
     default_prefix = "coco"
@@ -46,12 +47,12 @@ class CocoInstanceMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.metrics = [metric] if isinstance(metric, str) else list(metric)
         if unknown := set(self.metrics) - set(TASKS):
-            raise UserError(f"metric must be out of {', '.join(TASKS)}, got {sorted(unknown)}.")
+            raise UserError(f"metric must be one of {', '.join(TASKS)}, got {sorted(unknown)}.")
         self.ann_file = ann_file
         self.outfile = outfile
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keeps one batch of predictions on the CPU, masks as RLE."""
+        """Stores the predictions of one batch on the CPU, with masks as RLE."""
         for sample in data_samples:
             predicted = sample["pred_instances"]
             masks = predicted.get("masks")
@@ -65,9 +66,9 @@ class CocoInstanceMetric(BaseMetric):
                 }
             )
 
-    @collector_paused()
+    @garbage_collection_paused()
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Evaluates all predictions against the annotation file."""
+        """Compares all predictions with the annotation file."""
         truth = json.loads(Path(self.ann_file).read_text(encoding="utf-8"))
         ids = {category["name"]: category["id"] for category in truth["categories"]}
         classes = self.dataset_meta["classes"]
@@ -79,14 +80,14 @@ class CocoInstanceMetric(BaseMetric):
         if self.outfile:
             Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)
             Path(self.outfile).write_text(json.dumps(detections))
-        figures: dict[str, CocoFigures] = {
+        figures_by_task: dict[str, CocoFigures] = {
             task: evaluate_coco(truth, detections, task, image_ids, category_ids)
             for task in self.metrics
         }
         per_class = {
             name: {
-                f"{task}_mAP": _none_if_nan(figure.per_class[ids[name]])
-                for task, figure in figures.items()
+                f"{task}_mAP": _none_if_nan(figures.per_class[ids[name]])
+                for task, figures in figures_by_task.items()
             }
             for name in classes
         }
@@ -94,13 +95,13 @@ class CocoInstanceMetric(BaseMetric):
         print_log(format_per_class(per_class), logger="current")
         return {
             f"{task}_{name}": value
-            for task, figure in figures.items()
-            for name, value in figure.summary.items()
+            for task, figures in figures_by_task.items()
+            for name, value in figures.summary.items()
         }
 
 
 def to_coco(result: dict, category_ids: Sequence[int]) -> list[dict]:
-    """COCO result dicts of one picture; boxes from xyxy to (x, y, width, height)."""
+    """COCO result dicts of one image, with boxes as (x, y, width, height) instead of xyxy."""
     boxes = np.asarray(result["bboxes"], dtype=float)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     columns = (result[name].tolist() for name in ("labels", "scores"))
@@ -120,19 +121,16 @@ def to_coco(result: dict, category_ids: Sequence[int]) -> list[dict]:
 
 
 def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
-    """A plain table of the classes that occur: one class a line, one task a column."""
+    """A text table of the classes that occur: a row for each class, a column for each task."""
     per_class = {name: row for name, row in per_class.items() if set(row.values()) != {None}}
     if not per_class:
-        return "AP per class: no class occurs in these pictures."
-    width = max([len("class"), *map(len, per_class)])
+        return "AP per class: no class occurs in these images."
     tasks = list(next(iter(per_class.values())))
-    lines = ["  ".join(["class".ljust(width), *tasks])]
-    for name, values in per_class.items():
-        cells = (
-            ("-" if values[task] is None else f"{values[task]:.3f}").rjust(len(task))
-            for task in tasks
-        )
-        lines.append("  ".join([name.ljust(width), *cells]))
+    rows = [
+        (name, *("-" if row[task] is None else f"{row[task]:.3f}" for task in tasks))
+        for name, row in per_class.items()
+    ]
+    lines = format_columns([("class", *tasks), *rows], ["<", *[">"] * len(tasks)])
     return "AP per class\n" + "\n".join(lines)
 
 

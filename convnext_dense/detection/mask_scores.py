@@ -1,6 +1,6 @@
-"""The mask branch on given boxes: probabilities of each box's own class, and their pasting.
+"""The mask branch on given boxes: mask probabilities of each box's class, and mask pasting.
 
-Shared by the plain test (``roi_heads``) and by the test in several views (``tta``).
+Used by the plain test (``roi_heads``) and by multi-scale testing (``tta``).
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def mask_levels(roi_head: StandardRoIHead) -> int:
-    """How many pyramid levels the mask branch reads."""
+    """Number of pyramid levels that the mask branch reads."""
     extractors = roi_head.mask_roi_extractor
     if not isinstance(extractors, nn.ModuleList):
         extractors = [extractors]
@@ -23,16 +23,17 @@ def mask_levels(roi_head: StandardRoIHead) -> int:
 def mask_probabilities(
     roi_head: StandardRoIHead, features: tuple[Tensor, ...], rois: Tensor, labels: Tensor
 ) -> Tensor:
-    """Mask probabilities of boxes, of each box's own class only.
+    """Mask probabilities of boxes, for the class of each box only.
 
-    Sigmoid and mean see one place at a time, so mmdet gets the same by computing them for all
-    classes and choosing then: to the bit, but for a CPU's sigmoid, which rounds the last values
-    of a thread's share (below 32, those that fill no vector) differently, by about 1e-7.
+    mmdet computes sigmoid and mean for all classes and selects the class afterwards. Both are
+    elementwise, so the results are equal bit by bit, with one exception: a CPU's sigmoid rounds
+    the last values of a thread's share (fewer than 32, less than a vector) differently, by about
+    1e-7.
 
     Args:
         roi_head: For a cascade, the stages' probabilities are averaged, as mmdet does.
-        features: Pyramid of a batch.
-        rois: (n, 5): picture number, then xyxy in pixels of the network's input.
+        features: Feature pyramid of a batch.
+        rois: (n, 5): image index in the batch, then xyxy in pixels of the network's input.
         labels: (n,).
 
     Returns:
@@ -40,36 +41,36 @@ def mask_probabilities(
     """
     if not isinstance(roi_head, CascadeRoIHead):
         logits = roi_head._mask_forward(features, rois)["mask_preds"]
-        return _own_class(logits, labels).sigmoid()
+        return _select_class(logits, labels).sigmoid()
     stages = [
-        _own_class(roi_head._mask_forward(stage, features, rois)["mask_preds"], labels).sigmoid()
+        _select_class(roi_head._mask_forward(stage, features, rois)["mask_preds"], labels).sigmoid()
         for stage in range(roi_head.num_stages)
     ]
     return torch.stack(stages).mean(dim=0)
 
 
-def _own_class(maps: Tensor, labels: Tensor) -> Tensor:
-    """From maps (n, classes or 1, h, w) the labels' ones, (n, h, w)."""
-    if maps.shape[1] == 1:
-        return maps[:, 0]
-    return maps[torch.arange(len(labels), device=labels.device), labels]
+def _select_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """Selects each label's channel of (n, classes or 1, h, w); returns (n, h, w)."""
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    return logits[torch.arange(len(labels), device=labels.device), labels]
 
 
-def paste(
+def paste_masks(
     roi_head: StandardRoIHead,
     masks: Tensor | None,
     results: InstanceData,
     meta: dict[str, Any],
     rescale: bool,
 ) -> InstanceData:
-    """Adds binary masks of the whole picture to its results, by mmdet's own pasting.
+    """Pastes mask probabilities into masks of the whole image, by mmdet's code.
 
     Args:
-        roi_head: Its test settings have the threshold.
-        masks: Probabilities (n, h, w); not looked at where there are no boxes.
-        results: One picture's; its boxes are changed in place where they are rescaled.
-        meta: ``ori_shape`` and ``scale_factor`` of the picture.
-        rescale: Into the picture's own pixels, not the network's input's.
+        roi_head: RoI head with the mask threshold in its test settings.
+        masks: Probabilities (n, h, w); not used when there are no boxes.
+        results: Results of one image; the boxes are changed in place when they are rescaled.
+        meta: ``ori_shape`` and ``scale_factor`` of the image.
+        rescale: Paste into the original image's pixels instead of those of the network's input.
 
     Returns:
         The results with ``masks`` (n, height, width), bool; uint8 for a negative threshold.
@@ -88,7 +89,7 @@ def paste(
     results.masks = head._predict_by_feat_single(
         mask_preds=masks[:, None],
         bboxes=results.bboxes,
-        labels=torch.zeros_like(results.labels),  # the one channel there is
+        labels=torch.zeros_like(results.labels),  # masks have a single channel
         img_meta=meta,
         rcnn_test_cfg=roi_head.test_cfg,
         rescale=rescale,

@@ -6,47 +6,48 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 
-def as_roi_align_reads(feature: Tensor) -> Tensor:
-    """A feature map (N, C, H, W) in float32 and channels-first: itself where it is that already.
+def to_roi_align_format(feature: Tensor) -> Tensor:
+    """Converts a feature map (N, C, H, W) to float32 and channels-first; copies only if needed.
 
-    RoIAlign would copy a channels-last map at every call.
+    RoIAlign copies a channels-last feature map at each call.
     """
     return feature.float().contiguous()
 
 
-def converted_once(roi_head: nn.Module, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A pyramid for one pass through a RoI head, whose extractors then convert nothing.
+def convert_features_once(roi_head: nn.Module, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Converts a feature pyramid for one pass through a RoI head.
 
-    A cascade reads the same maps with six extractors, each of which would convert them. The copy
-    belongs to the caller, who drops it after the pass. Kept beside its map for longer it would go
-    stale where the map is written in place (the replay of a CUDA graph does not even count as a
-    write), hold memory as long as the map, and tie passes to one graph of gradients.
+    A cascade reads the same feature maps with six extractors, and each would convert them again.
+    The caller drops the copy after the pass. A cache of copies would be wrong after a feature map
+    is written in place (the replay of a CUDA graph does not even change its version), would hold
+    memory as long as the feature map, and would tie several passes to one autograd graph.
 
     Args:
-        roi_head: Maps are left as they are where one of its extractors is of another class than
-            :class:`Float32RoIExtractor`.
-        features: Maps (N, C, H_i, W_i).
+        roi_head: If one of its extractors is not a :class:`Float32RoIExtractor`, the features are
+            returned unchanged.
+        features: Feature maps (N, C, H_i, W_i).
 
     Returns:
-        The same, with the levels that the extractors read as :func:`as_roi_align_reads`. Gradients
-        of a copy are summed in float32 over the extractors, and turned back once.
+        The feature maps; those that the extractors read are converted by
+        :func:`to_roi_align_format`. Gradients of a copy are summed over the extractors in float32
+        and converted back once.
     """
-    extractors = [part for part in roi_head.modules() if isinstance(part, BaseRoIExtractor)]
+    extractors = [module for module in roi_head.modules() if isinstance(module, BaseRoIExtractor)]
     if not all(isinstance(extractor, Float32RoIExtractor) for extractor in extractors):
         return features
     levels = max((extractor.num_inputs for extractor in extractors), default=0)
-    return (*map(as_roi_align_reads, features[:levels]), *features[levels:])
+    return (*map(to_roi_align_format, features[:levels]), *features[levels:])
 
 
 @MODELS.register_module()
 class Float32RoIExtractor(SingleRoIExtractor):
-    """mmdet's SingleRoIExtractor, in float32 whatever the features' precision.
+    """mmdet's SingleRoIExtractor, always in float32.
 
-    mmdet casts the boxes to the features' type. bfloat16 has 8 significant bits: in a picture of
-    1333 pixels a box edge moves by up to 4 pixels, and a rounded small box keeps a mean IoU of
-    0.86 with itself. Here the features are widened instead; the heads after it autocast again.
-    Our RoI heads widen them once for all extractors of a picture (see :func:`converted_once`);
-    behind another head every call does so for itself.
+    mmdet casts the boxes to the features' type. bfloat16 has 8 significant bits: in an image of
+    1333 pixels a box edge moves by up to 4 pixels, and a rounded small box has a mean IoU of 0.86
+    with the box itself. Here the features are converted to float32 instead; autocast applies again
+    in the heads. Our RoI heads convert them once for all extractors (see
+    :func:`convert_features_once`); with another RoI head each call converts them.
     """
 
     def forward(
@@ -58,11 +59,11 @@ class Float32RoIExtractor(SingleRoIExtractor):
         """Extracts RoI features.
 
         Args:
-            feats: One map (N, C, H_i, W_i) per pyramid level.
-            rois: (K, 5): picture number, then xyxy in pixels of the network's input.
-            roi_scale_factor: Enlarges the boxes where given.
+            feats: One feature map (N, C, H_i, W_i) for each pyramid level.
+            rois: (K, 5): image index in the batch, then xyxy in pixels of the network's input.
+            roi_scale_factor: Factor by which the boxes are enlarged.
 
         Returns:
             (K, C, size, size) in float32.
         """
-        return super().forward(tuple(map(as_roi_align_reads, feats)), rois, roi_scale_factor)
+        return super().forward(tuple(map(to_roi_align_format, feats)), rois, roi_scale_factor)

@@ -1,4 +1,4 @@
-"""mmdet's RoI heads with maps converted once, and a leaner mask branch in the test."""
+"""mmdet's RoI heads, with features converted once and a mask branch that needs less memory."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from convnext_dense.detection.mask_scores import mask_probabilities, paste
-from convnext_dense.detection.roi_extractor import converted_once
+from convnext_dense.detection.mask_scores import mask_probabilities, paste_masks
+from convnext_dense.detection.roi_extractor import convert_features_once
 
 
-class MapsConvertedOnce:
-    """Mixin: all extractors read one copy of the maps, made for this one call."""
+class FeaturesConvertedOnce:
+    """Mixin: all extractors of a call read one converted copy of the features."""
 
     def loss(
         self,
@@ -23,8 +23,8 @@ class MapsConvertedOnce:
         rpn_results_list: list[InstanceData],
         batch_data_samples: list[DetDataSample],
     ) -> dict[str, Tensor]:
-        """mmdet's losses of a batch."""
-        return super().loss(converted_once(self, x), rpn_results_list, batch_data_samples)
+        """Losses of a batch, as mmdet's."""
+        return super().loss(convert_features_once(self, x), rpn_results_list, batch_data_samples)
 
     def predict(
         self,
@@ -33,17 +33,17 @@ class MapsConvertedOnce:
         batch_data_samples: list[DetDataSample],
         rescale: bool = False,
     ) -> list[InstanceData]:
-        """mmdet's results of a batch."""
-        maps = converted_once(self, x)
-        return super().predict(maps, rpn_results_list, batch_data_samples, rescale=rescale)
+        """Results of a batch, as mmdet's."""
+        features = convert_features_once(self, x)
+        return super().predict(features, rpn_results_list, batch_data_samples, rescale=rescale)
 
 
 class OwnClassMasks:
-    """Mixin: masks of each box's own class only, with mmdet's results.
+    """Mixin: computes masks of each box's class only, with the same results as mmdet.
 
-    mmdet takes the sigmoid of all classes' maps, averages all of them over a cascade's stages,
-    and copies all of them once more before it chooses: of 100 boxes and 80 classes, 25 MB each
-    time. Here the box's class is chosen first, and everything after it handles 0.3 MB.
+    mmdet computes the sigmoid of all classes' masks, averages them over a cascade's stages, and
+    copies them once more before it selects the class: 25 MB each time for 100 boxes and 80
+    classes. Here the class is selected first, so that the later steps handle 0.3 MB.
     """
 
     def predict_mask(
@@ -57,9 +57,9 @@ class OwnClassMasks:
 
         Args:
             x: Feature maps of all levels.
-            batch_img_metas: What is known of each picture.
-            results_list: Boxes (n, 4) in pixels of the network's input, and labels, of each.
-            rescale: Move boxes and masks into the pictures' own pixels.
+            batch_img_metas: Meta information of each image.
+            results_list: Boxes (n, 4) in pixels of the network's input and labels of each image.
+            rescale: Return boxes and masks in the original images' pixels.
 
         Returns:
             The results with ``masks`` (n, height, width).
@@ -71,16 +71,16 @@ class OwnClassMasks:
             labels = torch.cat([results.labels for results in results_list])
             masks = mask_probabilities(self, x, rois, labels).split(counts)
         return [
-            paste(self, *picture, rescale)
-            for picture in zip(masks, results_list, batch_img_metas, strict=True)
+            paste_masks(self, image_masks, results, meta, rescale=rescale)
+            for image_masks, results, meta in zip(masks, results_list, batch_img_metas, strict=True)
         ]
 
 
 @MODELS.register_module()
-class OwnClassRoIHead(MapsConvertedOnce, OwnClassMasks, StandardRoIHead):
-    """mmdet's ``StandardRoIHead`` with :class:`MapsConvertedOnce` and :class:`OwnClassMasks`."""
+class OwnClassRoIHead(FeaturesConvertedOnce, OwnClassMasks, StandardRoIHead):
+    """``StandardRoIHead`` with :class:`FeaturesConvertedOnce` and :class:`OwnClassMasks`."""
 
 
 @MODELS.register_module()
-class OwnClassCascadeRoIHead(MapsConvertedOnce, OwnClassMasks, CascadeRoIHead):
-    """mmdet's ``CascadeRoIHead`` with :class:`MapsConvertedOnce` and :class:`OwnClassMasks`."""
+class OwnClassCascadeRoIHead(FeaturesConvertedOnce, OwnClassMasks, CascadeRoIHead):
+    """``CascadeRoIHead`` with :class:`FeaturesConvertedOnce` and :class:`OwnClassMasks`."""

@@ -1,1 +1,1 @@
-"""The paper's side of the project: what its tables say, and how this code compares."""
+"""The paper's tables: printed figures, costs of the models, and commands that reproduce rows."""

@@ -1,1 +1,1 @@
-"""One page about runs: ``tools/report.py WORK_DIR... --out report.html``."""
+"""An HTML page about runs: ``tools/report.py WORK_DIR... --out report.html``."""

@@ -1,4 +1,4 @@
-"""A test's results, looked at by the module of its task."""
+"""Analysis of a test's results, by the module of its task."""
 
 from importlib import import_module
 
@@ -7,24 +7,24 @@ from convnext_dense.report.findings import Analysis
 from convnext_dense.report.work_folders import Test
 
 
-def analyse(test: Test) -> Analysis | None:
-    """Looks at the results of a test; None where it wrote none.
+def analyse_test(test: Test) -> Analysis | None:
+    """Analyses the results of a test; None if it has no results file.
 
-    Results that cannot be read, or whose data is missing, give a note instead of an error: the
-    rest of the page does not need them.
+    Unreadable results and missing data give a note instead of an error, since the rest of the page
+    does not need them.
     """
     results = test.results
     if results is None or test.task is None:
         return None
-    module = import_module(f"convnext_dense.report.{test.task}")  # each needs its own libraries
+    module = import_module(f"convnext_dense.report.{test.task}")  # each task needs other libraries
     try:
-        return module.analyse(test, results)
+        return module.analyse_results(test, results)
     except UserError as error:
         problem = str(error)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"{results.name} cannot be read as results of {test.task} ({_words(error)})."
+        problem = f"{results.name} cannot be read as results of {test.task} ({_describe(error)})."
     return Analysis(notes=[problem])
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,4 +1,4 @@
-"""Charts as SVG text that stands inside a page: sharp at any size, with no file of their own."""
+"""Charts as SVG text inside a page: sharp at any size, without separate files."""
 
 import io
 import math
@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-# Runs in a fixed order of colours; the dashes tell the ninth from the first.
+# Runs have these colours in a fixed order; from the ninth run on, the dashes differ.
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2")
 DASHES = ("-", "--", ":", "-.")
-SIZE = (4.4, 3.0)  # inches: readable as wide as a phone
-LONGEST = 32  # characters of a name in a legend
+SIZE = (4.4, 3.0)  # inches; readable at the width of a phone
+MAX_NAME = 32  # characters of a name in a legend
 SETTINGS = {
     "svg.fonttype": "none",  # text stays text
-    "text.parse_math": False,  # a class may be called $x^2$
+    "text.parse_math": False,  # class names may contain $
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -28,15 +28,15 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: points with nan are left out, single ones are marked."""
+    """A line of a chart. Points with nan are left out; a single point gets a marker."""
 
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
-    number: int = 0  # of the run: settles the colour
+    number: int = 0  # index of the run, which gives the colour
 
 
-def style(number: int) -> dict[str, str]:
+def line_style(number: int) -> dict[str, str]:
     """Colour and dashes of a run's lines."""
     dashes = DASHES[number // len(COLOURS) % len(DASHES)]
     return dict(color=COLOURS[number % len(COLOURS)], linestyle=dashes)
@@ -45,7 +45,7 @@ def style(number: int) -> dict[str, str]:
 def line_chart(
     title: str, lines: Sequence[Line], xlabel: str, log: bool = False, unit: str = ""
 ) -> Markup | None:
-    """Lines over training; None where there is no point to draw."""
+    """Lines over the training; None without points."""
     lines = [replace(line, ys=[_finite(y) for y in line.ys]) for line in lines]
     lines = [line for line in lines if not all(map(math.isnan, line.ys))]
     if not lines:
@@ -56,11 +56,11 @@ def line_chart(
             mark = "o" if len(line.xs) < 20 else None
             axes.plot(
                 line.xs, line.ys, label=shorten(line.name), marker=mark, markersize=3,
-                linewidth=1.4, **style(line.number),
+                linewidth=1.4, **line_style(line.number),
             )  # fmt: skip
         if log:
             axes.set_yscale("log", nonpositive="mask")
-            axes.yaxis.set_major_formatter(LogFormatter())  # the usual one writes formulas
+            axes.yaxis.set_major_formatter(LogFormatter())  # the default writes formulas
             axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set(title=title, xlabel=xlabel, ylabel=unit)
@@ -69,7 +69,7 @@ def line_chart(
 
 
 def curve_chart(title: str, lines: Sequence[Line]) -> Markup | None:
-    """Precision over recall, both in [0, 1]."""
+    """Precision over recall, both in [0, 1]; None without lines."""
     if not lines:
         return None
     with matplotlib.rc_context(SETTINGS):
@@ -78,7 +78,7 @@ def curve_chart(title: str, lines: Sequence[Line]) -> Markup | None:
             mark = "o" if len(line.xs) == 1 else None
             axes.plot(
                 line.xs, line.ys, label=shorten(line.name), marker=mark, linewidth=1.4,
-                **style(line.number),
+                **line_style(line.number),
             )  # fmt: skip
         axes.set(title=title, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         _legend(axes, lines)
@@ -86,24 +86,24 @@ def curve_chart(title: str, lines: Sequence[Line]) -> Markup | None:
 
 
 def bar_chart(title: str, names: Sequence[str], values: Sequence[float], unit: str) -> Markup:
-    """Horizontal bars, the first at the top."""
+    """Horizontal bars, with the first one at the top."""
     with matplotlib.rc_context(SETTINGS):
         figure, axes = _figure(height=1.1 + 0.2 * max(len(names), 4))
-        places = range(len(names))
-        axes.barh(places, values, color=COLOURS[0])
-        axes.set_yticks(places, [shorten(name) for name in names])
+        positions = range(len(names))
+        axes.barh(positions, values, color=COLOURS[0])
+        axes.set_yticks(positions, [shorten(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set(title=title, xlabel=unit, xlim=(0, 1.25 * max(values, default=1) or 1))
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
-        for place, value in zip(places, values, strict=True):
-            axes.text(value, place, f" {value:.3g}", va="center", fontsize=8)
+        for position, value in zip(positions, values, strict=True):
+            axes.text(value, position, f" {value:.3g}", va="center", fontsize=8)
         return _svg(figure, title)
 
 
 def shorten(name: str) -> str:
-    """A name that fits into a legend; a leading underscore would hide it there."""
+    """Shortens a name for a legend; matplotlib would hide a name with a leading underscore."""
     name = " ".join(name.split()) or "(no name)"
-    name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    name = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
     return f" {name}" if name.startswith("_") else name
 
 
@@ -125,9 +125,9 @@ def _legend(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def _svg(figure: Figure, title: str) -> Markup:
-    """The figure as an SVG element, as wide as its box lets it be."""
+    """The figure as an SVG element that fills the width of its box."""
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": title}):  # the same figure gives the same text
+    with matplotlib.rc_context({"svg.hashsalt": title}):  # the same figure gives the same SVG
         figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
     width, height = (round(72 * side) for side in figure.get_size_inches())

@@ -1,4 +1,4 @@
-"""What a classifier's results show: every picture's class, prediction and their probabilities."""
+"""Analysis of a classifier's results: class, prediction and probabilities of each image."""
 
 import json
 from pathlib import Path
@@ -8,107 +8,108 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from convnext_dense.report.findings import (
-    BEST,
-    CURVES,
+    MAX_CURVES,
+    NUM_BEST,
     Analysis,
     Confusion,
+    ImageFigure,
     Line,
-    Shown,
-    embed,
     precision_recall,
-    thinned,
+    thin_out,
+    to_data_url,
 )
 from convnext_dense.report.work_folders import Test
 
-SIDE = 192  # pixels to which a smaller picture is enlarged
+MIN_SIDE = 192  # pixels; smaller images are enlarged
 
 
-def analyse(test: Test, results: Path) -> Analysis:
-    """Reads the file of ``tools/test.py --out``: one row a picture."""
+def analyse_results(test: Test, results: Path) -> Analysis:
+    """Analyses the file of ``tools/test.py --out``, which has a row for each image."""
     rows = json.loads(results.read_text(encoding="utf-8"))
-    found = Analysis()
+    analysis = Analysis()
     classes = _classes(test, rows)
-    found.confusion = confusion(rows, classes)
+    analysis.confusion = confusion(rows, classes)
     top1 = sum(row["class"] == row["predicted"] for row in rows) / max(len(rows), 1)
     if abs(top1 - (test.metrics.get("top1") or top1)) > 1e-6:
-        found.notes.append(
+        analysis.notes.append(
             f"{results.name} has a top-1 of {top1:.3f}, metrics.json {test.metrics['top1']:.3f}: "
-            "they are of different tests."
+            "they belong to different tests."
         )
     if not all("score" in row for row in rows):
-        found.notes.append(
-            "These results have no probabilities, which an earlier version left out: test again "
-            "for curves and for the best and worst pictures."
+        analysis.notes.append(
+            "These results have no probabilities, since an earlier version wrote them: test again "
+            "for curves and for the best and worst images."
         )
-        return found
-    found.curves = [("Pictures found", curves(rows, classes))]
-    found.curves_how = (
-        "A picture counts as found where the first answer is right; the threshold is on that "
-        "answer's probability."
+        return analysis
+    analysis.curves = [("Images found", curves(rows, classes))]
+    analysis.curves_note = (
+        "An image counts as found if the predicted class is correct; the threshold applies to "
+        "the probability of that class."
     )
-    found.pictures_how = "The surest of the right answers, and of the wrong ones."
-    _show(found, rows)
-    return found
+    analysis.images_note = "The correct and the wrong predictions with the highest probabilities."
+    _add_images(analysis, rows)
+    return analysis
 
 
 def _classes(test: Test, rows: list[dict[str, Any]]) -> list[str]:
-    """The config's names in its order; with thousands, those that occur."""
-    seen = {row[key] for row in rows for key in ("class", "predicted")}
+    """The class names that occur, in the order of the config if it lists them."""
+    occurring = {row[key] for row in rows for key in ("class", "predicted")}
     data = (test.config.get("test_dataloader") or {}).get("dataset") or {}
-    named = (data.get("metainfo") or {}).get("classes") or ()
-    if isinstance(named, str) or not seen <= set(named):  # imagenet-1k
-        return sorted(seen)
-    return [name for name in named if name in seen]
+    names = (data.get("metainfo") or {}).get("classes") or ()
+    if isinstance(names, str) or not occurring <= set(names):  # such as imagenet-1k
+        return sorted(occurring)
+    return [name for name in names if name in occurring]
 
 
 def confusion(rows: list[dict[str, Any]], classes: list[str]) -> Confusion:
-    """Counts pictures by class (rows) and prediction (columns)."""
-    place = {name: number for number, name in enumerate(classes)}
+    """Counts images by class (rows) and prediction (columns)."""
+    indices = {name: index for index, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), np.int64)
     for row in rows:
-        counts[place[row["class"]], place[row["predicted"]]] += 1
-    return Confusion(classes, classes, counts, "pictures", "Each picture counts once.")
+        counts[indices[row["class"]], indices[row["predicted"]]] += 1
+    return Confusion(classes, classes, counts, "images", "Each image counts once.")
 
 
 def curves(rows: list[dict[str, Any]], classes: list[str]) -> list[Line]:
-    """The curve of all pictures, and of each class where they are few."""
+    """The curve of all images, and of each class unless there are many."""
     scores = np.array([row["score"] for row in rows], float)
-    right = np.array([row["class"] == row["predicted"] for row in rows], bool)
-    lines = [thinned("all", *precision_recall(scores, right, len(rows)), 0)]
-    names = classes if len(classes) <= CURVES else []
+    correct = np.array([row["class"] == row["predicted"] for row in rows], bool)
+    lines = [thin_out("all", *precision_recall(scores, correct, len(rows)), 0)]
+    names = classes if len(classes) <= MAX_CURVES else []
     for number, name in enumerate(names, start=1):
         of_class = np.array([row["predicted"] == name for row in rows], bool)
         positives = sum(row["class"] == name for row in rows)
-        pair = precision_recall(scores[of_class], right[of_class], positives)
-        lines.append(thinned(name, *pair, number))
+        curve = precision_recall(scores[of_class], correct[of_class], positives)
+        lines.append(thin_out(name, *curve, number))
     return lines
 
 
-def _show(found: Analysis, rows: list[dict[str, Any]]) -> None:
-    """Takes the surest right answers and the surest wrong ones."""
+def _add_images(analysis: Analysis, rows: list[dict[str, Any]]) -> None:
+    """Adds the correct and the wrong predictions with the highest probabilities."""
     ranked = sorted(rows, key=lambda row: -row["score"])
-    for right, shown in ((True, found.best), (False, found.worst)):
-        some = [row for row in ranked if (row["class"] == row["predicted"]) == right][:BEST]
-        for row in some:
+    for correct, figures in ((True, analysis.best), (False, analysis.worst)):
+        selected = [row for row in ranked if (row["class"] == row["predicted"]) == correct]
+        selected = selected[:NUM_BEST]
+        for row in selected:
             try:
                 with Image.open(row["path"]) as opened:
-                    picture = opened.convert("RGB")
+                    image = opened.convert("RGB")
             except (OSError, UnidentifiedImageError, ValueError):
                 continue
-            shown.append(Shown([(embed(_enlarged(picture)), "")], _caption(row)))
-        if some and not shown:
-            found.notes.append(
-                f"The pictures are no files that can be read here, such as {some[0]['path']}."
+            figures.append(ImageFigure([(to_data_url(_enlarge(image)), "")], _caption(row)))
+        if selected and not figures:
+            analysis.notes.append(
+                f"The images cannot be read as files here, such as {selected[0]['path']}."
             )
 
 
-def _enlarged(picture: Image.Image) -> Image.Image:
-    factor = max(1, SIDE // max(picture.size))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BOX)
+def _enlarge(image: Image.Image) -> Image.Image:
+    factor = max(1, MIN_SIDE // max(image.size))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.BOX)
 
 
 def _caption(row: dict[str, Any]) -> str:
-    said = f"{row['predicted']} ({row['score']:.2f})"
+    prediction = f"{row['predicted']} ({row['score']:.2f})"
     if row["class"] == row["predicted"]:
-        return said
-    return f"{said}; truth: {row['class']} ({row['class_score']:.2f})"
+        return prediction
+    return f"{prediction}; truth: {row['class']} ({row['class_score']:.2f})"

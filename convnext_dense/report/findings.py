@@ -1,4 +1,4 @@
-"""What a test's results show, of whatever task: curves, a confusion matrix, pictures."""
+"""The analysis of a test's results for any task: curves, a confusion matrix, images."""
 
 import base64
 import io
@@ -11,55 +11,55 @@ from PIL import Image
 
 from convnext_dense.report.charts import Line
 
-CURVES = 8  # classes up to which each has a curve of its own
-BEST = 4  # pictures, and as many of the worst
-POINTS = 200  # of a curve: more than a small chart has columns
-WIDEST = 512  # pixels of a picture in the page
+MAX_CURVES = 8  # with more classes there is no curve for each class
+NUM_BEST = 4  # number of best images, and of worst images
+MAX_POINTS = 200  # of a curve; more than a small chart has columns
+MAX_SIDE = 512  # pixels of an image in the page
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each class was taken for each.
+    """A confusion matrix.
 
     Attributes:
         truth: Names of the rows.
         predicted: Names of the columns.
         counts: (rows, columns).
-        unit: What is counted.
-        how: One sentence on how truth and prediction were paired.
+        unit: Name of the counted objects.
+        note: A sentence that explains how ground truth and prediction were matched.
     """
 
     truth: list[str]
     predicted: list[str]
     counts: np.ndarray
     unit: str
-    how: str
+    note: str
 
     @property
     def shares(self) -> np.ndarray:
-        """Counts over the sum of their row; 0 in rows without any."""
+        """Counts divided by the sum of their row; 0 in empty rows."""
         return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
 
     def mistakes(self, number: int) -> list[tuple[str, str, int, float]]:
-        """The commonest: truth, prediction, count, share of the truth."""
+        """The most frequent mistakes: true class, prediction, count, share of the true class."""
         shares = self.shares
-        found = [
+        mistakes = [
             (self.truth[row], self.predicted[column], int(self.counts[row, column]),
              float(shares[row, column]))
             for row, column in np.argwhere(self.counts)
             if self.truth[row] != self.predicted[column]
         ]  # fmt: skip
-        return sorted(found, key=lambda mistake: -mistake[2])[:number]
+        return sorted(mistakes, key=lambda mistake: -mistake[2])[:number]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture in the page.
+class ImageFigure:
+    """An image in the page.
 
     Attributes:
-        views: Content as a data address, and a word on it: truth and prediction, or one.
-        caption: A line below.
-        legend: Names with their colours, as CSS writes them.
+        views: (data URL, label) of ground truth and prediction, or of a single image.
+        caption: Line below the image.
+        legend: Names with their CSS colours.
     """
 
     views: list[tuple[str, str]]
@@ -69,70 +69,72 @@ class Shown:
 
 @dataclass
 class Analysis:
-    """What the page shows of a test's results.
+    """The analysis of a test's results, as the page shows it.
 
     Attributes:
-        curves: Charts of precision over recall: title and lines.
-        curves_how: One sentence on what the curves are.
-        confusion: None where there is no truth to compare with.
-        best, worst: Pictures.
-        pictures_how: One sentence on how they were chosen.
-        notes: Sentences about what is missing.
+        curves: Charts of precision over recall: (title, lines).
+        curves_note: A sentence that explains the curves.
+        confusion: The confusion matrix; None without ground truth.
+        best, worst: Images with the best and the worst predictions.
+        images_note: A sentence that explains how the images were selected.
+        notes: Sentences about missing or inconsistent data.
     """
 
     curves: list[tuple[str, list[Line]]] = field(default_factory=list)
-    curves_how: str = ""
+    curves_note: str = ""
     confusion: Confusion | None = None
-    best: list[Shown] = field(default_factory=list)
-    worst: list[Shown] = field(default_factory=list)
-    pictures_how: str = ""
+    best: list[ImageFigure] = field(default_factory=list)
+    worst: list[ImageFigure] = field(default_factory=list)
+    images_note: str = ""
     notes: list[str] = field(default_factory=list)
 
 
 def precision_recall(
-    scores: np.ndarray, right: np.ndarray, positives: int
+    scores: np.ndarray, correct: np.ndarray, positives: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision as the threshold falls; equal scores fall together.
+    """Recall and precision for a decreasing score threshold.
 
     Args:
         scores: Confidence of each prediction (n,).
-        right: Whether it is right (n,).
-        positives: How many there were to find.
+        correct: Whether the prediction is correct (n,).
+        positives: Number of true objects.
 
     Returns:
-        Two arrays of the same length, a point for each distinct score; empty without any
-        prediction or anything to find.
+        Two arrays of the same length, with a point for each distinct score; empty without
+        predictions or true objects.
     """
     if not len(scores) or not positives:
         return np.zeros(0), np.zeros(0)
     order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(right[order])
+    num_correct = np.cumsum(correct[order])
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    return found[last] / positives, found[last] / (last + 1)
+    return num_correct[last] / positives, num_correct[last] / (last + 1)
 
 
-def thinned(name: str, recall: np.ndarray, precision: np.ndarray, number: int) -> Line:
-    """A curve with as many points as a chart can show."""
-    places = np.unique(np.linspace(0, len(recall) - 1, POINTS).astype(int)) if len(recall) else []
-    return Line(name, recall[places].tolist(), precision[places].tolist(), number)
+def thin_out(name: str, recall: np.ndarray, precision: np.ndarray, number: int) -> Line:
+    """A curve with at most as many points as a chart can show."""
+    indices = (
+        np.unique(np.linspace(0, len(recall) - 1, MAX_POINTS).astype(int)) if len(recall) else []
+    )
+    return Line(name, recall[indices].tolist(), precision[indices].tolist(), number)
 
 
-def embed(picture: Image.Image) -> str:
-    """A picture as a data address, no larger than a page needs."""
-    picture = picture.convert("RGB")
-    picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+def to_data_url(image: Image.Image) -> str:
+    """An image as a data URL, reduced to the size that the page needs."""
+    image = image.convert("RGB")
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=82)
+    image.save(stream, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def best_and_worst(rows: list[Any], rate: Callable[[Any], float], number: int) -> tuple[list, list]:
-    """The highest and the lowest rated rows, best and worst first; no row is in both."""
+    """The best rows, best first, and the worst rows, worst first; no row is in both."""
     ranked = sorted(rows, key=rate, reverse=True)
     number = min(number, len(ranked) // 2 or len(ranked))
     return ranked[:number], ranked[number:][::-1][:number]
 
 
 def css_colour(colour: np.ndarray) -> str:
-    """An RGB colour as CSS writes it."""
+    """An RGB colour in CSS."""
     return "rgb({},{},{})".format(*map(int, colour))

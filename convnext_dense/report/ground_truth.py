@@ -1,4 +1,4 @@
-"""The truth of a test, found through its own config: data sets and their label files."""
+"""The ground truth of a test, opened with the dataset of its config."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,34 +15,42 @@ from convnext_dense.config.config_tree import datasets
 from convnext_dense.errors import UserError
 from convnext_dense.report.work_folders import Test
 
-# What building a data set raises where its files are not there, or a newer version reads it.
-BROKEN = (OSError, KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError)
+# Exceptions of building a dataset whose files are missing or belong to another version.
+DATASET_ERRORS = (
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+)
 
 
 def data_config(test: Test) -> dict[str, Any]:
-    """The dict of the tested data set.
+    """The config of the tested dataset.
 
     Raises:
-        UserError: When the config names none, or the data is not where it says.
+        UserError: If the config names no dataset, or the data is missing.
     """
-    found = datasets(Config(test.config), "test")
-    if not found:
-        raise UserError("The config of this test names no data, so there is no truth to show.")
-    root = found[0].data_root
+    tested = datasets(Config(test.config), "test")
+    if not tested:
+        raise UserError("The config of this test names no data, so there is no ground truth.")
+    root = tested[0].data_root
     if not Path(root).exists():
         raise UserError(
-            f"The data is not at {root}, where this test read it, so there is no truth to compare "
-            "or to show: put it back, or test again with --data-root."
+            f"The data is not at {root}, where this test read it, so there is no ground truth to "
+            "compare with: put it back, or test again with --data-root."
         )
-    return found[0]
+    return tested[0]
 
 
 @contextlib.contextmanager
 def open_dataset(test: Test) -> Iterator[BaseDataset]:
-    """The tested pictures, in the scope of their toolbox; samples are pictures and truth as read.
+    """Opens the tested dataset in the scope of its toolbox; samples are images as read.
 
     Raises:
-        UserError: When the data is not there or cannot be opened.
+        UserError: If the data is missing or cannot be opened.
     """
     config = data_config(test)
     try:
@@ -53,8 +61,8 @@ def open_dataset(test: Test) -> Iterator[BaseDataset]:
             yield build_dataset(config, pipeline=loading)
     except UserError:
         raise
-    except BROKEN as error:
-        words = " ".join(str(error).split())[:200]
+    except DATASET_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"The data of this test cannot be opened ({type(error).__name__}: {words})."
+            f"The data of this test cannot be opened ({type(error).__name__}: {reason})."
         ) from error

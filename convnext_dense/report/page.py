@@ -1,4 +1,4 @@
-"""From work folders to one page: everything that a file says goes through the escaping template."""
+"""Renders work folders to an HTML page; the template escapes all text from files."""
 
 import shlex
 import time
@@ -13,32 +13,33 @@ from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.dense_rows import ROWS
 from convnext_dense.paper.tables.figures import find_config, paper_figures
 from convnext_dense.report import charts, compare, summary
-from convnext_dense.report.analysis import analyse
+from convnext_dense.report.analysis import analyse_test
 from convnext_dense.report.findings import Analysis
 from convnext_dense.report.work_folders import RESULTS, Stored, Test, Training, read_runs
 from convnext_dense.runs.atomic_files import make_folder, write_atomically
 
-MATRIX = 30  # classes up to which the whole matrix is a table
-MISTAKES = 15
-MANY = 12  # figures from which the headline stands alone
+MAX_MATRIX_CLASSES = 30  # with more classes there is no table of the confusion matrix
+MAX_MISTAKES = 15
+MANY_FIGURES = 12  # with more figures only the main ones are shown first
 
 
 def write_report(folders: Sequence[str], out: Path, configs: Path) -> list[Training]:
-    """Writes the page of some runs.
+    """Writes a page about runs.
 
     Args:
         folders: Work folders.
         out: The HTML file.
-        configs: Folder of the configs, whose docstrings state the paper's figures.
+        configs: Folder of the configs, whose docstrings contain the paper's figures.
 
     Returns:
-        What was read.
+        The runs.
 
     Raises:
-        UserError: For a folder that is missing or no work folder; where ``out`` cannot be written.
+        UserError: For a folder that is missing or not a work folder, or an ``out`` that cannot be
+            written.
     """
     if out.is_dir():
-        raise UserError(f"--out {out} is a folder: name a file, such as {out / 'report.html'}.")
+        raise UserError(f"--out {out} is a folder: give a file, such as {out / 'report.html'}.")
     runs = read_runs(list(folders))
     make_folder(out.parent)
     write_atomically(out, render(runs, configs))
@@ -46,7 +47,7 @@ def write_report(folders: Sequence[str], out: Path, configs: Path) -> list[Train
 
 
 def render(runs: Sequence[Training], configs: Path) -> str:
-    """The page as text, with everything in it."""
+    """The page as HTML text, without external files."""
     environment = Environment(
         loader=PackageLoader("convnext_dense.report", "."),
         autoescape=True,
@@ -54,25 +55,25 @@ def render(runs: Sequence[Training], configs: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=figure, percent=percent, shade=shade)
+    environment.filters.update(figure=format_figure, percent=format_percent, shade=cell_style)
     names = dict.fromkeys(
         name
         for run in runs
         for name in summary.final_figures(run)[0]
         if not name.startswith("top5")
     )
-    shown = [_run(run, number, configs) for number, run in enumerate(runs)]
+    entries = [_run(run, number, configs) for number, run in enumerate(runs)]
     tested = [
         (run["name"], number, run["task"], run["tests"][0]["analysis"])
-        for number, run in enumerate(shown)
+        for number, run in enumerate(entries)
         if run["tests"] and run["tests"][0]["has_results"]
     ]
-    with_classes = [(r["name"], r["task"], r["classes"]) for r in shown if r["classes"]]
+    with_classes = [(r["name"], r["task"], r["classes"]) for r in entries if r["classes"]]
     return environment.get_template("page.html").render(
         written=time.strftime("%Y-%m-%d %H:%M %Z"),
-        runs=shown,
+        runs=entries,
         headline=summary.HEADLINE,
-        many=MANY,
+        many=MANY_FIGURES,
         curves=compare.precision_recall_charts(tested),
         class_tables=compare.class_tables(with_classes),
         figures=list(names),
@@ -81,33 +82,33 @@ def render(runs: Sequence[Training], configs: Path) -> str:
     )
 
 
-def figure(value: float | None) -> str:
-    """A number as short as a table likes it."""
+def format_figure(value: float | None) -> str:
+    """A number in a short form, for tables."""
     if value is None:
         return "-"
-    whole = isinstance(value, int) or abs(value) >= 100
-    return f"{value:,.0f}" if whole else f"{value:.3f}"
+    no_decimals = isinstance(value, int) or abs(value) >= 100
+    return f"{value:,.0f}" if no_decimals else f"{value:.3f}"
 
 
-def percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """A fraction as a percentage."""
     return f"{100 * value:.1f} %"
 
 
-def shade(share: float, right: bool) -> Markup:
-    """Background of a cell of the confusion matrix: blue where right, red where wrong."""
-    red, green, blue = (31, 119, 180) if right else (214, 39, 40)
-    ink = "#fff" if share > 0.6 else "inherit"
-    return Markup(f"background:rgba({red},{green},{blue},{share:.2f});color:{ink}")
+def cell_style(share: float, correct: bool) -> Markup:
+    """CSS of a cell of the confusion matrix: blue for correct, red for wrong predictions."""
+    red, green, blue = (31, 119, 180) if correct else (214, 39, 40)
+    text_colour = "#fff" if share > 0.6 else "inherit"
+    return Markup(f"background:rgba({red},{green},{blue},{share:.2f});color:{text_colour}")
 
 
 def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
-    """All that the template shows of a run."""
+    """The template's data of a run."""
     final, source = summary.final_figures(run)
     tests = [_test(test, configs) for test in run.tests]
     return dict(
         anchor=f"run-{number}",
-        colour=charts.style(number)["color"],
+        colour=charts.line_style(number)["color"],
         name=run.name,
         config=run.config_name or "-",
         task=run.task or "unknown",
@@ -116,11 +117,11 @@ def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
         source=source,
         speed=summary.throughput(run),
         notes=run.notes,
-        facts=summary.facts(run),
+        configuration=summary.configuration(run),
         environment=summary.environment(run),
         config_text=run.config_text,
         parts=compare.loss_parts(run),
-        bars=compare.rate_bars(run),
+        bars=compare.learning_rate_bars(run),
         paper=_paper(run, run.metrics, configs),
         per_class=_per_class(run.metrics),
         classes=_classes((run.tests[0] if run.tests else run).metrics),
@@ -133,7 +134,7 @@ def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
 
 
 def _test(test: Test, configs: Path) -> dict[str, Any]:
-    analysis = analyse(test)
+    analysis = analyse_test(test)
     return dict(
         folder=str(test.folder),
         checkpoint=str(test.metrics.get("checkpoint")),
@@ -141,19 +142,19 @@ def _test(test: Test, configs: Path) -> dict[str, Any]:
         paper=_paper(test, test.metrics, configs),
         per_class=_per_class(test.metrics),
         notes=[*test.notes, *_limit(test)],
-        command=_again(test),
-        **_shown(analysis),
+        command=_test_command(test),
+        **_analysis(analysis),
     )
 
 
 def _limit(test: Test) -> list[str]:
-    """A sentence where a test took some of the pictures only."""
+    """A note if a test used only some of the images."""
     if not test.limit:
         return []
-    return [f"This test took the first {test.limit:,} pictures only (--limit)."]
+    return [f"This test used only the first {test.limit:,} images (--limit)."]
 
 
-def _shown(analysis: Analysis | None) -> dict[str, Any]:
+def _analysis(analysis: Analysis | None) -> dict[str, Any]:
     if analysis is None:
         return dict(has_results=False)
     confusion = analysis.confusion
@@ -162,13 +163,13 @@ def _shown(analysis: Analysis | None) -> dict[str, Any]:
         analysis=analysis,
         curves=[charts.curve_chart(title, lines) for title, lines in analysis.curves if lines],
         confusion=confusion,
-        matrix=confusion is not None and len(confusion.predicted) <= MATRIX,
-        mistakes=confusion.mistakes(MISTAKES) if confusion else [],
+        matrix=confusion is not None and len(confusion.predicted) <= MAX_MATRIX_CLASSES,
+        mistakes=confusion.mistakes(MAX_MISTAKES) if confusion else [],
     )
 
 
-def _again(test: Test) -> str:
-    """The command that tests again, with results."""
+def _test_command(test: Test) -> str:
+    """The command that repeats a test and writes its results."""
     config = test.folder / f"{test.config_name}.py"
     words = ["python", "tools/test.py", config, test.metrics["checkpoint"], "--work-dir"]
     words += [test.folder, "--out", test.folder / RESULTS]
@@ -176,7 +177,7 @@ def _again(test: Test) -> str:
 
 
 def _plain_figures(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
-    """All single figures of a ``metrics.json``; -1 is COCO's word for none."""
+    """All single figures of a ``metrics.json``; COCO's -1 means no figure."""
     return [
         (name, None if value == -1 else value)
         for name, value in metrics.items()
@@ -185,7 +186,7 @@ def _plain_figures(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _classes(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The figures of each class; empty where the file has none, or something else."""
+    """The figures of each class; empty if the file has none, or has another format."""
     rows = metrics.get("per_class")
     if not isinstance(rows, dict) or not all(
         row and isinstance(row, dict) for row in rows.values()
@@ -201,25 +202,25 @@ def _per_class(metrics: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _paper(stored: Stored, metrics: dict[str, Any], configs: Path) -> dict[str, Any] | None:
-    """The paper's statement on the config, its figures beside ours, and the model's cost."""
+    """The paper's statement on the config, its figures with ours, and the model's cost."""
     file = find_config(stored.config_name, configs) if stored.config_name else None
-    found = paper_figures(file) if file else None
-    if found is None:
+    paper = paper_figures(file) if file else None
+    if paper is None:
         return None
-    several = " of several scales"
+    suffix = " of several scales"
     rows = []
-    for name, value in found.figures.items():
-        is_several = name.endswith(several)
-        ours = metrics.get(name.removesuffix(several)) if metrics else None
-        if is_several != bool(metrics.get("tta")):  # of another kind of test
+    for name, value in paper.figures.items():
+        multi_scale = name.endswith(suffix)
+        ours = metrics.get(name.removesuffix(suffix)) if metrics else None
+        if multi_scale != bool(metrics.get("tta")):  # the figure of another kind of test
             ours = None
         rows.append((name, value, None if ours is None else 100 * ours))
     cost = next((row for row in ROWS if row.model == stored.config_name), None)
-    return dict(text=found.text, rows=rows, cost=cost)
+    return dict(text=paper.text, rows=rows, cost=cost)
 
 
 def _suite(content: dict[str, Any]) -> dict[str, Any]:
-    """A file of ``tools/eval_cls.py --out``."""
+    """The template's data of a file that ``tools/eval_cls.py --out`` wrote."""
     corruptions = content.get("corruptions")
     corruptions = corruptions if isinstance(corruptions, dict) else {}
     return dict(

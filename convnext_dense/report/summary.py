@@ -1,4 +1,4 @@
-"""A run in short: how far it came, what it was trained with, how fast it was, what it reached."""
+"""Summary of a run: progress, configuration, speed and final figures."""
 
 import re
 import shlex
@@ -8,47 +8,49 @@ from typing import Any
 from convnext_dense.report.work_folders import RESULTS, Training
 from convnext_dense.tasks import HEADLINE
 
-HIDDEN_ENV = ("command", "started", "device", "git_revision", "processes")  # told elsewhere
+HIDDEN_ENV = ("command", "started", "device", "git_revision", "processes")  # shown elsewhere
 Rows = list[tuple[str, str]]
 
 
 def progress(run: Training) -> str:
-    """One sentence: finished, or how far it came."""
+    """The progress of a run in a sentence."""
     if not run.steps and not run.metrics:
         if run.tests and not run.lr_groups:
             return "test only"
-        return "no iteration was logged: the run ended, or was looked at, before its first log line"
+        return "no iteration was logged: the run has no log line yet, or ended before its first one"
     plan = run.config.get("train_cfg") or {}
-    for unit, limit, word in (
+    for unit, limit, unit_name in (
         ("iter", "max_iters", "iterations"),
         ("epoch", "max_epochs", "epochs"),
     ):
         if planned := plan.get(limit):
             done = _reached(run, unit)
             if done >= planned:
-                return f"finished: {done:,} {word}"
-            return f"not finished: {done:,} of {planned:,} {word} (still running, or ended early)"
+                return f"finished: {done:,} {unit_name}"
+            return (
+                f"not finished: {done:,} of {planned:,} {unit_name} (still running, or ended early)"
+            )
     return f"{_reached(run, 'iter'):,} iterations; the config does not say how many were planned"
 
 
 def _reached(run: Training, unit: str) -> int:
-    """The last iteration, or the last whole epoch, that a file of the folder shows."""
-    found = [run.metrics.get(unit, 0)]
+    """The last iteration, or the last complete epoch, in the files of the folder."""
+    reached = [run.metrics.get(unit, 0)]
     pointer = run.folder / "last_checkpoint"
     if pointer.is_file() and (name := re.search(rf"{unit}_(\d+)", pointer.name + _text(pointer))):
-        found.append(int(name[1]))
+        reached.append(int(name[1]))
     if run.steps:
-        # The epoch that a line of the log names has only begun.
-        found.append(run.steps[-1].get(unit, 0) - (unit == "epoch"))
-    return int(max(found))
+        # The epoch in a line of the log is not complete.
+        reached.append(run.steps[-1].get(unit, 0) - (unit == "epoch"))
+    return int(max(reached))
 
 
 def _text(path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def facts(run: Training) -> Rows:
-    """What one asks first about a training's config; entries that it lacks are left out."""
+def configuration(run: Training) -> Rows:
+    """The main settings of a training; missing entries are left out."""
     config, env = run.config, run.env
     loader, optim = config.get("train_dataloader") or {}, config.get("optim_wrapper") or {}
     optimizer, paramwise = optim.get("optimizer") or {}, optim.get("paramwise_cfg") or {}
@@ -68,7 +70,7 @@ def facts(run: Training) -> Rows:
         "backbone weights": weights,
         "started from": config.get("load_from"),
         "length": " / ".join(lengths),
-        "pictures a batch": loader.get("batch_size"),
+        "images a batch": loader.get("batch_size"),
         "processes": env.get("processes"),
         "accumulated batches": optim.get("accumulative_counts"),
         "optimizer": optimizer.get("type"),
@@ -90,7 +92,7 @@ def _precision(optim: dict[str, Any]) -> str | None:
 
 
 def environment(run: Training) -> Rows:
-    """Versions and machine, as ``env.json`` has them."""
+    """Versions and machine, from ``env.json``."""
     return [
         (name, "-" if value is None else str(value))
         for name, value in run.env.items()
@@ -102,30 +104,30 @@ def throughput(run: Training) -> dict[str, float]:
     """Medians over the log: ``time`` and ``data_time`` of an iteration in s, ``images_per_s``
     of all processes (of one where ``env.json`` does not say how many), ``memory`` (largest) in MB.
 
-    The first logged line is left out where there are others: it holds the start.
+    The first line of the log is left out if there are others, since it includes the start.
     """
     rows = run.steps[1:] or run.steps
-    found = {}
+    speed = {}
     for key, reduce in (("time", median), ("data_time", median), ("memory", max)):
         values = [row[key] for row in rows if key in row]
         if values:
-            found[key] = float(reduce(values))
+            speed[key] = float(reduce(values))
     batch = (run.config.get("train_dataloader") or {}).get("batch_size")
-    if batch and found.get("time"):
-        found["images_per_s"] = batch * run.env.get("processes", 1) / found["time"]
-    return found
+    if batch and speed.get("time"):
+        speed["images_per_s"] = batch * run.env.get("processes", 1) / speed["time"]
+    return speed
 
 
 def headline(figures: dict[str, Any]) -> dict[str, float]:
-    """The figures that matter most, of a ``metrics.json``."""
+    """The main figures of a ``metrics.json``."""
     return {name: figures[name] for name in HEADLINE if figures.get(name) is not None}
 
 
 def final_figures(run: Training) -> tuple[dict[str, float], str]:
-    """The last figures of a run and where they are from: the latest test, or else the training."""
+    """The final figures of a run and their source: the latest test, or else the training."""
     if run.tests:
-        test = max(run.tests, key=lambda one: one.folder.stat().st_mtime)
-        source = f"test of {test.limit:,} pictures" if test.limit else "test"
+        test = max(run.tests, key=lambda test: test.folder.stat().st_mtime)
+        source = f"test of {test.limit:,} images" if test.limit else "test"
         return headline(test.metrics), source
     if run.metrics:
         return headline(run.metrics), "validation"
@@ -133,7 +135,7 @@ def final_figures(run: Training) -> tuple[dict[str, float], str]:
 
 
 def test_command(run: Training) -> str:
-    """The command that makes the results that a page needs."""
+    """The command that tests a run and writes the results for the page."""
     out = run.folder / "test"
     config = run.folder / f"{run.config_name}.py"
     words = ["python", "tools/test.py", config, run.folder]

@@ -1,4 +1,4 @@
-"""Pictures of a test: the truth beside the prediction."""
+"""Drawings of a test: the ground truth beside the prediction."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from convnext_dense.data.images import read_image
 
 @HOOKS.register_module()
 class LabelPicturesHook(Hook):
-    """Draws every tested picture: the truth on the left, the prediction on the right.
+    """Draws each tested image: the ground truth on the left, the prediction on the right.
 
-    mmsegmentation's own hook draws every fiftieth and cannot be told where to.
+    mmsegmentation's hook draws every 50th image only, and its folder cannot be chosen.
 
     Args:
-        draw: Whether to draw at all.
-        test_out_dir: Folder of the pictures, named like theirs.
+        draw: Whether to draw.
+        test_out_dir: Folder of the drawings, which have the names of the images.
     """
 
     def __init__(self, draw: bool = False, test_out_dir: str | None = None) -> None:
@@ -26,7 +26,7 @@ class LabelPicturesHook(Hook):
         self.test_out_dir = test_out_dir
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Draws the pictures of one batch."""
+        """Draws the results of one batch."""
         if not self.draw:
             return
         visualizer = Visualizer.get_current_instance()

@@ -1,4 +1,4 @@
-"""Reading label pictures: one class index a pixel, checked where it is read."""
+"""Reading label images (one class index for each pixel), with checks."""
 
 from pathlib import Path
 
@@ -9,24 +9,24 @@ from PIL import Image
 
 from convnext_dense.errors import UserError
 
-IGNORED = 255  # the index of pixels that neither train nor count
+IGNORED = 255  # the label of pixels that are left out of training and evaluation
 
 
 @TRANSFORMS.register_module()
 class LoadLabels(BaseTransform):
     """Reads ``seg_map_path`` into ``gt_seg_map``, an array (H, W) of uint8.
 
-    mmsegmentation's LoadAnnotations with the checks it lacks: there, an index beyond the classes
-    crashes the loss of a GPU or drops out of the figures without a word. ``reduce_zero_label``
-    and ``label_map`` come from the dataset, as there: with the first, 0 is ignored and index n
-    means class n - 1.
+    Like mmsegmentation's LoadAnnotations, with checks: there, an index without a class crashes the
+    loss on a GPU, or is silently left out of the figures. ``reduce_zero_label`` and ``label_map``
+    come from the dataset, as in mmsegmentation: with ``reduce_zero_label``, 0 is ignored and
+    index n means class n - 1.
 
     Args:
-        num_classes: Number of classes; the engine fills it in. Without it indices are not checked.
+        num_classes: Number of classes; the engine fills it in. Without it, indices are not checked.
 
     Raises:
-        UserError: For a label file that is missing or no picture, that has several channels or
-            fractions, another size than its picture, or an index that is no class.
+        UserError: For a label file that is missing or is not an image, that has several channels
+            or floating-point values, another size than its image, or an index without a class.
     """
 
     def __init__(self, num_classes: int | None = None) -> None:
@@ -38,15 +38,15 @@ class LoadLabels(BaseTransform):
         indices = self.read(path)
         if "ori_shape" in results and indices.shape != tuple(results["ori_shape"]):
             raise UserError(
-                f"{path} has {_size(indices.shape)} pixels but its picture has "
-                f"{_size(results['ori_shape'])}: labels must have the size of the picture."
+                f"{path} has {_size(indices.shape)} pixels but its image has "
+                f"{_size(results['ori_shape'])}: a label image must have the size of its image."
             )
-        mapping = results["label_map"]
-        known = self.num_classes if mapping is None else len(mapping)
-        labels = to_labels(indices, results["reduce_zero_label"], known, path)
-        if mapping is not None:  # some of the dataset's classes: the others are ignored
+        label_map = results["label_map"]
+        num_classes = self.num_classes if label_map is None else len(label_map)
+        labels = to_labels(indices, results["reduce_zero_label"], num_classes, path)
+        if label_map is not None:  # a selection of the dataset's classes: others are ignored
             table = np.full(256, IGNORED, np.uint8)
-            table[list(mapping)] = list(mapping.values())
+            table[list(label_map)] = list(label_map.values())
             labels = table[labels]
         results["gt_seg_map"] = labels
         results["seg_fields"].append("gt_seg_map")
@@ -54,7 +54,7 @@ class LoadLabels(BaseTransform):
 
     @staticmethod
     def read(path: str | Path) -> np.ndarray:
-        """The indices (H, W) as the file has them: see :func:`read_indices`."""
+        """The indices (H, W) in the file, see :func:`read_indices`."""
         return read_indices(path)
 
     def __repr__(self) -> str:
@@ -62,26 +62,26 @@ class LoadLabels(BaseTransform):
 
 
 def read_indices(path: str | Path) -> np.ndarray:
-    """Reads a label picture (H, W) as it is; of a picture with a palette, its indices.
+    """Reads the indices (H, W) of a label image; of a palette image, the palette indices.
 
     Raises:
-        UserError: When it is missing, no whole picture, has several channels or fractions.
+        UserError: If it is missing, damaged, or has several channels or floating-point values.
     """
     try:
         with Image.open(path) as image:
             indices = np.array(image)
     except FileNotFoundError as error:
-        raise UserError(f"There is no label file {path}: each picture needs one.") from error
+        raise UserError(f"There is no label file {path}: each image needs a label file.") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as a label picture ({error}).") from error
+        raise UserError(f"{path} cannot be read as a label image ({error}).") from error
     if indices.ndim != 2:
         raise UserError(
-            f"{path} has {indices.shape[2]} channels: a label picture has one, the class index "
-            "(colours must be turned into indices; a palette may stay)."
+            f"{path} has {indices.shape[2]} channels: a label image has one channel with the "
+            "class index. Convert colours to indices (a palette is allowed)."
         )
     if indices.dtype.kind == "f":
         raise UserError(
-            f"{path} holds floating-point numbers: a label picture has whole ones, the class index."
+            f"{path} holds floating-point numbers: a label image has integer class indices."
         )
     return indices.astype(np.int64)
 
@@ -89,10 +89,10 @@ def read_indices(path: str | Path) -> np.ndarray:
 def to_labels(
     indices: np.ndarray, reduce_zero: bool, num_classes: int | None, path: str | Path
 ) -> np.ndarray:
-    """Turns a file's indices into labels 0 to ``num_classes`` - 1 and 255 (ignored), uint8.
+    """Turns a file's indices into uint8 labels: 0 to ``num_classes`` - 1, and 255 for ignored.
 
     Raises:
-        UserError: For an index that is no class, naming the file.
+        UserError: For an index without a class; the message names the file.
     """
     labels = indices
     if reduce_zero:
@@ -101,12 +101,12 @@ def to_labels(
     wrong = ((labels >= allowed) & (labels != IGNORED)) | (labels < 0)
     if wrong.any():
         first = int(reduce_zero)
-        one_more = not reduce_zero and indices[wrong].max() == num_classes
-        hint = ", or count from 1 and ignore 0 (--reduce-zero-label)" if one_more else ""
+        counts_from_1 = not reduce_zero and indices[wrong].max() == num_classes
+        hint = ", or count from 1 and ignore 0 (--reduce-zero-label)" if counts_from_1 else ""
         raise UserError(
             f"{path} holds the label {indices[wrong].max()}, but the {num_classes} classes have "
-            f"the labels {first} to {allowed - 1 + first} (255: ignored): mend the file or the "
-            f"class names{hint}."
+            f"the labels {first} to {allowed - 1 + first} (255: ignored): correct the file or "
+            f"the class names{hint}."
         )
     return labels.astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""A loss for data in which some classes fill most of the pictures."""
+"""A loss for datasets in which a few classes cover most of the pixels."""
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +10,17 @@ from convnext_dense.errors import UserError
 
 @MODELS.register_module()
 class BalancedCrossEntropy(nn.Module):
-    """Cross entropy in which a pixel counts the more, the rarer its class is in the batch.
+    """Cross entropy that gives pixels of rare classes a larger weight.
 
-    A pixel of a class that has the share s of the batch's pixels weighs s ** -power: with 0 all
-    pixels count alike, with 1 all classes of the batch do. No class needs a number in the config,
-    as the class weights of mmsegmentation's CrossEntropyLoss do (and those fail on ignored
-    pixels).
+    The weight of a pixel is s ** -power, where s is its class's share of the batch's pixels. With
+    power 0 all pixels have the same weight, with power 1 all classes of the batch have. Unlike the
+    class weights of mmsegmentation's CrossEntropyLoss, it needs no value for each class, and it
+    works with ignored pixels.
 
     Args:
-        power: In [0, 1].
-        loss_weight: Factor of the whole loss.
-        loss_name: Its name in the logs.
+        power: Exponent in [0, 1].
+        loss_weight: Factor of the loss.
+        loss_name: Name of the loss in the logs.
 
     Raises:
         UserError: For a power outside [0, 1].
@@ -43,16 +43,18 @@ class BalancedCrossEntropy(nn.Module):
         weight: Tensor | None = None,
         ignore_index: int = 255,
     ) -> Tensor:
-        """Weighted mean over the pixels that are not ignored; 0 where all are.
+        """Weighted mean over the valid pixels; 0 if all are ignored.
 
         Args:
             cls_score: (N, classes, H, W).
             label: (N, H, W).
-            weight: Of single pixels, from a pixel sampler: refused.
-            ignore_index: Label of pixels that do not count.
+            weight: Weights of a pixel sampler; not supported.
+            ignore_index: Label of ignored pixels.
         """
         if weight is not None:
-            raise UserError("BalancedCrossEntropy goes with no pixel sampler.")
+            raise UserError(
+                "BalancedCrossEntropy does not support a pixel sampler: remove the head's sampler."
+            )
         counts = torch.bincount(label[label != ignore_index], minlength=cls_score.shape[1])
         share = counts.to(cls_score.dtype) / counts.sum().clamp(min=1)
         weights = torch.where(counts > 0, share.clamp(min=1e-12) ** -self.power, 0)

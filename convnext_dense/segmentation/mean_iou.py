@@ -11,24 +11,25 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
-from convnext_dense.segmentation.image_results import picture_results
+from convnext_dense.segmentation.image_results import image_results
+from convnext_dense.text_table import format_columns
 
 
 @METRICS.register_module()
 class MeanIoUMetric(BaseMetric):
-    """Mean intersection over union of all pixels of all pictures, as fractions in [0, 1].
+    """Mean intersection over union of all pixels of all images, as fractions in [0, 1].
 
-    Figures: ``mIoU``, ``mAcc`` (mean recall of the classes) and ``aAcc`` (share of pixels that
-    are right). A class that neither the truth nor the prediction of any picture shows has no IoU
-    and is left out of the mean; one that is only predicted has 0. Those of each class go to the
-    message hub as ``per_class`` (they end up in ``metrics.json``).
+    Figures: ``mIoU``, ``mAcc`` (mean recall of the classes) and ``aAcc`` (share of correct
+    pixels). A class that occurs neither in the ground truth nor in the predictions has no IoU and
+    is left out of the mean; a class that is only predicted has IoU 0. The figures of each class go
+    to the message hub as ``per_class`` and from there into ``metrics.json``.
 
     Args:
-        ignore_index: Label of pixels that do not count.
-        outfile: Also write every picture's own figures to this JSON file, with its confusions,
-            confidence and labels (:func:`convnext_dense.segmentation.image_results`).
+        ignore_index: Label of ignored pixels.
+        outfile: Also write the figures of each image to this JSON file, with its confusion,
+            confidence and labels (:mod:`convnext_dense.segmentation.image_results`).
         collect_device: As in mmengine.
-        prefix: Put in front of the figures' names.
+        prefix: Prefix of the figures' names.
     """
 
     default_prefix = "seg"
@@ -45,7 +46,7 @@ class MeanIoUMetric(BaseMetric):
         self.outfile = outfile
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keeps the three counts a class of every picture."""
+        """Counts the pixels of each class in each image of a batch."""
         classes = self.dataset_meta["classes"]
         for sample in data_samples:
             predicted = sample["pred_sem_seg"]["data"].squeeze(0)
@@ -54,72 +55,72 @@ class MeanIoUMetric(BaseMetric):
             row = {}
             if self.outfile:
                 row = {"img_path": sample["img_path"], **summary(areas)}
-                row |= picture_results(sample, predicted, truth, classes, self.ignore_index)
+                row |= image_results(sample, predicted, truth, classes, self.ignore_index)
             self.results.append((row, areas.cpu()))
 
     def compute_metrics(self, results: list[tuple[dict, torch.Tensor]]) -> dict[str, float]:
-        """Adds up all pictures and divides once."""
+        """Computes the figures from the sums over all images."""
         total = torch.stack([areas for _, areas in results]).sum(dim=0)
         iou, recall = class_figures(total)
         per_class = {
-            name: {"IoU": _none_if_nan(one), "Acc": _none_if_nan(other)}
-            for name, one, other in zip(
+            name: {"IoU": _none_if_nan(class_iou), "Acc": _none_if_nan(class_recall)}
+            for name, class_iou, class_recall in zip(
                 self.dataset_meta["classes"], iou.tolist(), recall.tolist(), strict=True
             )
         }
         MessageHub.get_current_instance().update_info("per_class", per_class)
         print_log(format_per_class(per_class), logger="current")
         if self.outfile:
-            pictures = [{k: _none_if_nan(v) for k, v in row.items()} for row, _ in results]
+            rows = [{key: _none_if_nan(value) for key, value in row.items()} for row, _ in results]
             Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)
-            Path(self.outfile).write_text(json.dumps(pictures))
+            Path(self.outfile).write_text(json.dumps(rows))
         return summary(total)
 
 
 def count_areas(
     predicted: torch.Tensor, truth: torch.Tensor, num_classes: int, ignore_index: int
 ) -> torch.Tensor:
-    """Counts the pixels of each class: rows right, predicted, true; (3, num_classes), int64.
+    """Counts each class's correct, predicted and true pixels; (3, num_classes), int64.
 
     Args:
         predicted: Predicted labels (H, W).
-        truth: True labels (H, W); ``ignore_index`` marks pixels that do not count.
+        truth: True labels (H, W); ``ignore_index`` marks ignored pixels.
         num_classes: Number of classes.
         ignore_index: See ``truth``.
     """
-    counts = truth != ignore_index
-    predicted, truth = predicted[counts].long(), truth[counts].long()
-    right = truth[truth == predicted]
+    valid = truth != ignore_index
+    predicted, truth = predicted[valid].long(), truth[valid].long()
+    correct = truth[truth == predicted]
     return torch.stack(
-        [torch.bincount(labels, minlength=num_classes) for labels in (right, predicted, truth)]
+        [torch.bincount(labels, minlength=num_classes) for labels in (correct, predicted, truth)]
     )
 
 
 def class_figures(areas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """IoU and recall of each class (num_classes,) from areas (3, num_classes); nan for 0 / 0."""
-    right, predicted, true = areas.double()
-    return right / (predicted + true - right), right / true
+    correct, predicted, true = areas.double()
+    return correct / (predicted + true - correct), correct / true
 
 
 def summary(areas: torch.Tensor) -> dict[str, float]:
-    """The three figures of areas (3, num_classes); nan where no pixel counts."""
+    """mIoU, mAcc and aAcc of areas (3, num_classes); nan without valid pixels."""
     iou, recall = class_figures(areas)
-    right, _, true = areas.double().sum(dim=1)
+    correct, _, true = areas.double().sum(dim=1)
     return {
         "mIoU": iou.nanmean().item(),
         "mAcc": recall.nanmean().item(),
-        "aAcc": (right / true).item(),
+        "aAcc": (correct / true).item(),
     }
 
 
 def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
-    """A plain table of the classes that occur: one class a line, IoU and accuracy."""
-    width = max(map(len, per_class))
-    lines = [f"{'class':{width}}    IoU    Acc"]
-    for name, row in per_class.items():
-        if row["IoU"] is not None:
-            recall = "-" if row["Acc"] is None else f"{row['Acc']:.3f}"
-            lines.append(f"{name:{width}}  {row['IoU']:.3f}  {recall:>5}")
+    """A text table of the classes that occur: a row for each class, with IoU and accuracy."""
+    rows = [
+        (name, f"{row['IoU']:.3f}", "-" if row["Acc"] is None else f"{row['Acc']:.3f}")
+        for name, row in per_class.items()
+        if row["IoU"] is not None
+    ]
+    lines = format_columns([("class", "IoU", "Acc"), *rows], ("<", ">5", ">5"))
     return "IoU per class\n" + "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Multi-scale and flip testing of labels (``tools/test.py --tta``): the paper's "+ms" column.
 
-The protocol of the published figures: scales are ratios of the test scale (mmsegmentation 1 takes
-them of the picture's own size), whole pictures instead of windows, probabilities averaged.
+The protocol of the published figures: scales are ratios of the test scale (in mmsegmentation 1
+they are ratios of the image's size), whole images instead of windows, averaged probabilities.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,13 +26,13 @@ from convnext_dense.segmentation.segmentor import Segmentor
 
 @dataclass(frozen=True)
 class Scores:
-    """What the head says of one view, before it is resized.
+    """The head's scores of one view, before resizing.
 
     Attributes:
-        maps: (channels, h, w), at the head's own stride.
+        maps: (channels, h, w), at the head's stride; they cover the padded view.
         size: Height and width of the view in pixels.
-        padded: Height and width of what the network saw: the view, padded at the right and below
-            where ``data_preprocessor.test_cfg`` says so. The maps are of all of that.
+        padded: Height and width of the network's input: the view, padded on the right and at the
+            bottom as ``data_preprocessor.test_cfg`` requires.
     """
 
     maps: Tensor
@@ -42,25 +42,25 @@ class Scores:
 
 @TASK_UTILS.register_module()
 class SegmentationViews:
-    """Tests a segmentor in several scales, each also mirrored, and averages the probabilities.
+    """Tests a segmentor at several scales, optionally flipped, and averages the probabilities.
 
-    The views of a picture have their turn one after the other. What is kept of each is the head's
-    small map (a sixteenth of the view's pixels for UperNet); resizing, softmax and averaging are
-    done at the end in strips of rows. So no map of all classes exists at the picture's size:
-    150 classes of a 12-megapixel picture would be 7 GB. A mirrored view is flipped before it is
-    resized, so a flipped picture has the flipped result, to the last bit.
+    The views of an image are tested one by one, and the head's scores of each are kept at the
+    head's stride (for UperNet a sixteenth of the view's pixels). Resizing, softmax and averaging
+    follow at the end, in strips of rows. So the scores of all classes never exist at the image's
+    size: 150 classes of a 12-megapixel image would need 7 GB. A view is flipped before it is
+    resized, so a flipped image has, bit by bit, the flipped result.
 
-    A head with one channel is activated (sigmoid) once, and the mean is compared with its
-    threshold; mmsegmentation activates such a head twice.
+    For a head with one channel the sigmoid is applied once, and the mean is compared with the
+    head's threshold; mmsegmentation applies the sigmoid twice.
 
     Args:
-        ratios: Scales as parts of the test pipeline's scale.
-        flip: Also look at the mirrored picture in every scale.
-        resize: The test pipeline's ``Resize`` step: the scale, and how to interpolate.
-        strip_memory: Bound of the strips in MiB. It changes memory and speed, never the result.
+        ratios: Scales as ratios of the test pipeline's scale.
+        flip: Also test the flipped image at each scale.
+        resize: The test pipeline's ``Resize`` step: the scale, and the interpolation.
+        strip_memory: Memory of a strip in MiB. It changes memory and speed, not the result.
 
     Raises:
-        UserError: For ratios, a bound or a resizing step that cannot be used.
+        UserError: For ratios, a memory bound or a resize step that cannot be used.
     """
 
     def __init__(
@@ -70,18 +70,21 @@ class SegmentationViews:
         resize: dict[str, Any],
         strip_memory: float = 256,
     ) -> None:
-        # Sorted: neither the order in the config nor a repeated ratio changes a sum.
-        self.ratios = sorted({_ratio(ratio) for ratio in _several(ratios)})
+        # Sorted, so that neither the order of the ratios nor a repeated one changes a sum.
+        ratios = ratios if isinstance(ratios, list | tuple) else [ratios]
+        self.ratios = sorted({_check_ratio(ratio) for ratio in ratios})
         if not self.ratios:
             raise UserError("tta_views.ratios is empty: give at least one, such as 1.0.")
         self.flips = (False, True) if flip else (False,)
         if not resize.get("keep_ratio") or not resize.get("scale"):
-            raise UserError("--tta needs a Resize with scale and keep_ratio=True in the test.")
-        how = {key: value for key, value in resize.items() if key != "type"}
-        scale = tuple(how["scale"])
-        self.single = Resize(**{**how, "scale": scale})
+            raise UserError(
+                "--tta needs a Resize step with scale and keep_ratio=True in the test pipeline."
+            )
+        options = {key: value for key, value in resize.items() if key != "type"}
+        scale = tuple(options["scale"])
+        self.single = Resize(**{**options, "scale": scale})
         self.resizes = [
-            Resize(**{**how, "scale": tuple(int(side * ratio) for side in scale)})
+            Resize(**{**options, "scale": tuple(int(side * ratio) for side in scale)})
             for ratio in self.ratios
         ]
         if not strip_memory > 0:
@@ -89,38 +92,38 @@ class SegmentationViews:
         self.strip_bytes = int(strip_memory * 2**20)
 
     def __len__(self) -> int:
-        """Number of views of a picture."""
+        """Number of views of an image."""
         return len(self.ratios) * len(self.flips)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, batch: dict[str, list]) -> list[SegDataSample]:
-        """Tests every picture of a batch, one after the other.
+        """Tests the images of a batch one by one.
 
         Args:
             model: A segmentor in evaluation mode.
-            batch: ``inputs``: pictures (3, height, width) as read; ``data_samples``.
+            batch: ``inputs``: images (3, height, width) as read; ``data_samples``.
 
         Returns:
-            The data samples with ``pred_sem_seg`` in the pictures' own pixels.
+            The data samples with ``pred_sem_seg`` in pixels of the original images.
 
         Raises:
-            UserError: For a segmentor of another kind.
+            UserError: For a segmentor that is not supported.
         """
         check_supported(model)
         for image, sample in zip(batch["inputs"], batch["data_samples"], strict=True):
-            sample.pred_sem_seg = PixelData(data=self.predict_picture(model, image))
+            sample.pred_sem_seg = PixelData(data=self.predict_image(model, image))
         return batch["data_samples"]
 
     @torch.no_grad()
     def predict_single_scale(self, model: nn.Module, batch: dict[str, list]) -> list:
-        """Tests the same batch as the plain test does, at the pipeline's own scale.
+        """Tests the batch as the plain test does, at the test pipeline's scale.
 
-        The plain test takes pictures of several sizes one by one alone, and so does this.
+        As in the plain test, images of different sizes are tested one by one.
         """
         if len({image.shape for image in batch["inputs"]}) > 1:
-            one_by_one = (dict(inputs=[image]) for image in batch["inputs"])
-            return [self.predict_single_scale(model, one)[0] for one in one_by_one]
-        inputs = [resized(image, self.single, flip=False) for image in batch["inputs"]]
+            batches = (dict(inputs=[image]) for image in batch["inputs"])
+            return [self.predict_single_scale(model, single)[0] for single in batches]
+        inputs = [make_view(image, self.single, flip=False) for image in batch["inputs"]]
         samples = [
             SegDataSample(
                 metainfo=dict(ori_shape=tuple(image.shape[1:]), img_shape=tuple(view.shape[1:]))
@@ -129,8 +132,8 @@ class SegmentationViews:
         ]
         return model.test_step(dict(inputs=inputs, data_samples=samples))
 
-    def predict_picture(self, model: EncoderDecoder, image: Tensor) -> Tensor:
-        """Labels (1, height, width) of one picture (3, height, width) from all views."""
+    def predict_image(self, model: EncoderDecoder, image: Tensor) -> Tensor:
+        """Labels (1, height, width) of one image (3, height, width) from all views."""
         labels = [
             mean[0] > model.decode_head.threshold if len(mean) == 1 else mean.argmax(dim=0)
             for mean in self.mean_probabilities(model, image)
@@ -139,99 +142,98 @@ class SegmentationViews:
 
     @torch.no_grad()
     def mean_probabilities(self, model: EncoderDecoder, image: Tensor) -> Iterator[Tensor]:
-        """The views' mean for one picture (3, height, width), strip by strip from the top.
+        """Mean probabilities of the views for one image (3, height, width), in strips from the top.
 
         Yields:
             (channels, rows of the strip, width), in [0, 1].
         """
         size = tuple(image.shape[1:])
         views = list(product(self.resizes, self.flips))
-        scores = [look(model, view) for view in ahead(lambda view: resized(image, *view), views)]
+        made = ahead(lambda view: make_view(image, *view), views)
+        scores = [predict_scores(model, view) for view in made]
         count = len(self.flips)
-        turns = [scores[first : first + count] for first in range(0, len(scores), count)]
-        for rows in self._strips(turns, size):
+        per_scale = [scores[first : first + count] for first in range(0, len(scores), count)]
+        for rows in self._strips(per_scale, size):
             total = 0
-            for turn in turns:
-                # First the pair: its sum is the same for the picture and for its mirror image.
+            for flipped_pair in per_scale:
+                # The pair is added first: its sum is the same for the image and the flipped image.
                 pair = [
                     probabilities(scores, rows, size, model.decode_head.align_corners)
-                    for scores in turn
+                    for scores in flipped_pair
                 ]
                 total = total + (pair[0] + pair[1].flip(-1) if len(pair) == 2 else pair[0])
             yield total / len(self)
 
-    def _strips(self, turns: list[list[Scores]], size: tuple[int, int]) -> list[Rows]:
-        """Cuts the picture's rows into strips whose maps stay within the bound."""
+    def _strips(self, per_scale: list[list[Scores]], size: tuple[int, int]) -> list[Rows]:
+        """Cuts the image's rows into strips whose probabilities stay within the memory bound."""
         height, width = size
-        # The largest view's strip, the same resized, two probabilities and the sum.
+        # A strip of the largest view, the resized strip, two probabilities and the sum.
         row = 4 * width + max(
-            2 * -(-scores.size[0] // height) * scores.padded[1] for turn in turns for scores in turn
+            2 * -(-scores.size[0] // height) * scores.padded[1]
+            for pair in per_scale
+            for scores in pair
         )
-        maps = turns[0][0].maps
+        maps = per_scale[0][0].maps
         step = max(1, self.strip_bytes // (len(maps) * maps.element_size() * row))
         return [Rows(start, min(start + step, height)) for start in range(0, height, step)]
 
 
 def probabilities(scores: Scores, rows: Rows, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Probabilities (channels, rows, width) of some rows of a picture of ``size`` from one view.
+    """Probabilities (channels, rows, width) of some rows of an image of ``size`` from one view.
 
-    As in mmsegmentation, the scores are resized to the network's pixels, their padding is cut off,
-    and the rest is resized to the picture's.
+    As in mmsegmentation, the scores are resized to the network's input, the padding is cut off, and
+    the rest is resized to the image.
     """
     view_rows = needed_rows(rows, scores.size[0], size[0], align_corners)
     map_height = scores.maps.shape[1]
-    every_row = Rows(0, map_height)
-    maps = resize_rows(scores.maps, every_row, map_height, view_rows, scores.padded, align_corners)
+    all_rows = Rows(0, map_height)
+    maps = resize_rows(scores.maps, all_rows, map_height, view_rows, scores.padded, align_corners)
     maps = maps[..., : scores.size[1]]
     maps = resize_rows(maps, view_rows, scores.size[0], rows, size, align_corners)
-    return activated(maps)
+    return activate(maps)
 
 
-def activated(maps: Tensor) -> Tensor:
-    """Softmax over the channels (channels, rows, width), or the sigmoid of a single one.
+def activate(maps: Tensor) -> Tensor:
+    """Softmax over the channels of (channels, rows, width), or the sigmoid of a single channel.
 
-    torch's own differ in the last bit with the number of rows, since they treat the end of an
-    array in another way than its middle. Here the result of a pixel is the same in every strip.
+    In torch's softmax and sigmoid the last bit depends on the number of rows, since the end of an
+    array is computed differently. Here the result of a pixel is the same in every strip.
     """
     if len(maps) == 1:
         return 1 / (1 + (-maps).exp())
     weights = (maps - maps.amax(dim=0)).exp()
     total = weights[0].clone()
-    for weight in weights[1:]:  # in this order, whatever the shape
+    for weight in weights[1:]:  # a fixed order, independent of the shape
         total += weight
     return weights / total
 
 
-def look(model: EncoderDecoder, view: Tensor) -> Scores:
+def predict_scores(model: EncoderDecoder, view: Tensor) -> Scores:
     """The head's scores of one view (3, height, width)."""
-    data = dict(inputs=[view], data_samples=[SegDataSample()])  # which it notes the padding in
-    inputs = model.data_preprocessor(data, False)["inputs"]
+    data = dict(inputs=[view], data_samples=[SegDataSample()])  # the sample gets the padding
+    inputs = model.data_preprocessor(data, training=False)["inputs"]
     (maps,) = model.decode_head(model.extract_feat(inputs))
     return Scores(maps.float(), tuple(view.shape[1:]), tuple(inputs.shape[2:]))
 
 
-def resized(image: Tensor, resize: Resize, flip: bool) -> Tensor:
-    """A view of a picture, both (channels, height, width), uint8."""
+def make_view(image: Tensor, resize: Resize, flip: bool) -> Tensor:
+    """Makes a view of an image; both are (channels, height, width), uint8."""
     pixels = image.permute(1, 2, 0).numpy()
-    done = resize.transform(dict(img=np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)))
-    view = np.atleast_3d(done["img"])  # OpenCV drops a single channel
+    resized = resize.transform(dict(img=np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)))
+    view = np.atleast_3d(resized["img"])  # OpenCV drops a single channel
     return torch.from_numpy(view).permute(2, 0, 1).contiguous()
 
 
 def check_supported(model: nn.Module) -> None:
-    """Refuses segmentors that do more than this module repeats."""
+    """Refuses segmentors that this module does not reproduce."""
     if type(model) not in (Segmentor, EncoderDecoder):
         raise UserError(
-            f"--tta knows mmsegmentation's EncoderDecoder (UperNet and others), not "
+            f"--tta supports mmsegmentation's EncoderDecoder (UperNet and others), not "
             f"{type(model).__name__}: test without --tta."
         )
 
 
-def _several(ratios: Any) -> Sequence[float]:
-    return ratios if isinstance(ratios, list | tuple) else [ratios]
-
-
-def _ratio(ratio: Any) -> float:
+def _check_ratio(ratio: Any) -> float:
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio < 100:
         raise UserError(f"tta_views.ratios holds {ratio!r}: a ratio is a number above 0.")
     return float(ratio)

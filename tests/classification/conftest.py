@@ -1,4 +1,4 @@
-"""Tiny labelled pictures, and a config that trains a tiny classifier on them in seconds."""
+"""Tiny labelled images, and a config that trains a tiny classifier on them in seconds."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=3), logger=dict(
 
 
 def draw(folder: Path, count: int, classes=CLASSES) -> Path:
-    """Class folders of noisy pictures whose colour tells the class."""
+    """Class folders of noisy images whose colour tells the class."""
     rng = np.random.default_rng(0)
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
@@ -47,7 +47,7 @@ def draw(folder: Path, count: int, classes=CLASSES) -> Path:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory) -> Path:
-    """A data root whose ``mini/`` has 27 training and 9 validation pictures of 3 classes."""
+    """A data root whose ``mini/`` has 27 training and 9 validation images of 3 classes."""
     root = tmp_path_factory.mktemp("data")
     draw(root / "mini/train", 9)
     draw(root / "mini/val", 3)

@@ -20,17 +20,17 @@ from convnext_dense.classification.robustness.corruptions import (
     centre_crop,
     check_corruption,
     corrupt,
-    picture_seed,
+    image_seed,
 )
 from convnext_dense.classification.robustness.counting import Options
-from convnext_dense.classification.robustness.evaluation import evaluate, on_224
+from convnext_dense.classification.robustness.evaluation import evaluate, transform_without_crop
 from convnext_dense.classification.transforms import TestTransform
 from convnext_dense.errors import UserError
 from tests.classification.test_robustness import reader, spell
 
 
 def scene(height: int = 64, width: int = 64) -> np.ndarray:
-    """A smooth coloured picture."""
+    """A smooth coloured image."""
     y, x = np.indices((height, width))
     waves = [128 + 100 * np.sin(x / 9 + k) * np.cos(y / (7 + k)) for k in range(3)]
     return np.stack(waves, axis=2).astype(np.uint8)
@@ -318,7 +318,7 @@ def test_on_the_fly_is_the_same_again_whatever_the_order(tmp_path):
     assert runs[0] == runs[1] and runs[0]["made_on_the_fly"]
     assert set(runs[0]["corruptions"]["sparkles"]["errors"]) == {"1", "5"}
     seeds = {
-        picture_seed(seed, name, severity, path)
+        image_seed(seed, name, severity, path)
         for seed in (0, 1)
         for name in ("snow", "fog")
         for severity in (1, 2)
@@ -336,7 +336,9 @@ def test_a_test_transform_follows():
 def test_pictures_of_224_are_not_cropped_again():
     pixels = scene(224, 224)
     for size, side in ((224, 224), (384, 384)):
-        tensor = on_224(replace(reader(), transform=dict(size=size)))(Image.fromarray(pixels))
+        tensor = transform_without_crop(replace(reader(), transform=dict(size=size)))(
+            Image.fromarray(pixels)
+        )
         assert tensor.shape == (3, side, side)
         if size == 224:
             assert np.array_equal(tensor.permute(1, 2, 0).numpy(), pixels)

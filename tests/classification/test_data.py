@@ -1,4 +1,4 @@
-"""Reading labelled pictures: every reader, damaged files, the order, the recipes' transforms."""
+"""Reading labelled images: every reader, damaged files, the order, the recipes' transforms."""
 
 import io
 import random
@@ -30,7 +30,7 @@ def data_set(root, reader: str = "folder", classes=CLASSES, **kwargs) -> Labelle
 
 
 def content(data: LabelledPictures) -> list[tuple[str, bytes]]:
-    """Class and pixels of every picture, in an order that readers share."""
+    """Class and pixels of every image, in an order that readers share."""
     samples = [data[index] for index in range(len(data))]
     classes = data.metainfo["classes"]
     return sorted((classes[s["target"]], s["input"].numpy().tobytes()) for s in samples)
@@ -60,7 +60,7 @@ def tars(tmp_path_factory, folder):
 
 @pytest.fixture
 def shards(tmp_path, folder):
-    """Three WebDataset shards of four pictures, with classes.txt."""
+    """Three WebDataset shards of four images, with classes.txt."""
     paths = sorted(folder.glob("*/*.png"))
     for number in range(3):
         with tarfile.open(tmp_path / f"train-{number:04}.tar", "w") as tar:
@@ -118,14 +118,14 @@ def test_without_the_package_one_sentence_says_so(folder, monkeypatch):
 def test_wrong_data_is_named(folder, shards, tmp_path):
     with pytest.raises(UserError, match="unknown classes, such as 'cat'"):
         data_set(folder, classes=("ant", "bee"))
-    with pytest.raises(UserError, match="holds no shards"):
+    with pytest.raises(UserError, match="contains no shards"):
         data_set(folder, "shards")
     (shards / "classes.txt").unlink()
     with pytest.raises(UserError, match="holds the label 2, but there are 2 classes"):
         data_set(shards, "shards", classes=("ant", "bee"))
     with tarfile.open(shards / "x.tar", "w") as tar:
         add(tar, "lonely.png", b"...")
-    with pytest.raises(UserError, match="1 of 1 pictures have no .cls file, such as lonely"):
+    with pytest.raises(UserError, match="1 of 1 images have no .cls file, such as lonely"):
         data_set(shards, "shards")
     with pytest.raises(UserError, match="must be a list or one of imagenet-1k"):
         class_names("imagenet")
@@ -134,9 +134,9 @@ def test_wrong_data_is_named(folder, shards, tmp_path):
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("12", r"holds the label 12, but classes.txt there names 3 classes"),
-        ("-1", r"x.tar/a.png has the label -1: labels count from 0"),
-        ("dog", r"x.tar/a.cls holds 'dog', no number"),
+        ("12", r"holds the label 12, but its classes.txt names 3 classes"),
+        ("-1", r"x.tar/a.png has the label -1: labels must count from 0"),
+        ("dog", r"x.tar/a.cls contains 'dog', which is not a number"),
     ],
 )
 def test_labels_that_are_none_are_named(shards, label, said):
@@ -153,7 +153,7 @@ def test_pictures_outside_of_class_folders_are_named(tmp_path):
     for stray in (root / "bee/cat/0.png", root / "0.png"):
         stray.parent.mkdir(exist_ok=True)
         stray.write_bytes(picture)
-        with pytest.raises(UserError, match=f"{stray} does not lie directly in a class folder"):
+        with pytest.raises(UserError, match=f"{stray} is not directly in a class folder"):
             data_set(root)
         stray.unlink()
     assert len(data_set(root)) == 3
@@ -165,7 +165,7 @@ def test_folders_without_pictures_are_no_classes(tmp_path):
     assert find_classes("folder", str(root)) == CLASSES
     (root / "zebra").mkdir()
     (root / "zebra/readme.txt").write_text("none yet")
-    with pytest.raises(UserError, match="1 class folders hold no pictures, such as zebra"):
+    with pytest.raises(UserError, match="1 class folders contain no images, such as zebra"):
         find_classes("folder", str(root))
 
 
@@ -176,7 +176,7 @@ def test_links_in_shards_are_not_followed(shards, kind, ending):
         entry = tarfile.TarInfo(f"../../a.{ending}")
         entry.type, entry.linkname = kind, "/etc/passwd"
         tar.addfile(entry)
-    with pytest.raises(UserError, match=rf"x.tar holds \.\./\.\./a.{ending}, which is a link"):
+    with pytest.raises(UserError, match=rf"x.tar contains \.\./\.\./a.{ending}, which is a link"):
         data_set(shards, "shards")
 
 
@@ -245,7 +245,7 @@ def test_a_damaged_picture_is_replaced_in_training_and_left_out_in_a_test(tmp_pa
     assert len(collate_pictures([test[place]])["inputs"]) == 0
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match="9 pictures in a row cannot be read, the first"):
+    with pytest.raises(UserError, match="9 images in a row cannot be read, the first"):
         train[0]
 
 

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from convnext_dense.classification import decoding
-from convnext_dense.classification.decoding import FastJpeg, open_decoder, pillow
+from convnext_dense.classification.decoding import FastJpeg, decode_by_pillow, open_decoder
 from convnext_dense.errors import UserError
 
 
 def picture(mode: str = "RGB") -> Image.Image:
-    """A smooth picture of odd size with some noise, in any mode."""
+    """A smooth image of odd size with some noise, in any mode."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:45, :67]
     pixels = np.stack([3 * x, 5 * y, 2 * (x + y)], axis=-1) % 256
@@ -43,7 +43,7 @@ FILES = {
 BROKEN = {
     "truncated": saved(quality=90)[:-500],
     "header alone": saved(quality=90)[:200],
-    "no picture": b"not a picture",
+    "no image": b"not an image",
     "empty": b"",
 }
 
@@ -65,9 +65,9 @@ def test_a_fast_decoder_gives_pillows_pixels_and_errors(name):
     except UserError as error:
         pytest.skip(str(error))
     for kind, data in (FILES | BROKEN).items():
-        assert outcome(decode, data) == outcome(pillow, data), kind
+        assert outcome(decode, data) == outcome(decode_by_pillow, data), kind
     assert outcome(pickle.loads(pickle.dumps(decode)), FILES["rgb"]) == outcome(
-        pillow, FILES["rgb"]
+        decode_by_pillow, FILES["rgb"]
     )
 
 
@@ -90,12 +90,12 @@ def test_pillow_decides_what_the_library_refuses(error):
         raise error("cannot")
 
     decode = FastJpeg(lambda: library)
-    assert outcome(decode, FILES["rgb"]) == outcome(pillow, FILES["rgb"])
+    assert outcome(decode, FILES["rgb"]) == outcome(decode_by_pillow, FILES["rgb"])
     assert outcome(decode, BROKEN["truncated"]) is OSError
 
 
 def test_a_warning_of_pyturbojpeg_counts_as_refusal(monkeypatch):
-    """PyTurboJPEG gives half a picture with a warning where a file is truncated."""
+    """PyTurboJPEG gives half an image with a warning where a file is truncated."""
 
     class TurboJPEG:
         def decode(self, data, pixel_format):
@@ -135,7 +135,9 @@ def test_a_library_that_does_not_load_is_named(monkeypatch):
         raise OSError("libturbojpeg.so.0: cannot open")
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    monkeypatch.setitem(decoding.FAST, "turbojpeg", (FastJpeg(load), "turbojpeg", "PyTurboJPEG"))
+    monkeypatch.setitem(
+        decoding.JPEG_DECODERS, "turbojpeg", (FastJpeg(load), "turbojpeg", "PyTurboJPEG")
+    )
     with pytest.raises(UserError, match=r"PyTurboJPEG is installed but .*libturbojpeg.so.0"):
         open_decoder("turbojpeg")
 
@@ -146,6 +148,6 @@ def test_of_16_bits_the_upper_8_are_taken(kind):
     file = io.BytesIO()
     Image.fromarray(ramp).save(file, kind)
     file.seek(0)
-    decoded = np.asarray(pillow(file))
+    decoded = np.asarray(decode_by_pillow(file))
     assert decoded.shape == (20, 30, 3)
     assert (decoded == (ramp // 256)[..., None]).all()

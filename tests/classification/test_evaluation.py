@@ -95,7 +95,7 @@ def test_mixup_and_cutmix_mix_pictures_and_targets_alike():
         mixing = ClassificationPreprocessor(4, mixup=0.8, cutmix=1.0)
         out = mixing(data, training=True)
         own, other = plain["inputs"], plain["inputs"].flip(0)
-        # share of the picture itself, from the targets (0 and its partner 7 differ: 0 and 3)
+        # share of the image itself, from the targets (0 and its partner 7 differ: 0 and 3)
         share = out["targets"][0, 0]
         assert torch.allclose(out["targets"].sum(1), torch.ones(8))
         if torch.allclose(out["inputs"], share * own + (1 - share) * other, atol=1e-5):

@@ -31,7 +31,7 @@ TINY = dict(depths=(1, 1, 2, 1), dims=(8, 8, 8, 8))
 
 
 class ColourReader(nn.Module):
-    """Answers with the number that a picture's colour spells; after it the numbers beside it."""
+    """Answers with the number that an image's colour spells; after it the numbers beside it."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def reader(classes: tuple[str, ...] = WNIDS) -> TrainedClassifier:
 
 
 def spell(path: Path, number: int, mode: str = "RGB") -> None:
-    """A picture that the model answers with a number."""
+    """An image that the model answers with a number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 36), (number // 256, number % 256, 0)).convert(mode).save(path, "PNG")
 
@@ -132,7 +132,7 @@ def test_mce_is_the_hand_computed_one():
 
 
 def corrupted_tree(root: Path, name: str, labels) -> None:
-    """Five severities of five pictures; severity s gets s - 1 of them wrong."""
+    """Five severities of five images; severity s gets s - 1 of them wrong."""
     for severity, label in enumerate(labels, start=1):
         for number in range(5):
             answer = 9 if number < severity - 1 else 4
@@ -180,17 +180,17 @@ def test_imagenet_22k_lacks_one_class_of_the_validation_set(tmp_path):
 
 def test_a_damaged_picture_is_left_out_and_reported(tmp_path):
     spell(tmp_path / WNIDS[4] / "a.png", 4)
-    (tmp_path / WNIDS[4] / "b.png").write_bytes(b"no picture")
+    (tmp_path / WNIDS[4] / "b.png").write_bytes(b"no image")
     said = []
     figures = evaluate(reader(), tmp_path, "val", Options(), said.append)
     assert figures["pictures"] == 1 and figures["unreadable"] == 1 and "b.png" in said[0]
     (tmp_path / WNIDS[4] / "a.png").unlink()
-    with pytest.raises(UserError, match="no picture that can be evaluated"):
+    with pytest.raises(UserError, match="no image that can be evaluated"):
         evaluate(reader(), tmp_path, "val", Options())
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(UserError, match="ImageNet-R needs .*1000 .*reader tells 2 classes"):
+    with pytest.raises(UserError, match="ImageNet-R needs .*1000 .*reader has 2 classes"):
         evaluate(reader(("ant", "bee")), tmp_path, "r", Options())
     with pytest.raises(UserError, match="There is no folder .*ImageNet-Sketch"):
         evaluate(reader(), tmp_path / "none", "sketch", Options())
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
         evaluate(reader(), tmp_path, "sketch", Options())
     with pytest.raises(UserError, match="belong to the suites c and cbar"):
         evaluate(reader(), tmp_path, "val", Options(corrupt=True))
-    with pytest.raises(UserError, match="Severities are 1 to 5"):
+    with pytest.raises(UserError, match="severities must be 1 to 5"):
         evaluate(reader(), tmp_path, "cbar", Options(severities=(6,)))
 
 
@@ -259,11 +259,11 @@ def test_the_isotropic_file_and_other_heads(tmp_path):
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(open_classifier(tmp_path / "iso.pth").network(x), iso(x))
     torch.save(dict(model=network(7, 0).state_dict()), tmp_path / "seven.pth")
-    with pytest.raises(UserError, match="tells 7 classes apart and does not name them"):
+    with pytest.raises(UserError, match="has 7 classes and does not name them"):
         open_classifier(tmp_path / "seven.pth")
     headless = {k: v for k, v in network(7, 0).state_dict().items() if "head" not in k}
     torch.save(headless, tmp_path / "headless.pth")
-    with pytest.raises(UserError, match="no classifier: its ConvNeXt has no head"):
+    with pytest.raises(UserError, match="not a classifier: its ConvNeXt has no head"):
         open_classifier(tmp_path / "headless.pth")
     torn = {k: v for k, v in network(1000, 0).state_dict().items() if k != "norm.bias"}
     torch.save(torn, tmp_path / "torn.pth")
@@ -275,7 +275,10 @@ def test_nothing_in_a_stored_config_is_executed(run, tmp_path):
     content = torch.load(run)
     for text, said in (
         (f"model = open('{tmp_path}/ran', 'w')  # ConvNeXtClassifier", "cannot be read"),
-        ("model = dict(backbone=dict(type='os.system', a='ConvNeXtClassifier'))", "no classifier"),
+        (
+            "model = dict(backbone=dict(type='os.system', a='ConvNeXtClassifier'))",
+            "not a classifier",
+        ),
     ):
         content["meta"]["cfg"] = text
         torch.save(content, tmp_path / "bad.pth")
@@ -310,4 +313,4 @@ def test_the_tool_writes_and_prints(run, config, data_root, tmp_path):
     assert list(result["corruptions"]) == ["sparkles"] and "mCE" not in result
     assert result["mean_error"] == pytest.approx(2 / 3)  # it says bee whatever it sees
     shown = tool(run.parent, "--data", data_root / "mini/val", "--suite", "sketch", code=2)
-    assert "tells 3 classes apart" in shown[1]
+    assert "has 3 classes" in shown[1]

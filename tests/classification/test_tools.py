@@ -98,7 +98,7 @@ def test_what_a_run_leaves_and_prints(trained, config):
     plain, average = content["state_dict"], content["state_dict_ema"]
     assert list(plain) == list(average)
     assert not torch.equal(plain["backbone.head.weight"], average["backbone.head.weight"])
-    assert "A step has 4 pictures x 1 processes x 2 batches = 8 pictures" in output
+    assert "A step has 4 images x 1 processes x 2 batches = 8 images" in output
     assert "--auto-scale-lr multiplies it by 0.125, from 0.002 to 0.00025" in output
     last = output.strip().splitlines()[-1]
     assert f"--backbone-weights {work_dir}" in output and "tools/train.py" in last + output
@@ -187,7 +187,7 @@ def test_an_odd_batch_cannot_be_mixed(config, data_root, tmp_path):
     )
     flags.remove("--ema")
     output = run("pretrain_cls", config, *flags, "train_dataloader.batch_size=3", code=2)
-    assert "give train_dataloader.batch_size an even number" in output
+    assert "set train_dataloader.batch_size to an even number" in output
 
 
 def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
@@ -196,19 +196,19 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
     broken = root / "mini/train/bee/3.png"
     broken.write_bytes(broken.read_bytes()[:200])
     (root / "mini/val/cat/1.png").write_bytes(b"")
-    # An epoch leaves 3 of the 27 pictures out: the seed decides whether the broken one is drawn.
+    # An epoch leaves 3 of the 27 images out: the seed decides whether the broken one is drawn.
     flags = ["--data-root", root, "--max-iters", 12, "--seed", 0, "--work-dir"]
     output = run("pretrain_cls", config, *flags, tmp_path / "a")
     assert output.count(f"{broken} cannot be read and is skipped") >= 1
     metrics = json.loads((tmp_path / "a/metrics.json").read_text())
     assert metrics["pictures"] == 8
     for name in "012345":
-        (root / f"mini/train/ant/{name}.png").write_bytes(b"no picture")
+        (root / f"mini/train/ant/{name}.png").write_bytes(b"no image")
     hooks = [hook.type for hook in load_fitted_config(config, data_root=root).custom_hooks]
     limit = f"custom_hooks.{hooks.index('SkippedPicturesHook')}.limit"
     limited = [*flags, tmp_path / "b", "--cfg-options", f"{limit}=2"]
     output = run("pretrain_cls", config, *limited, code=2)
-    assert f"7 of 27 opened pictures of {root / 'mini/train'}" in output  # before the first step
+    assert f"7 of 27 opened images of {root / 'mini/train'}" in output  # before the first step
 
 
 def test_pictures_that_become_unreadable_end_a_run(config, data_root):
@@ -218,9 +218,7 @@ def test_pictures_that_become_unreadable_end_a_run(config, data_root):
     for number in (1, 2, 2):
         hook.before_train_iter(runner, 0, dict(unreadable=[(f"{number}.png", "cut off")]))
     place = [one.type for one in cfg.custom_hooks].index("SkippedPicturesHook")
-    message = (
-        f"3 pictures cannot be read, the last of them 3.png.*custom_hooks.{place}.limit=NUMBER"
-    )
+    message = f"3 images cannot be read, the last of them 3.png.*custom_hooks.{place}.limit=NUMBER"
     with pytest.raises(UserError, match=message):
         hook.before_train_iter(runner, 0, dict(unreadable=[("3.png", "cut off")]))
 

@@ -1,4 +1,4 @@
-"""Untrained detectors of the shapes configs with scores far apart, and pictures of noise."""
+"""Untrained detectors of the shapes configs with scores far apart, and images of noise."""
 
 from functools import cache
 from pathlib import Path

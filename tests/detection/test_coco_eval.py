@@ -31,7 +31,7 @@ def rle(box) -> dict:
 
 
 def make(seed: int, detections: int = 12) -> tuple[dict, list[dict]]:
-    """Thirty pictures, some without truth or detections, crowds, and jittered detections."""
+    """Thirty images, some without truth or detections, crowds, and jittered detections."""
     rng = np.random.default_rng(seed)
     annotations, results = [], []
     for image in range(1, 31):
@@ -95,7 +95,7 @@ def oracle(truth, results, task, image_ids) -> tuple[np.ndarray, dict]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_equals_pycocotools(task, seed):
     truth, results = make(seed)
-    image_ids = list(range(1, 26))  # the last pictures do not count
+    image_ids = list(range(1, 26))  # the last images do not count
     figures = evaluate_coco(truth, results, task, image_ids, CATEGORIES)
     stats, per_class = oracle(truth, results, task, image_ids)
     assert [figures.summary[name] for name in SUMMARY] == pytest.approx(list(stats), abs=1e-6)
@@ -110,7 +110,7 @@ def test_equals_pycocotools(task, seed):
 @pytest.mark.parametrize("task", ["bbox", "segm"])
 @pytest.mark.parametrize("first", [-1000, -15, 2**53, 2**63 - 200])
 def test_the_figures_do_not_depend_on_the_ids(first, task):
-    """faster-coco-eval alone fails on the first two and mixes the pictures of the others."""
+    """faster-coco-eval alone fails on the first two and mixes the images of the others."""
     truth, results = make(0)
     images = range(1, 26)
     expected = evaluate_coco(truth, results, task, images, CATEGORIES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from convnext_dense.detection.merge_views import Detections, Merger, mirror, to_picture, to_view
+from convnext_dense.detection.merge_views import Detections, Merger, flip_boxes, to_image, to_view
 from convnext_dense.errors import UserError
 
 NMS = dict(type="nms", iou_threshold=0.5)
@@ -102,15 +102,15 @@ def test_no_detections():
 def test_boxes_come_back_bit_by_bit(flip):
     boxes = torch.rand(5000, 4, generator=torch.Generator().manual_seed(0)) * 1333
     factor = (1333 / 641, 800 / 427)
-    there = to_picture(boxes, factor, 641, flip)
+    there = to_image(boxes, factor, 641, flip)
     assert torch.equal(to_view(there, factor, 641, flip), boxes)
     plain = boxes / torch.tensor(factor).repeat(2)  # mmdet's way, in float32
-    assert torch.equal((mirror(there, 641) if flip else there).float(), plain)
+    assert torch.equal((flip_boxes(there, 641) if flip else there).float(), plain)
 
 
 def test_a_flipped_box():
     box = torch.tensor([[10.0, 20.0, 30.0, 50.0]])
-    assert to_picture(box, (2.0, 5.0), 100, True).tolist() == [[85.0, 4.0, 95.0, 10.0]]
+    assert to_image(box, (2.0, 5.0), 100, True).tolist() == [[85.0, 4.0, 95.0, 10.0]]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from pycocotools import mask as mask_api
 
 from convnext_dense.detection import rle
-from convnext_dense.detection.rle import device_runs, encode_masks, host_runs
+from convnext_dense.detection.rle import encode_masks, run_lengths_on_device, run_lengths_on_host
 
 SIZES = [(1, 1), (1, 9), (9, 1), (2, 2), (31, 17), (40, 60)]
 
@@ -31,7 +31,9 @@ def by_pycocotools(masks: np.ndarray) -> list[dict]:
 def by_device_runs(monkeypatch, chunk_pixels: int):
     """encode_masks as on a GPU, on the CPU."""
     monkeypatch.setattr(
-        rle, "host_runs", lambda masks: device_runs(torch.from_numpy(masks), chunk_pixels)
+        rle,
+        "run_lengths_on_host",
+        lambda masks: run_lengths_on_device(torch.from_numpy(masks), chunk_pixels),
     )
 
 
@@ -56,8 +58,8 @@ def test_the_devices_runs_are_encoded_as_pycocotools_does(monkeypatch, size, val
 def test_any_value_but_zero_is_one():
     some = drawn(8, 5)
     values = some * np.random.default_rng(1).integers(1, 256, some.shape, dtype=np.uint8)
-    for runs in (device_runs(torch.from_numpy(values)), host_runs(values)):
-        for found, expected in zip(runs, host_runs(some), strict=True):
+    for runs in (run_lengths_on_device(torch.from_numpy(values)), run_lengths_on_host(values)):
+        for found, expected in zip(runs, run_lengths_on_host(some), strict=True):
             assert np.array_equal(found, expected) and found.sum() == 40
 
 
@@ -65,8 +67,8 @@ def test_masks_that_are_parts_of_others_are_left_alone():
     whole = torch.from_numpy(drawn(12, 10))
     before = whole.clone()
     for part in (whole[:, ::2, 1:8], whole.transpose(1, 2), whole[5:6, :1], whole[:, :, :1]):
-        found = device_runs(part)
-        for one, other in zip(found, host_runs(part.numpy()), strict=True):
+        found = run_lengths_on_device(part)
+        for one, other in zip(found, run_lengths_on_host(part.numpy()), strict=True):
             assert np.array_equal(one, other)
     assert torch.equal(whole, before)
 
@@ -88,7 +90,7 @@ def test_masks_survive_encoding():
 def test_on_a_gpu_only_runs_come_to_the_host(monkeypatch, size):
     some = drawn(*size)
     masks = torch.from_numpy(some).cuda()
-    monkeypatch.setattr(rle, "host_runs", None)  # not called
+    monkeypatch.setattr(rle, "run_lengths_on_host", None)  # not called
     assert encode_masks(masks) == encode_masks(masks.byte()) == by_pycocotools(some)
     monkeypatch.setattr(rle, "CHUNK_PIXELS", 1)
     assert encode_masks(masks[:0]) == []

@@ -115,12 +115,12 @@ def test_conversions_do_not_cut_gradients():
 
 def test_maps_stay_where_an_extractor_of_another_class_reads_them():
     mmdet = pytest.importorskip("mmdet.models.roi_heads")
-    from convnext_dense.detection.roi_extractor import Float32RoIExtractor, converted_once
+    from convnext_dense.detection.roi_extractor import Float32RoIExtractor, convert_features_once
 
     feats = (*maps(torch.bfloat16), *maps(torch.bfloat16))
     ours, plain = Float32RoIExtractor(**SETTINGS), mmdet.SingleRoIExtractor(**SETTINGS)
-    found = converted_once(torch.nn.ModuleList([ours]), feats)
+    found = convert_features_once(torch.nn.ModuleList([ours]), feats)
     assert [one.dtype for one in found] == [torch.float32] * 2 + [torch.bfloat16] * 2
     assert found[2] is feats[2]  # no extractor reads it
-    both = converted_once(torch.nn.ModuleList([ours, plain]), feats)
+    both = convert_features_once(torch.nn.ModuleList([ours, plain]), feats)
     assert all(one is other for one, other in zip(both, feats, strict=True))

@@ -39,7 +39,7 @@ def features(pictures: int) -> tuple[torch.Tensor, ...]:
 
 
 def boxes(counts: tuple[int, ...]) -> list[InstanceData]:
-    """Boxes of each picture, some over its border, some tiny."""
+    """Boxes of each image, some over its border, some tiny."""
     generator, found = torch.Generator().manual_seed(2), []
     for count in counts:
         corner = torch.rand(count, 2, generator=generator) * 80 - 5
@@ -51,7 +51,7 @@ def boxes(counts: tuple[int, ...]) -> list[InstanceData]:
 
 @pytest.fixture
 def pasted(monkeypatch) -> list[torch.Tensor]:
-    """The own classes' probabilities (n, h, w) of every picture, as they come to be pasted."""
+    """The own classes' probabilities (n, h, w) of every image, as they come to be pasted."""
     recorded, original = [], FCNMaskHead._predict_by_feat_single
 
     def recording(self, mask_preds, bboxes, labels, *others, activate_map, **options):

@@ -33,7 +33,7 @@ def make_views(scales=SCALES, flip=True, **changed) -> DetectionViews:
 
 
 def batch_of(*pictures: np.ndarray) -> dict[str, list]:
-    """What the loader gives: pictures as read."""
+    """What the loader gives: images as read."""
     inputs = [torch.from_numpy(p.copy()).permute(2, 0, 1).contiguous() for p in pictures]
     samples = [DetDataSample(metainfo=dict(ori_shape=p.shape[:2], img_id=5)) for p in pictures]
     return dict(inputs=inputs, data_samples=samples)
@@ -152,14 +152,14 @@ def by_hand(model, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> 
 
 @pytest.fixture
 def averaged(monkeypatch) -> list[np.ndarray]:
-    """The mean mask probabilities of every picture, as they come to be pasted."""
-    recorded, original = [], tta.paste
+    """The mean mask probabilities of every image, as they come to be pasted."""
+    recorded, original = [], tta.paste_masks
 
     def recording(roi_head, masks, *others, **options):
         recorded.append(masks.numpy().copy())
         return original(roi_head, masks, *others, **options)
 
-    monkeypatch.setattr(tta, "paste", recording)
+    monkeypatch.setattr(tta, "paste_masks", recording)
     return recorded
 
 
@@ -225,7 +225,7 @@ def test_features_are_computed_once_and_do_not_pile_up(detector, averaged):
 
 
 class MapBytes(TorchDispatchMode):
-    """Bytes of one picture's maps of so many channels, also converted ones, still alive."""
+    """Bytes of one image's maps of so many channels, also converted ones, still alive."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -308,7 +308,7 @@ def test_wrong_views_are_named(changed, message):
 
 def test_views_of_grey_pictures():
     grey = torch.from_numpy(picture()[..., 1].copy())
-    view, sample = tta.resized(grey[None], make_views().single, True)
+    view, sample = tta.make_view(grey[None], make_views().single, True)
     assert sample.img_shape == (88, 128)
     assert np.array_equal(view[0], cv2.resize(grey.numpy()[:, ::-1], (128, 88)))
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import VISBACKENDS
 
 import convnext_dense.engine  # noqa: F401  (registers the backend)
-from convnext_dense.report.work_folders import _json_lines
+from convnext_dense.report.read_files import read_json_lines
 
 
 def test_every_line_is_json(tmp_path):
@@ -28,5 +28,5 @@ def test_every_line_is_json(tmp_path):
         dict(lr=None, step=2),
         dict(lr=0.25, step=3),
     ]
-    read, torn = _json_lines(tmp_path / "scalars.json")  # what the report sees
+    read, torn = read_json_lines(tmp_path / "scalars.json")  # what the report sees
     assert not torn and math.isnan(read[0]["loss"]) and read[2] == dict(lr=0.25, step=3)

@@ -132,5 +132,7 @@ def test_a_worker_process_ends_and_tells_the_sentence(how, config, tmp_path):
     if how is None:
         assert found == "trained"
     else:
-        assert found.startswith(f"{tmp_path}/mini/images/") and "cannot be read as an image" in found
+        assert (
+            found.startswith(f"{tmp_path}/mini/images/") and "cannot be read as an image" in found
+        )
     assert workers_end(before)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convnext_dense.errors import UserError
-from convnext_dense.paper.costs.complexity import COLUMNS, count_multiply_adds, measure, rows_named
+from convnext_dense.paper.costs.complexity import COLUMNS, count_dense_model, count_row, rows_named
 from convnext_dense.paper.tables.dense_rows import ROWS
 from tests.running import run_apart
 
@@ -58,7 +58,7 @@ def test_a_two_stage_detector_by_hand():
     expected += positions * 3 * 5  # rpn
     expected += 2 * 1000 * 3 * 49 * 11  # boxes: every proposal, both stages
     expected += 100 * 14 * 14 * 3 * 2 * 9  # masks
-    assert count_multiply_adds(model, (64, 48)) == expected
+    assert count_dense_model(model, (64, 48)) == expected
 
 
 def test_a_segmentor_without_its_auxiliary_head():
@@ -66,7 +66,7 @@ def test_a_segmentor_without_its_auxiliary_head():
         model = Detector()
     del model.roi_head
     model.decode_head = nn.Conv2d(3, 7, 1)
-    assert count_multiply_adds(model, (64, 48)) == 16 * 12 * (3 * 3 * 16 + 3 * 7)
+    assert count_dense_model(model, (64, 48)) == 16 * 12 * (3 * 3 * 16 + 3 * 7)
 
 
 FAST = ("mask_rcnn_convnext_t_3x", "upernet_swin_t_512_160k")
@@ -78,7 +78,7 @@ FAST = ("mask_rcnn_convnext_t_3x", "upernet_swin_t_512_160k")
     ids=lambda row: row.model,
 )
 def test_every_row_is_within_half_a_percent(row):
-    found = measure(row, ROOT / "configs")
+    found = count_row(row, ROOT / "configs")
     gflops = found["gflops"] - UNCOUNTED_PRODUCTS.get(row.model, 0.0)
     assert gflops == pytest.approx(row.gflops, rel=0.005)
     if row.params_m is not None:

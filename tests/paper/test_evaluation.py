@@ -117,13 +117,13 @@ def test_the_tool(run):
 
 def test_the_collector_runs_again_after_an_error():
     assert coco_eval.gc.isenabled()
-    with pytest.raises(KeyError), coco_eval.collector_paused():
+    with pytest.raises(KeyError), coco_eval.garbage_collection_paused():
         assert not coco_eval.gc.isenabled()
         raise KeyError
     assert coco_eval.gc.isenabled()
     coco_eval.gc.disable()  # a caller's own setting is kept
     try:
-        with coco_eval.collector_paused():
+        with coco_eval.garbage_collection_paused():
             pass
         assert not coco_eval.gc.isenabled()
     finally:

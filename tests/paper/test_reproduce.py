@@ -10,15 +10,15 @@ import pytest
 
 from convnext_dense.errors import UserError
 from convnext_dense.paper.reproduce import commands
-from convnext_dense.paper.reproduce.chain import Place, Step, row_named, steps_of
-from convnext_dense.paper.reproduce.commands import check, format_steps, run
+from convnext_dense.paper.reproduce.chain import ReproduceSettings, Step, find_row, steps_of_row
+from convnext_dense.paper.reproduce.commands import check_requirements, format_steps, run_steps
 from convnext_dense.paper.tables.rows import rows_of
 
 ROOT = Path(__file__).parents[2]
 
 
 def chain(key: str, work_dir: Path, gpus: int = 8, data_root: str | None = None) -> list[Step]:
-    return steps_of(row_named(key), Place(ROOT, work_dir, data_root, gpus))
+    return steps_of_row(find_row(key), ReproduceSettings(ROOT, work_dir, data_root, gpus))
 
 
 def load_tool(path: str | Path):
@@ -59,7 +59,7 @@ def test_the_tools_understand_the_commands(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "key, expected",
     [
-        # 4096 pictures a step are 128 x 2 x 16; the large model starts from averaged weights
+        # 4096 images a step are 128 x 2 x 16; the large model starts from averaged weights
         ("1:ConvNeXt-L@384", ["pretrain_cls", "pretrain_cls", "test"]),
         ("8:ConvNeXt-B@384/22K", ["pretrain_cls"] * 2 + ["test"] + ["eval_cls"] * 5),
         ("12:ConvNeXt-B@224", ["pretrain_cls", "test", "pretrain_cls", "pretrain_cls", "test"]),
@@ -82,7 +82,7 @@ def test_a_row_has_a_chain_or_is_a_peers(tmp_path):
     without = []
     for row in (*rows_of(1), *rows_of(7), *rows_of(8)):
         try:
-            steps = steps_of(row, Place(ROOT, tmp_path))
+            steps = steps_of_row(row, ReproduceSettings(ROOT, tmp_path))
         except UserError as error:
             assert "is a peer's row, and this project has no recipe" in str(error)
             without.append(row)
@@ -93,25 +93,27 @@ def test_a_row_has_a_chain_or_is_a_peers(tmp_path):
 
 def test_unknown_rows_and_unfit_machines(tmp_path):
     with pytest.raises(UserError, match="the nearest is '1:ConvNeXt-T@224'.*1:ConvNeXt-XL@384/22K"):
-        row_named("1:ConvNeXt-T@242")
+        find_row("1:ConvNeXt-T@242")
     with pytest.raises(UserError, match="Table 7 has no row 'x'"):
-        row_named("7:x")  # of that table, whatever names others have
+        find_row("7:x")  # of that table, whatever names others have
     with pytest.raises(UserError, match="The paper has no table 5 of figures"):
-        row_named("5:1")
+        find_row("5:1")
     with pytest.raises(UserError, match="A row is TABLE:ROW"):
-        row_named("3")
-    assert row_named("3:7") == row_named("3:cascade_convnext_t_3x")
-    with pytest.raises(UserError, match="takes 4096 pictures a step, which 384 at a time do not"):
+        find_row("3")
+    assert find_row("3:7") == find_row("3:cascade_convnext_t_3x")
+    with pytest.raises(
+        UserError, match="has 4096 images in a step, which is not a multiple of 384"
+    ):
         chain("3:cascade_convnext_t_3x", tmp_path, gpus=3)
-    with pytest.raises(UserError, match="counts iterations of 16 pictures: it needs --gpus 8"):
+    with pytest.raises(UserError, match="counts iterations of 16 images: it needs --gpus 8"):
         chain("4:upernet_convnext_t_512_160k", tmp_path, gpus=4)
 
 
 def test_everything_missing_is_said_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    place = Place(ROOT, tmp_path / "w", str(tmp_path / "data"))
+    settings = ReproduceSettings(ROOT, tmp_path / "w", str(tmp_path / "data"))
     with pytest.raises(UserError) as error:
-        check(steps_of(row_named("8:ConvNeXt-T@224"), place), place)
+        check_requirements(steps_of_row(find_row("8:ConvNeXt-T@224"), settings), settings)
     text = str(error.value)
     assert text.startswith("Nothing was started, since this is missing: 8 GPUs, of which torch")
     assert "finds 1 " in text and "imagenet" in text and "imagenet-sketch" in text
@@ -147,12 +149,12 @@ def test_an_interrupted_chain_goes_on(tmp_path):
     steps = [
         fake_step(tmp_path / name, c) for name, c in zip("abc", ("", "crash", ""), strict=True)
     ]
-    with pytest.raises(UserError, match="Step 2 of 3: b ended with code 3.*goes on from there"):
-        run(steps, lambda line: None)
+    with pytest.raises(UserError, match="Step 2 of 3: b ended with code 3.*continues from there"):
+        run_steps(steps, lambda line: None)
     assert not (tmp_path / "c").exists()
     assert format_steps(steps).splitlines()[2].endswith("crash --resume")
     lines = []
-    run(steps, lines.append)
+    run_steps(steps, lines.append)
     assert lines[0] == f"1 of 3: a: finished, {tmp_path / 'a/metrics.json'}"
     calls = {name: (tmp_path / name / "calls").read_text().splitlines() for name in "abc"}
     assert calls == {"a": [""], "b": ["", "--resume"], "c": [""]}
@@ -162,7 +164,7 @@ def test_an_interrupted_chain_goes_on(tmp_path):
 def test_a_command_without_its_outputs_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setitem(commands.PROGRAMS, "python", ("true",))
     with pytest.raises(UserError, match="a ended without .*metrics.json"):
-        run([fake_step(tmp_path / "a", "")], lambda line: None)
+        run_steps([fake_step(tmp_path / "a", "")], lambda line: None)
 
 
 def test_what_counts_as_finished(tmp_path):

@@ -8,22 +8,21 @@ import pytest
 import torch
 from matplotlib.image import imread
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_dense.errors import UserError
 from convnext_dense.models.roadmap.network import REGIMES, ConvNeXtRoadmapClassifier
+from convnext_dense.paper.costs.counting import count_classifier
 from convnext_dense.paper.roadmap.chart import SIDE_STEPS, draw_chart
 from convnext_dense.paper.roadmap.costs import (
     COLUMNS,
     build_on_meta,
     config_name,
-    count_multiply_adds,
-    measure,
+    count_steps,
     read_results,
     regimes_named,
 )
-from convnext_dense.paper.roadmap.drawings import differences, draw
-from convnext_dense.paper.roadmap.layers import Layer, parts
+from convnext_dense.paper.roadmap.drawings import differences, draw_roadmap
+from convnext_dense.paper.roadmap.layers import Layer, network_parts
 from tests.running import run_apart
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +39,7 @@ MISPRINTED = {("resnet50", "layer_norm"): 0.314, ("resnet50", "separate_downsamp
 
 @pytest.mark.parametrize("regime", GFLOPS)
 def test_every_step_costs_what_the_paper_says(regime):
-    rows = measure(regime, {"resnet50_12_gelu": 80.1})
+    rows = count_steps(regime, {"resnet50_12_gelu": 80.1})
     own = {"gelu": 80.1} if regime == "resnet50" else {}
     assert {row["step"]: row["accuracy"] for row in rows if row["accuracy"] is not None} == own
     assert [row["gflops"] for row in rows] == pytest.approx(GFLOPS[regime], abs=0.0006)
@@ -68,7 +67,7 @@ def test_separate_downsampling_by_hand():
     """Three transitions of C channels onto r x r positions, and the blocks' first convolutions."""
     for regime, width in (("resnet50", 96), ("resnet200", 128)):
         before, after = (
-            count_multiply_adds(build_on_meta(regime, step))
+            count_classifier(build_on_meta(regime, step), 224)
             for step in ("layer_norm", "separate_downsampling")
         )
         expected = 0
@@ -80,21 +79,27 @@ def test_separate_downsampling_by_hand():
 
 
 @pytest.mark.parametrize("step", ["resnet", "width", "separate_downsampling"])
-def test_counts_as_torch_counts(step):
+def test_counts_as_outputs_times_weights(step):
+    """Each output is a product of as many terms as one filter has weights."""
     switches = dict(stage_ratio=(1, 1, 2, 1), width=8)
-    counter = FlopCounterMode(display=False)
+    counts = []
     with torch.device("meta"):
         network = ConvNeXtRoadmapClassifier(1000, "resnet50", step, switches).eval()
-        with counter, torch.no_grad():
-            network(torch.empty(1, 3, 224, 224))
-    assert count_multiply_adds(network) == counter.get_total_flops() // 2
+        counted = count_classifier(network, 224)
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_hook(
+                    lambda layer, _, output: counts.append(output.numel() * layer.weight[0].numel())
+                )
+        network(torch.empty(1, 3, 224, 224))
+    assert counted == sum(counts)
 
 
 def test_a_layer_is_counted_by_hand():
     with torch.device("meta"):
         conv = nn.Conv2d(3, 6, 3, stride=4, groups=3)
-        network = nn.Sequential(conv, nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(18816, 7))
-    assert count_multiply_adds(network) == 6 * 56 * 56 * 9 + 7 * 18816
+        network = nn.Sequential(conv, nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(18816, 7)).eval()
+    assert count_classifier(network, 224) == 6 * 56 * 56 * 9 + 7 * 18816
 
 
 def test_results_are_read_from_a_file(tmp_path):
@@ -115,8 +120,8 @@ def texts(layers: Sequence[Layer]) -> list[str]:
 
 
 def test_the_pictures_say_what_the_network_has():
-    before = parts(build_on_meta("resnet50", "layer_norm"))
-    after = parts(build_on_meta("resnet50", "separate_downsampling"))
+    before = network_parts(build_on_meta("resnet50", "layer_norm"))
+    after = network_parts(build_on_meta("resnet50", "separate_downsampling"))
     first = before["first block of a stage"]
     assert texts(first.branch) == [
         "d7×7, 96, / 2", "LayerNorm", "1×1, 96 → 768", "GELU", "1×1, 768 → 192", "layer scale"
@@ -127,7 +132,7 @@ def test_the_pictures_say_what_the_network_has():
     assert texts(first.before) == ["LayerNorm", "2×2, 96 → 192, / 2"] and not first.shortcut
     assert first.branch == before["block"].branch == after["block"].branch
     assert texts(after["head"].before) == ["global mean", "LayerNorm", "1×1, 768 → 1000"]
-    resnet = parts(build_on_meta("resnet50", "resnet"))
+    resnet = network_parts(build_on_meta("resnet50", "resnet"))
     assert texts(resnet["stem"].before) == [
         "7×7, 3 → 64, / 2", "BatchNorm", "ReLU", "max pool 3×3, / 2"
     ]  # fmt: skip
@@ -136,7 +141,7 @@ def test_the_pictures_say_what_the_network_has():
 
 def test_what_a_step_changes_is_marked():
     before, after = (
-        parts(build_on_meta("resnet50", step))["block"]
+        network_parts(build_on_meta("resnet50", step))["block"]
         for step in ("fewer_activations", "fewer_norms")
     )
     gone, new = differences(before, after)
@@ -164,8 +169,8 @@ def test_the_chart_shows_own_results(tmp_path):
 
 @pytest.mark.slow
 def test_every_step_is_drawn(tmp_path):
-    found = {name: measure(name) for name in REGIMES}
-    files = draw(tmp_path / "new", found)
+    found = {name: count_steps(name) for name in REGIMES}
+    files = draw_roadmap(tmp_path / "new", found)
     assert [path.stem.removeprefix("roadmap_") for path in files] == [
         *(s.name for s in REGIMES["resnet50"].steps if s.name not in SIDE_STEPS),
         "roadmap",

@@ -12,8 +12,8 @@ import torchvision
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXtClassifier
 from convnext_dense.paper.tables import costs
-from convnext_dense.paper.tables.compare import FIELDS, compare, difference
-from convnext_dense.paper.tables.costs import REASONS, judge, measure
+from convnext_dense.paper.tables.compare import FIELDS, compare_tables, difference
+from convnext_dense.paper.tables.costs import REASONS, count_row, judge
 from convnext_dense.paper.tables.figures import find_config, paper_figures
 from convnext_dense.paper.tables.rows import TABLES, Cell, rows_of
 
@@ -73,7 +73,7 @@ def test_every_config_exists():
 
 def test_counts_are_the_papers():
     for row in rows_of(9):
-        found, _ = measure(row, CONFIGS)
+        found, _ = count_row(row, CONFIGS)
         for cell in row.cells:
             if cell.column in found:
                 assert judge(row, cell, found[cell.column]) in (
@@ -88,7 +88,7 @@ def test_counts_are_the_papers():
 def test_every_count_is_the_papers_or_has_a_reason():
     needed = set()
     for row in rows_of():
-        found, _ = measure(row, CONFIGS)
+        found, _ = count_row(row, CONFIGS)
         for cell in row.cells:
             remark = judge(row, cell, found.get(cell.column))
             assert remark != "NOT EXPLAINED", (row.key, cell)
@@ -103,11 +103,26 @@ def test_parameters_as_torch_sums_them():
         ("1:ConvNeXt-T@224", ConvNeXtClassifier(1000)),
         ("1:DeiT-S@224", timm.create_model("deit_small_patch16_224")),
     ):
-        found, _ = measure(rows[key], CONFIGS)
+        found, _ = count_row(rows[key], CONFIGS)
         assert found["params_m"] * 1e6 == sum(p.numel() for p in network.parameters())
-    effnet, _ = measure(rows["1:EffNet-B4@380"], CONFIGS)
+    effnet, _ = count_row(rows["1:EffNet-B4@380"], CONFIGS)
     documented = torchvision.models.EfficientNet_B4_Weights.DEFAULT.meta["_ops"]
     assert effnet["gflops"] == pytest.approx(documented, abs=0.0006)
+
+
+def test_figures_in_the_reasons_are_those_of_torchvision():
+    for name, size in (("B4", 380), ("B5", 456), ("B7", 600)):
+        weights = getattr(torchvision.models, f"EfficientNet_{name}_Weights").DEFAULT
+        assert f" {weights.meta['_ops']:.3f} G " in REASONS[1, f"EffNet-{name}@{size}", "gflops"]
+
+
+def test_a_peer_has_the_same_figures_in_both_of_its_tables():
+    """Tables 10 and 11 print the Swin Transformers of table 1 with more digits."""
+    rows = {row.key: row for row in rows_of()}
+    for key, other in (("10:Swin-T", "1:Swin-T@224"), ("11:Swin-B", "1:Swin-B@224")):
+        cells = {cell.column: cell for cell in rows[other].cells}
+        for cell in rows[key].cells:
+            assert abs(cell.paper - cells[cell.column].paper) <= cells[cell.column].unit / 2, key
 
 
 def test_what_the_print_cannot_tell_is_no_deviation():
@@ -120,7 +135,7 @@ def test_what_the_print_cannot_tell_is_no_deviation():
 
 def test_rows_that_timm_lacks_say_so():
     (row,) = (row for row in rows_of(8) if row.model == "RVT-S*@224")
-    assert measure(row, CONFIGS) == ({}, costs.NO_MODEL)
+    assert count_row(row, CONFIGS) == ({}, costs.NO_MODEL)
 
 
 def put_run(folder: Path, config: str, metrics: dict, data_root: str, loader="test") -> Path:
@@ -141,13 +156,13 @@ def put_run(folder: Path, config: str, metrics: dict, data_root: str, loader="te
 
 
 def ours(table: int, model: str, runs: Path) -> dict[str, tuple]:
-    found = compare(table, CONFIGS, runs)
+    found = compare_tables(table, CONFIGS, runs)
     return {c["column"]: (c["ours"], c["source"]) for c in found if c["model"] == model}
 
 
 @pytest.fixture
 def no_counting(monkeypatch):
-    monkeypatch.setattr(costs, "measure", lambda row, configs: ({}, ""))
+    monkeypatch.setattr(costs, "count_row", lambda row, configs: ({}, ""))
 
 
 def test_runs_are_matched(tmp_path, no_counting):
@@ -202,7 +217,7 @@ def test_throughput_of_a_benchmark(tmp_path, no_counting):
     path.write_text(json.dumps(rows))
 
     def speeds(table: int, size: int) -> dict:
-        found = compare(table, CONFIGS, benchmarks=[f"{size}:{path}"])
+        found = compare_tables(table, CONFIGS, benchmarks=[f"{size}:{path}"])
         return {c["model"]: c for c in found if c["column"] == "throughput"}
 
     found = speeds(12, 224)
@@ -219,16 +234,16 @@ def test_throughput_of_a_benchmark(tmp_path, no_counting):
 def test_wrong_input_is_one_sentence(tmp_path):
     for arguments, message in (
         (dict(table=6), "no table 6 of figures: choose one of 1, 2"),
-        (dict(table=7, runs=tmp_path / "none"), "which is no folder"),
-        (dict(table=7, runs=tmp_path), "holds no work folder"),
+        (dict(table=7, runs=tmp_path / "none"), "is not a folder"),
+        (dict(table=7, runs=tmp_path), "contains no work folder"),
         (dict(table=7, benchmarks=[f"224:{tmp_path}/none"]), "cannot be read"),
-        (dict(table=7, benchmarks=["b.json"]), "is no SIZE:FILE: write 224:speeds.json"),
+        (dict(table=7, benchmarks=["b.json"]), "is not SIZE:FILE: write it as in 224:speeds.json"),
     ):
         with pytest.raises(UserError, match=message):
-            compare(**arguments, configs=CONFIGS)
+            compare_tables(**arguments, configs=CONFIGS)
     (tmp_path / "b.json").write_text("[1]")
-    with pytest.raises(UserError, match="is no list that tools/benchmark.py"):
-        compare(7, CONFIGS, benchmarks=[f"224:{tmp_path}/b.json"])
+    with pytest.raises(UserError, match="is not the output of tools/benchmark.py"):
+        compare_tables(7, CONFIGS, benchmarks=[f"224:{tmp_path}/b.json"])
 
 
 def test_the_tool_prints_json(monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convnext_dense.classification import ClassificationMetric
-from convnext_dense.report.classification import analyse
+from convnext_dense.report.classification import analyse_results
 from convnext_dense.report.findings import Confusion, best_and_worst, precision_recall
 from convnext_dense.report.work_folders import read_runs
 from tests.report.conftest import write_picture, write_test
@@ -41,7 +41,7 @@ def folder(tmp_path):
 
 def read(folder):
     ((test,),) = [run.tests for run in read_runs([folder])]
-    return analyse(test, test.results)
+    return analyse_results(test, test.results)
 
 
 def test_written_probabilities(folder):
@@ -80,14 +80,14 @@ def test_pictures_that_are_gone(folder):
     for path in (folder.parent / "data").iterdir():
         path.unlink()
     found = read(folder)
-    assert not found.best and "no files that can be read here" in found.notes[0]
+    assert not found.best and "cannot be read as files here" in found.notes[0]
     assert found.curves and found.confusion
 
 
 def test_results_of_another_test(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps({**metrics, "top1": 0.125}))
-    assert "of different tests" in read(folder).notes[0]
+    assert "to different tests" in read(folder).notes[0]
 
 
 def test_results_without_probabilities_and_torn_ones(folder, render):

@@ -1,4 +1,4 @@
-"""A detector's results against pycocotools and by hand, on drawn pictures."""
+"""A detector's results against pycocotools and by hand, on drawn images."""
 
 import contextlib
 import io
@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from convnext_dense.detection.coco_eval import evaluate_coco
-from convnext_dense.report.detection import analyse, pair
+from convnext_dense.report.detection import analyse_results
+from convnext_dense.report.match_detections import match
 from convnext_dense.report.summary import final_figures
 from convnext_dense.report.work_folders import read_runs
 from tests.report.conftest import write_picture, write_test
@@ -70,7 +71,7 @@ def drawn(tmp_path, pictures=6):
 
 def read(folder):
     ((test,),) = [run.tests for run in read_runs([folder])]
-    return analyse(test, test.results)
+    return analyse_results(test, test.results)
 
 
 def test_curves_are_pycocotools(tmp_path):
@@ -108,8 +109,8 @@ def test_pairs_by_hand():
         (55, 5, 10, 10),  # in the crowd: left out
         (0, 50, 5, 2),  # IoU 0.4: too little
     )
-    assert pair(truth, found) == [(1, 0), (0, 1), (None, 2), (None, 4), (3, None)]
-    assert pair([], found[:1]) == [(None, 0)] and pair(truth[2:3], []) == []
+    assert match(truth, found) == [(1, 0), (0, 1), (None, 2), (None, 4), (3, None)]
+    assert match([], found[:1]) == [(None, 0)] and match(truth[2:3], []) == []
 
 
 def test_confusion_by_hand(tmp_path):
@@ -130,7 +131,7 @@ def test_confusion_by_hand(tmp_path):
     found = read(folder)
     assert found.confusion.predicted == ["cup", "pen", "(missed)"]
     assert found.confusion.counts.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
-    assert "of different tests" in found.notes[0]
+    assert "to different tests" in found.notes[0]
     assert [one.caption for one in found.best] == ["0.jpg: F1 0.40"]
     assert [one.caption for one in found.worst] == ["1.jpg: F1 0.00"]
 
@@ -146,7 +147,7 @@ def test_only_the_tested_pictures_count(tmp_path):
     objects = sum(one["image_id"] in (10, 11) for one in truth["annotations"])
     assert found.confusion.counts[:-1].sum() == objects
     (run,) = read_runs([folder])
-    assert final_figures(run)[1] == "test of 2 pictures"
+    assert final_figures(run)[1] == "test of 2 images"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_figures_are_those_of_the_files(tmp_path, render):
     summary = dict(zip(head, map(str.strip, row), strict=True))
     assert summary["run"] == "run" and summary["config"] == "tiny"
     assert summary["top1"] == "0.512" and summary["from"] == "validation"
-    assert summary["images/s"] == "32.000"  # 8 pictures in 0.25 s; the first line is the start
+    assert summary["images/s"] == "32.000"  # 8 images in 0.25 s; the first line is the start
     assert summary["memory MB"] == "103" and summary["state"] == "finished: 2 epochs"
     assert page.cells("cat") == [["cat", "0.750"]]
     exact = [tag["title"] for name, tag in page.tags if name == "td" and "title" in tag]
@@ -87,7 +87,7 @@ def test_torn_and_diverged_runs_say_so(tmp_path, render):
     (folder / "lr_groups.csv").write_text("group,lr\nlayer_0,\n")
     page = render(folder)
     for sentence in (
-        "1 line(s) of the log (scalars.json) are torn",
+        "1 line(s) of the log (scalars.json) are damaged",
         "not a finite number at 3 of 4 logged iterations, first at iteration 2",
         "metrics.json cannot be read",
         "lr_groups.csv cannot be read",
@@ -168,7 +168,7 @@ def test_tests_go_to_their_training(tmp_path, render):
     runs = read_runs([elsewhere, training])
     assert [len(run.tests) for run in runs] == [1]
     page = render(training, elsewhere)
-    assert "--out" in page.text and "wrote no results of single pictures" in page.text
+    assert "--out" in page.text and "wrote no results of single images" in page.text
     assert page.rows[1][page.rows[0].index("top1")] == "0.625"
     page = render(training)
     command = next(word for word in page.words if word.startswith("python tools/test.py"))

@@ -1,4 +1,4 @@
-"""A segmentor's results against numpy, from the metric that writes them, on drawn pictures."""
+"""A segmentor's results against numpy, from the metric that writes them, on drawn images."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convnext_dense.report.segmentation import analyse, decode_labels
+from convnext_dense.report.segmentation import analyse_results, decode_labels
 from convnext_dense.report.work_folders import read_runs
 from convnext_dense.segmentation.mean_iou import MeanIoUMetric
 from tests.report.conftest import write_picture, write_test
@@ -70,7 +70,7 @@ def drawn(tmp_path, with_logits=True, pictures=6):
 
 def read(folder):
     ((test,),) = [run.tests for run in read_runs([folder])]
-    return analyse(test, test.results)
+    return analyse_results(test, test.results)
 
 
 def test_confusion_is_numpys(tmp_path):
@@ -133,7 +133,7 @@ def test_missing_data_leaves_the_rest(tmp_path, render):
     found = read(folder)
     assert found.confusion is not None and found.curves and not found.best
     assert f"The data is not at {tmp_path / 'data'}" in found.notes[0]
-    assert "so there is no truth" in render(folder).text
+    assert "so there is no ground truth" in render(folder).text
 
 
 def test_results_of_before(tmp_path, render):
@@ -141,4 +141,4 @@ def test_results_of_before(tmp_path, render):
     rows = json.loads((folder / "results.json").read_text())
     old = [{"img_path": row["img_path"], "mIoU": row["mIoU"]} for row in rows]
     (folder / "results.json").write_text(json.dumps(old))
-    assert "has no labels of its pictures" in render(folder).text
+    assert "has no labels of its images" in render(folder).text

@@ -1,4 +1,4 @@
-"""Reading label pictures: the same as mmsegmentation where they are sound, one sentence else."""
+"""Reading label images: the same as mmsegmentation where they are sound, one sentence else."""
 
 import numpy as np
 import pytest
@@ -74,14 +74,14 @@ def test_sixteen_bits_do_not_wrap(write):
 def test_files_that_are_no_labels(write, tmp_path):
     with pytest.raises(UserError, match="There is no label file .*gone.png"):
         LoadLabels(7)(sample(tmp_path / "gone.png"))
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(UserError, match="text.png cannot be read as a label picture"):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(UserError, match="text.png cannot be read as a label image"):
         LoadLabels(7)(sample(tmp_path / "text.png"))
     path = write(np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(UserError, match="label.png has 3 channels"):
         LoadLabels(7)(sample(path))
     path = write(np.zeros((4, 5), np.uint8))
-    with pytest.raises(UserError, match="label.png has 5 x 4 pixels but its picture has 5 x 6"):
+    with pytest.raises(UserError, match="label.png has 5 x 4 pixels but its image has 5 x 6"):
         LoadLabels(7)(sample(path, ori_shape=(6, 5)))
     path = write(np.full((4, 5), 1.7, np.float32), "label.tif")
     with pytest.raises(UserError, match="label.tif holds floating-point numbers"):

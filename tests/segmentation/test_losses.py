@@ -39,7 +39,7 @@ def test_a_batch_without_counted_pixels_gives_zero():
 def test_wrong_use_is_one_sentence():
     with pytest.raises(UserError, match=r"in \[0, 1\], got 2"):
         BalancedCrossEntropy(2)
-    with pytest.raises(UserError, match="no pixel sampler"):
+    with pytest.raises(UserError, match="does not support a pixel sampler"):
         BalancedCrossEntropy()(
             torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1).long(), weight=torch.ones(1, 1, 1)
         )

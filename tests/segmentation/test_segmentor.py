@@ -104,7 +104,7 @@ def test_several_windows_at_once_give_the_same(count, size, crop, stride, at_onc
 
 
 def watched(model, monkeypatch):
-    """The pictures and metas that pass through the network, call by call."""
+    """The images and metas that pass through the network, call by call."""
     seen, encode_decode = [], model.encode_decode
 
     def watch(inputs, metas):
@@ -123,7 +123,7 @@ def watched(model, monkeypatch):
         (1, 1, [1] * 12),
         (1, 5, [5, 5, 2]),
         (1, 12, [12]),
-        (2, 5, [4] * 6),  # of both pictures
+        (2, 5, [4] * 6),  # of both images
         (3, 2, [3] * 12),  # never less than a window of each
     ],
 )
@@ -256,7 +256,7 @@ def test_maps_of_the_pictures_size_keep_to_the_bound(monkeypatch):
 
 @pytest.mark.both_paths(slow=True)
 def test_the_whole_test_is_mmsegmentations():
-    """From the picture to labels and scores, by either class with the same weights."""
+    """From the image to labels and scores, by either class with the same weights."""
     batch = dict(inputs=[torch.randint(0, 256, (3, 90, 110)).byte()])
     found = []
     for kind, more in (

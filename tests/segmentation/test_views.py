@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
-from convnext_dense.segmentation.views import SegmentationViews, check_supported, resized
+from convnext_dense.segmentation.views import SegmentationViews, check_supported, make_view
 
 RESIZE = dict(type="Resize", scale=(128, 64), keep_ratio=True)
 RATIOS = (0.75, 1.0, 1.5)
@@ -122,14 +122,14 @@ def test_the_mean_equals_the_plain_average(ratios, flip, align_corners, out_chan
 def test_mmsegmentations_own_class_has_the_same_views():
     (ours, theirs), image = (segmentor(kind=k) for k in ("Segmentor", "EncoderDecoder")), picture()
     assert type(ours) is not type(theirs)
-    assert torch.equal(*(views().predict_picture(model, image) for model in (ours, theirs)))
+    assert torch.equal(*(views().predict_image(model, image) for model in (ours, theirs)))
     check_supported(theirs)
 
 
 @pytest.mark.both_paths(slow=True)
 def test_the_views_change_the_labels():
     model, image = segmentor(), picture()
-    labels = [views(r, f).predict_picture(model, image) for r, f in ((RATIOS, True), ((1,), False))]
+    labels = [views(r, f).predict_image(model, image) for r, f in ((RATIOS, True), ((1,), False))]
     assert (labels[0] != labels[1]).float().mean() > 0.01
 
 
@@ -155,8 +155,8 @@ def test_strips_keep_to_the_bound(monkeypatch):
         seen.append(maps.numel() * 4)
         return maps.softmax(dim=0)
 
-    monkeypatch.setattr("convnext_dense.segmentation.views.activated", watch)
-    tall.predict_picture(model, image)
+    monkeypatch.setattr("convnext_dense.segmentation.views.activate", watch)
+    tall.predict_image(model, image)
     assert len(seen) > 6 and max(seen) < 0.1 * 2**20 / 4  # four such maps and the view's
 
 
@@ -164,8 +164,8 @@ def test_strips_keep_to_the_bound(monkeypatch):
 @pytest.mark.parametrize("out_channels", [None, 1])
 def test_a_flipped_picture_has_the_flipped_labels(out_channels):
     model, image = segmentor(2, out_channels), picture()
-    labels = views().predict_picture(model, image)
-    mirrored = views().predict_picture(model, image.flip(-1))
+    labels = views().predict_image(model, image)
+    mirrored = views().predict_image(model, image.flip(-1))
     assert 0.05 < labels.float().mean() < 0.95
     assert torch.equal(mirrored.flip(-1), labels)
 
@@ -175,7 +175,7 @@ def test_the_order_of_the_views_does_not_matter():
     model, image = segmentor(), picture()
     one, other = views((1.5, 0.75, 1)), views((1, 1.5, 0.75, 1.0))
     assert len(one) == len(other) == 6
-    assert torch.equal(one.predict_picture(model, image), other.predict_picture(model, image))
+    assert torch.equal(one.predict_image(model, image), other.predict_image(model, image))
 
 
 @pytest.mark.both_paths(slow=True)
@@ -183,11 +183,11 @@ def test_labels_are_the_best_class_or_above_the_threshold():
     image = picture()
     model = segmentor()
     best = mean_of(views(), model, image).argmax(dim=0)
-    assert torch.equal(views().predict_picture(model, image)[0], best)
+    assert torch.equal(views().predict_image(model, image)[0], best)
     model = segmentor(2, out_channels=1)
     above = mean_of(views(), model, image)[0] > 0.4
     assert 0.05 < above.float().mean() < 0.95
-    assert torch.equal(views().predict_picture(model, image)[0], above.long())
+    assert torch.equal(views().predict_image(model, image)[0], above.long())
 
 
 @pytest.mark.both_paths(slow=True)
@@ -242,7 +242,7 @@ def test_pictures_of_several_sizes_in_a_batch():
 def test_views_of_pictures_with_other_channels(channels):
     image = torch.cat([picture(seed=seed) for seed in range(channels)])[::3].contiguous()
     assert len(image) == channels
-    view = resized(image, views().single, True)
+    view = make_view(image, views().single, True)
     expected = [cv2.resize(one, (85, 64)) for one in image.flip(-1).numpy()]
     assert torch.equal(view, torch.from_numpy(np.stack(expected)))
 
@@ -271,7 +271,7 @@ def test_strips_of_rows_equal_interpolate(source, target, align_corners):
         (dict(ratios=(1, 0)), "holds 0: a ratio is a number above 0"),
         (dict(ratios=("1",)), "holds '1'"),
         (dict(strip_memory=0), "strip_memory must be above 0"),
-        (dict(resize=dict(type="Resize", scale_factor=0.5)), "needs a Resize with scale"),
+        (dict(resize=dict(type="Resize", scale_factor=0.5)), "needs a Resize step with scale"),
     ],
 )
 def test_wrong_entries_are_one_sentence(options, message):
@@ -282,6 +282,6 @@ def test_wrong_entries_are_one_sentence(options, message):
 def test_a_view_that_is_too_small_and_a_model_of_another_kind():
     image = picture(64, 64)
     with pytest.raises(UserError, match="at least 32 x 32 pixels, got 6 x 6"):
-        views((0.1,)).predict_picture(segmentor(), image)
+        views((0.1,)).predict_image(segmentor(), image)
     with pytest.raises(UserError, match="EncoderDecoder.*not Identity"):
         views().predict(torch.nn.Identity(), dict(inputs=[image], data_samples=[None]))

@@ -1,1 +1,1 @@
-"""Evaluation of classifiers beyond the validation set: corruptions and other test suites."""
+"""Evaluation of classifiers on corruptions and other test sets than the validation set."""

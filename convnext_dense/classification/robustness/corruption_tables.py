@@ -2,7 +2,7 @@
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
-# Top-1 error of AlexNet, the mean of five severities: it divides a model's error in the mCE
+# Top-1 error of AlexNet (mean of five severities), by which the mCE divides a model's error
 # (Hendrycks and Dietterich 2019, arXiv 1903.12261, section 4; the digits are those of its code).
 ALEXNET_ERRORS = {
     "gaussian_noise": 0.886428,
@@ -22,8 +22,8 @@ ALEXNET_ERRORS = {
     "jpeg_compression": 0.606500,
 }
 
-# Severities 1 to 5 of ImageNet-C-bar on the scale of its code, which also names its folders, as
-# in caustic_refraction/2.35/ (Mintun, Kirillov and Xie 2021, arXiv 2102.11273).
+# Severities 1 to 5 of ImageNet-C-bar on the scale of its code, which its folder names use too,
+# as in caustic_refraction/2.35/ (Mintun, Kirillov and Xie 2021, arXiv 2102.11273).
 C_BAR_SEVERITIES = {
     "caustic_refraction": (2.35, 3.2, 4.9, 6.6, 9.15),
     "inverse_sparkles": (1.0, 2.0, 4.0, 9.0, 10.0),

@@ -1,4 +1,4 @@
-"""Counting right answers on the pictures of one folder, for the suites of ``suites.py``."""
+"""Counting correct predictions on the images of one folder, for the suites of ``suites.py``."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from convnext_dense.classification.dataset import LabelledPictures, collate_pictures
 from convnext_dense.classification.load_trained import TrainedClassifier
 from convnext_dense.classification.robustness.corruption_tables import SEVERITIES
-from convnext_dense.classification.robustness.corruptions import picture_seed
+from convnext_dense.classification.robustness.corruptions import image_seed
 from convnext_dense.classification.robustness.suites import (
     Suite,
     folder_classes,
@@ -25,21 +25,21 @@ from convnext_dense.classification.robustness.suites import (
 from convnext_dense.classification.transforms import TestTransform
 from convnext_dense.errors import UserError
 
-UNREADABLE_LIMIT = 100  # pictures of one folder
+UNREADABLE_LIMIT = 100  # images of one folder
 
 
 @dataclass(frozen=True)
 class Options:
-    """What of a suite is evaluated, and how fast.
+    """Options of an evaluation.
 
     Attributes:
-        corrupt: Make the corruptions of ``c`` and ``cbar`` on the fly, of a plain image folder.
-        corruptions: Which of them; all by default.
-        severities: Which of 1 to 5.
-        seed: Of corruptions made on the fly.
-        limit: Evaluate the first pictures only, so many of each folder.
-        batch_size: Pictures at a time.
-        workers: Processes that read.
+        corrupt: Compute the corruptions of ``c`` and ``cbar`` on the fly from a plain folder.
+        corruptions: Names of the corruptions; all by default.
+        severities: Severities, of 1 to 5.
+        seed: Seed of corruptions computed on the fly.
+        limit: Number of images to evaluate in each folder, from the first one on.
+        batch_size: Images in a batch.
+        workers: Number of worker processes.
     """
 
     corrupt: bool = False
@@ -53,9 +53,9 @@ class Options:
 
 @dataclass
 class Counts:
-    """Pictures counted, and those whose class is the first, or among the first five."""
+    """Number of images, and of images whose class is the first or in the top 5."""
 
-    pictures: int = 0
+    images: int = 0
     top1: int = 0
     top5: int = 0
     classes: int = 0
@@ -66,27 +66,37 @@ class Counts:
 
         Args:
             scores: Logits (N, classes).
-            truth: Which answers are right, bool (N, classes); pictures without any do not count.
+            truth: Correct answers, bool (N, classes); images without a correct answer are ignored.
         """
         counted = truth.any(1)
         scores, truth = scores[counted], truth[counted]
         best = scores.topk(min(5, scores.shape[1])).indices
-        right = truth.gather(1, best)
+        correct = truth.gather(1, best)
         self.classes = scores.shape[1]
-        self.pictures += len(right)
-        self.top1 += int(right[:, 0].sum())
-        self.top5 += int(right.any(1).sum())
+        self.images += len(correct)
+        self.top1 += int(correct[:, 0].sum())
+        self.top5 += int(correct.any(1).sum())
+
+    def add_unreadable(self, images: Sequence[tuple[str, str]]) -> None:
+        """Stores unreadable images as (path, reason), and refuses too many."""
+        self.unreadable.extend(images)
+        if len(self.unreadable) > UNREADABLE_LIMIT:
+            path, reason = self.unreadable[-1]
+            raise UserError(
+                f"{len(self.unreadable)} images cannot be read, the last of them {path} "
+                f"({reason}): repair the data."
+            )
 
     def figures(self) -> dict[str, Any]:
-        """``top1``, ``error`` and, of more than five classes, ``top5``; ``pictures``."""
-        figures = {"top1": self.top1 / self.pictures, "top5": self.top5 / self.pictures}
+        """``top1``, ``top5`` (if there are more than five classes), ``error`` and two counts."""
+        figures = {"top1": self.top1 / self.images, "top5": self.top5 / self.images}
         figures["error"] = 1 - figures["top1"]
         if self.classes <= 5:
             del figures["top5"]
-        return {**figures, "pictures": self.pictures, "unreadable": len(self.unreadable)}
+        return {**figures, "pictures": self.images, "unreadable": len(self.unreadable)}
 
 
-def count(
+def count_folder(
     model: TrainedClassifier,
     folder: Path,
     suite: Suite,
@@ -94,58 +104,52 @@ def count(
     transform: Callable | None = None,
     corruption: tuple[str, int] = ("", 0),
 ) -> Counts:
-    """Counts right answers of the pictures of one folder.
+    """Counts the correct predictions for the images of one folder.
 
     Args:
         model: The classifier.
-        folder: Class folders.
-        suite: What they are.
-        options: Speed, limit and seed.
-        transform: From an RGB picture to a tensor; by default the model's test transform.
-        corruption: Name and severity, which the random numbers of the transform depend on.
+        folder: Folder with class folders.
+        suite: The suite that the folder belongs to.
+        options: Options of the evaluation.
+        transform: From an RGB image to a tensor; by default the model's test transform.
+        corruption: Name and severity; the random numbers of the transform depend on them.
     """
     names = folder_classes(suite, folder, model.classes)
-    pictures = LabelledPictures(
+    dataset = LabelledPictures(
         str(folder),
         "folder",
         transform or TestTransform(**model.transform),
         metainfo=dict(classes=names),
         test_mode=True,
         indices=options.limit,
-        only_known=not suite.by_file,  # the others were refused or reported
+        only_known=not suite.by_file,  # other classes were refused or reported
     )
     loader = DataLoader(
-        pictures,
+        dataset,
         batch_size=options.batch_size,
-        sampler=_seeded(pictures, folder, options.seed, corruption),
+        sampler=_with_seeds(dataset, folder, options.seed, corruption),
         num_workers=options.workers,
         collate_fn=collate_pictures,
     )
-    if suite.by_file:  # a wrong name shows before the first batch
-        for index in range(len(pictures)):
-            real_number(pictures.reader.filename(index, absolute=True))
-    counts, answers = Counts(), _answers(suite, model.classes)
+    if suite.by_file:  # wrong file names are refused before the first batch
+        for index in range(len(dataset)):
+            real_number(dataset.reader.filename(index, absolute=True))
+    counts, answers = Counts(), _correct_answers(suite, model.classes)
     subset = subset_indices(suite)
     for batch in loader:
-        counts.unreadable.extend(batch["unreadable"])
-        if len(counts.unreadable) > UNREADABLE_LIMIT:
-            path, reason = counts.unreadable[-1]
-            raise UserError(
-                f"{len(counts.unreadable)} pictures cannot be read, the last of them {path} "
-                f"({reason}): mend the data."
-            )
+        counts.add_unreadable(batch["unreadable"])
         if batch["paths"]:
             scores, truth = model.logits(batch), answers(batch)
             if subset is not None:
                 scores, truth = scores[:, subset], truth[:, subset]
             counts.add(scores, truth)
-    if not counts.pictures:
-        raise UserError(f"{folder} holds no picture that can be evaluated.")
+    if not counts.images:
+        raise UserError(f"{folder} contains no image that can be evaluated.")
     return counts
 
 
-def _answers(suite: Suite, classes: Sequence[str]) -> Callable[[Mapping[str, Any]], Tensor]:
-    """Maps a batch to its right answers, bool (N, classes)."""
+def _correct_answers(suite: Suite, classes: Sequence[str]) -> Callable[[Mapping[str, Any]], Tensor]:
+    """A function from a batch to its correct answers, bool (N, classes)."""
     if not suite.by_file:
         return lambda batch: F.one_hot(batch["targets"], len(classes)).bool()
     labels = real_labels()
@@ -159,12 +163,12 @@ def _answers(suite: Suite, classes: Sequence[str]) -> Callable[[Mapping[str, Any
     return by_file
 
 
-def _seeded(
-    pictures: LabelledPictures, folder: Path, seed: int, corruption: tuple[str, int]
+def _with_seeds(
+    dataset: LabelledPictures, folder: Path, seed: int, corruption: tuple[str, int]
 ) -> list[tuple[int, int]]:
-    """Every picture once, with the seed that its transform draws from."""
+    """All indices of the dataset, each with the seed of its transform."""
     pairs = []
-    for index in range(len(pictures)):
-        place = os.path.relpath(pictures.reader.filename(index, absolute=True), folder)
-        pairs.append((index, picture_seed(seed, *corruption, Path(place).as_posix())))
+    for index in range(len(dataset)):
+        path = os.path.relpath(dataset.reader.filename(index, absolute=True), folder)
+        pairs.append((index, image_seed(seed, *corruption, Path(path).as_posix())))
     return pairs

@@ -1,6 +1,6 @@
-"""Evaluation beyond the validation set (appendix B of the paper): accuracies and corruption errors.
+"""Evaluation on other test sets (appendix B of the paper): accuracies and corruption errors.
 
-Figures are fractions: a top-1 of 0.821, an mCE of 0.532 where papers print 82.1 and 53.2.
+Figures are fractions: a top-1 of 0.821 or an mCE of 0.532, where papers print 82.1 and 53.2.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import Any
 from convnext_dense.classification.load_trained import TrainedClassifier
 from convnext_dense.classification.robustness.corruption_tables import ALEXNET_ERRORS, SEVERITIES
 from convnext_dense.classification.robustness.corruptions import CorruptingTransform
-from convnext_dense.classification.robustness.counting import Counts, Options, count
+from convnext_dense.classification.robustness.counting import Counts, Options, count_folder
 from convnext_dense.classification.robustness.suites import (
     SUITES,
     Suite,
@@ -34,24 +34,24 @@ def evaluate(
         model: See :func:`convnext_dense.classification.load_trained.open_classifier`.
         data: Folder of the suite, as its archive unpacks.
         suite: A key of ``SUITES``.
-        options: What of it.
-        report: Takes a line after each folder.
+        options: Options of the evaluation.
+        report: Called with a line of text after each folder.
 
     Returns:
-        The figures, fractions in [0, 1]: ``top1``, ``top5``, ``error``, ``pictures``; of
+        The figures as fractions in [0, 1]: ``top1``, ``top5``, ``error``, ``pictures``; for
         corruptions see :func:`corruption_figures`.
 
     Raises:
-        UserError: When head, folders or options do not fit the suite.
+        UserError: If classifier, folders or options do not fit the suite.
     """
-    kind = SUITES[suite]
-    _check(model, kind, options)
+    settings = SUITES[suite]
+    _check(model, settings, options)
     data = Path(data)
-    if not kind.corruptions:
-        counts = count(model, data, kind, options)
+    if not settings.corruptions:
+        counts = count_folder(model, data, settings, options)
         _report_unreadable(counts, report)
         return counts.figures()
-    names = options.corruptions or kind.corruptions
+    names = options.corruptions or settings.corruptions
     folders = {
         (name, severity): data if options.corrupt else corrupted_folder(data, name, severity)
         for name in names
@@ -60,18 +60,20 @@ def evaluate(
     if not options.corrupt:
         _check_same_classes(list(folders.values()))
     transforms = {
-        key: CorruptingTransform(*key, on_224(model)) if options.corrupt else on_224(model)
+        key: CorruptingTransform(*key, transform_without_crop(model))
+        if options.corrupt
+        else transform_without_crop(model)
         for key in folders
     }
     errors: dict[str, dict[int, float]] = {name: {} for name in names}
     for (name, severity), folder in folders.items():
         key = (name, severity)
-        counts = count(model, folder, kind, options, transforms[key], key)
+        counts = count_folder(model, folder, settings, options, transforms[key], key)
         _report_unreadable(counts, report)
         errors[name][severity] = counts.figures()["error"]
         report(f"{name} {severity}: error {errors[name][severity]:.3f}")
     figures = corruption_figures(errors, suite == "c" and is_imagenet(model.classes))
-    return {**figures, "pictures": counts.pictures, "made_on_the_fly": options.corrupt}
+    return {**figures, "pictures": counts.images, "made_on_the_fly": options.corrupt}
 
 
 def corruption_figures(
@@ -79,17 +81,18 @@ def corruption_figures(
 ) -> dict[str, Any]:
     """Corruption errors from top-1 errors.
 
-    The corruption error CE of a corruption is the sum of its five errors over the sum of AlexNet's,
-    the mCE the mean of 15 CEs (Hendrycks and Dietterich 2019, section 4.1). For C-bar the mean is
-    taken of the errors themselves (Mintun et al. 2021).
+    The corruption error (CE) of a corruption is the sum of its five errors divided by the sum of
+    AlexNet's; the mCE is the mean of 15 CEs (Hendrycks and Dietterich 2019, section 4.1). For
+    C-bar the mean of the errors is taken, without AlexNet's (Mintun et al. 2021).
 
     Args:
         errors: Top-1 error in [0, 1] of each corruption and severity.
-        normalise: Whether to divide by AlexNet's errors, which are those of ImageNet-C.
+        normalise: Whether to divide by AlexNet's errors, which exist for ImageNet-C.
 
     Returns:
-        ``mean_error``, ``corruptions``: for each its ``errors`` by severity, ``error`` (their
-        mean) and, normalised and with all five severities, ``CE``; ``mCE`` where all 15 have one.
+        ``mean_error``; ``corruptions``: for each corruption its ``errors`` by severity, their mean
+        ``error`` and, if normalised and with all five severities, ``CE``; ``mCE`` if all 15
+        corruptions have a CE.
     """
     table = {}
     for name, by_severity in errors.items():
@@ -105,16 +108,16 @@ def corruption_figures(
     return {**figures, "corruptions": table}
 
 
-def on_224(model: TrainedClassifier) -> TestTransform:
-    """The test transform for pictures that were cut to 224 x 224 already: no further crop."""
+def transform_without_crop(model: TrainedClassifier) -> TestTransform:
+    """The test transform for images that are already cropped to 224 x 224."""
     return TestTransform(**{**model.transform, "crop": 1.0})
 
 
 def _check(model: TrainedClassifier, suite: Suite, options: Options) -> None:
     if suite.imagenet_only and not is_imagenet(model.classes):
         raise UserError(
-            f"{suite.title} needs a classifier of the 1000 ImageNet classes; {model.source} tells "
-            f"{len(model.classes)} classes apart ({', '.join(model.classes[:3])}, ...)."
+            f"{suite.title} needs a classifier of the 1000 ImageNet classes, but {model.source} "
+            f"has {len(model.classes)} classes ({', '.join(model.classes[:3])}, ...)."
         )
     if not suite.corruptions and (options.corrupt or options.corruptions):
         raise UserError("--corrupt and --corruptions belong to the suites c and cbar.")
@@ -124,21 +127,21 @@ def _check(model: TrainedClassifier, suite: Suite, options: Options) -> None:
             f"{', '.join(suite.corruptions)}."
         )
     if not options.severities or set(options.severities) - set(SEVERITIES):
-        raise UserError(f"Severities are 1 to 5, got {options.severities}.")
+        raise UserError(f"The severities must be 1 to 5, got {options.severities}.")
     for name, value in (("limit", options.limit), ("batch-size", options.batch_size)):
         if value is not None and value < 1:
             raise UserError(f"--{name} must be at least 1, got {value}.")
 
 
 def _check_same_classes(folders: list[Path]) -> None:
-    """Refuses means over folders of which one lacks classes (a copy that broke off)."""
+    """Refuses folders of which one lacks classes, as after an incomplete copy."""
     classes = [{entry.name for entry in folder.iterdir() if entry.is_dir()} for folder in folders]
-    whole = set.union(*classes)
+    all_classes = set.union(*classes)
     for folder, names in zip(folders, classes, strict=True):
-        if lacking := sorted(whole - names):
+        if missing := sorted(all_classes - names):
             raise UserError(
-                f"{folder} lacks {len(lacking)} class folders that others of the suite have, such "
-                f"as {lacking[0]}: copy or unpack it again."
+                f"{folder} lacks {len(missing)} class folders that others of the suite have, such "
+                f"as {missing[0]}: copy or unpack it again."
             )
 
 
@@ -147,11 +150,11 @@ def _report_unreadable(counts: Counts, report: Callable[[str], None]) -> None:
         report(f"{path} cannot be read and is left out ({reason}).")
 
 
-def lines(figures: Mapping[str, Any]) -> Iterable[str]:
-    """The figures of :func:`evaluate` as text."""
+def figure_lines(figures: Mapping[str, Any]) -> Iterable[str]:
+    """The figures of :func:`evaluate` as lines of text."""
     table = figures.get("corruptions", {})
     for name, row in table.items():
         ratio = f"  CE {row['CE']:.3f}" if "CE" in row else ""
         yield f"{name:28} error {row['error']:.3f}{ratio}"
-    numbers = ("mCE", "mean_error", "top1", "top5", "error")
-    yield "  ".join(f"{key} {figures[key]:.3f}" for key in numbers if key in figures)
+    keys = ("mCE", "mean_error", "top1", "top5", "error")
+    yield "  ".join(f"{key} {figures[key]:.3f}" for key in keys if key in figures)

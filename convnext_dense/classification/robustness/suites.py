@@ -1,6 +1,6 @@
-"""The test sets beyond the validation set: which folders, which classes, which answers are right.
+"""The test suites besides the validation set: folders, classes and correct answers.
 
-Index files of class subsets and ReaL's labels are timm's.
+The index files of class subsets and ReaL's labels come from timm.
 """
 
 import json
@@ -22,7 +22,7 @@ from convnext_dense.classification.robustness.corruption_tables import (
 from convnext_dense.errors import UserError
 
 IMAGENET = "imagenet-1k"
-IMAGENET_22K = "imagenet-22k"  # lacks one class of the 1000, the teddy
+IMAGENET_22K = "imagenet-22k"  # lacks one of the 1000 classes, the teddy
 REAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\b")
 
 
@@ -31,12 +31,12 @@ class Suite:
     """A test set.
 
     Attributes:
-        title: What papers call it.
-        imagenet_only: Whether it needs a head of the 1000 ImageNet classes.
-        subset: timm's list of the classes that are in it, among which the prediction is made.
-        numbered: Whether folders are numbers of classes instead of their names.
-        by_file: Whether the file's name, not the folder's, leads to the answers.
-        corruptions: Corruptions, each a folder of five severities.
+        title: Name in papers.
+        imagenet_only: Whether it needs a classifier of the 1000 ImageNet classes.
+        subset: timm's list of its classes; only these are compared in a prediction.
+        numbered: Whether folders are named by class numbers instead of class names.
+        by_file: Whether the answers belong to the file name instead of the folder name.
+        corruptions: Corruptions; each is a folder of five severities.
     """
 
     title: str
@@ -65,58 +65,60 @@ def is_imagenet(classes: tuple[str, ...]) -> bool:
 
 
 def subset_indices(suite: Suite) -> Tensor | None:
-    """Labels of the classes that are in a suite, in increasing order; None for all."""
+    """Labels of a suite's classes, in increasing order; None for all classes."""
     if suite.subset is None:
         return None
     return torch.tensor([int(line) for line in _timm_file(suite.subset).split()])
 
 
 def real_labels() -> list[list[int]]:
-    """ReaL's answers to each validation picture, in the order of their numbers; some have none."""
+    """ReaL's labels of each validation image, in the order of the images; some have none."""
     return json.loads(_timm_file("imagenet_real_labels.json"))
 
 
 def real_number(path: str) -> int:
-    """The place in :func:`real_labels` of a validation picture.
+    """The index in :func:`real_labels` of a validation image.
 
     Raises:
         UserError: For another name than ILSVRC2012_val_00000001 to 00050000.
     """
-    found = REAL_NAME.match(Path(path).stem)
-    if found is None or not 1 <= int(found[1]) <= 50000:
+    match = REAL_NAME.match(Path(path).stem)
+    if match is None or not 1 <= int(match[1]) <= 50000:
         raise UserError(
-            f"{path}: ReaL's labels belong to the validation pictures by name, "
+            f"{path}: ReaL's labels belong to the names of the validation images, "
             "ILSVRC2012_val_00000001.JPEG to 00050000: keep the original names."
         )
-    return int(found[1]) - 1
+    return int(match[1]) - 1
 
 
 def folder_classes(suite: Suite, folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The folder name of each class, in the order of the labels, checked against the folder.
+    """The folder name of each class, in the order of the labels; checks the folders.
 
     Raises:
-        UserError: When there is no such folder, or it has other class folders than the suite's.
+        UserError: If the folder is missing, or has class folders that are not the suite's.
     """
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}: give that of {suite.title} with --data.")
-    there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        raise UserError(
+            f"There is no folder {folder}: give the folder of {suite.title} with --data."
+        )
+    present = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     if suite.by_file:
-        return tuple(there) or ("",)  # answers go by file; pictures may lie without folders
+        return tuple(present) or ("",)  # answers belong to files; folders are optional
     names = classes
-    if suite.numbered and any(name.isdigit() for name in there):
+    if suite.numbered and any(name.isdigit() for name in present):
         names = tuple(map(str, range(len(classes))))
     indices = subset_indices(suite)
     known = set(names if indices is None else (names[i] for i in indices.tolist()))
-    if not there:
-        raise UserError(f"{folder} holds no class folders: {_layout(suite)}.")
-    if unknown := [name for name in there if name not in known]:
-        if set(there) & known and names == class_names(IMAGENET_22K):
-            print_log(f"{folder}: ImageNet-22K does not have {', '.join(unknown)}: left out.")
+    if not present:
+        raise UserError(f"{folder} contains no class folders: {_layout(suite)}.")
+    if unknown := [name for name in present if name not in known]:
+        if set(present) & known and names == class_names(IMAGENET_22K):
+            print_log(f"{folder}: {', '.join(unknown)} is left out: ImageNet-22K lacks it.")
             return names
-        whose = suite.title if suite.imagenet_only else "the checkpoint"
+        owner = suite.title if suite.imagenet_only else "the checkpoint"
         raise UserError(
-            f"{folder} has the folder {unknown[0]} ({len(unknown)} of its {len(there)} are like "
-            f"that), which is none of the {len(known)} classes of {whose}: {_layout(suite)}."
+            f"{folder} has the folder {unknown[0]} ({len(unknown)} of its {len(present)} are like "
+            f"that), which is none of the {len(known)} classes of {owner}: {_layout(suite)}."
         )
     return names
 
@@ -125,28 +127,28 @@ def corrupted_folder(root: Path, name: str, severity: int) -> Path:
     """The class folders of one corruption and severity, as the archives unpack.
 
     Raises:
-        UserError: When they are not there.
+        UserError: If the folder is missing.
     """
     labels = [str(severity)]
-    if name in C_BAR_SEVERITIES:  # its folders are named by the scale of its code
+    if name in C_BAR_SEVERITIES:  # its folder names use the scale of its code
         strength = C_BAR_SEVERITIES[name][SEVERITIES.index(severity)]
         labels = [f"{strength:.2f}", str(strength), *labels]
-    # The archives of ImageNet-C are sometimes kept apart: blur/defocus_blur/1.
+    # The archives of ImageNet-C may be in separate folders: blur/defocus_blur/1.
     for parent in (root / name, *sorted(root.glob(f"*/{name}"))):
         for label in labels:
             if (parent / label).is_dir():
                 return parent / label
     raise UserError(
-        f"There is no folder {root / name / labels[0]}: --data holds CORRUPTION/SEVERITY/CLASS/; "
-        "choose what is there with --corruptions and --severities, or make corrupted pictures of "
-        "a plain folder with --corrupt."
+        f"There is no folder {root / name / labels[0]}: --data needs CORRUPTION/SEVERITY/CLASS/. "
+        "Select existing folders with --corruptions and --severities, or corrupt the images of a "
+        "plain folder with --corrupt."
     )
 
 
 def _layout(suite: Suite) -> str:
     if suite.numbered:
-        return "folders 0 to 999, or the classes' names, are needed"
-    return "one folder a class is needed, named like the checkpoint's classes"
+        return "it needs folders 0 to 999, or folders with the class names"
+    return "it needs a folder for each class, with the checkpoint's class names"
 
 
 def _timm_file(name: str) -> str:

@@ -1,1 +1,1 @@
-"""Parameters and multiply-adds of the paper's models."""
+"""Parameters and multiply-adds of the paper's models, counted on the meta device."""

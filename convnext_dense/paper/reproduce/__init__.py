@@ -1,1 +1,1 @@
-"""The chain of commands that reproduces a row of the paper's tables."""
+"""The commands that reproduce a row of the paper: pretraining, training and tests."""

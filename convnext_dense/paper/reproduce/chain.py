@@ -1,6 +1,6 @@
-"""The steps to a row's figures: pretraining, fine-tuning, tests; each knows if it is done.
+"""The chain of commands that reproduces a row of the paper: pretraining, fine-tuning and tests.
 
-A step is finished when its outputs are in its folder, so a chain can be stopped anywhere.
+A step is finished when its outputs exist, so a chain can be interrupted at any time.
 """
 
 import json
@@ -23,7 +23,7 @@ from convnext_dense.paper.tables.runs import SUITES
 
 LETTERS = {"tiny": "t", "small": "s", "base": "b", "large": "l", "xlarge": "xl"}
 PRETRAINING = {"1k": "in1k_300e", "22k": "in22k_90e"}
-# Suite of tools/eval_cls.py -> its folder below the data root.
+# Suite of tools/eval_cls.py -> its folder in the data root.
 SUITE_FOLDERS = {
     "a": "imagenet-a",
     "r": "imagenet-r",
@@ -34,14 +34,14 @@ SUITE_FOLDERS = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a chain runs.
+class ReproduceSettings:
+    """Settings of a chain.
 
     Attributes:
-        root: Folder that holds ``tools/`` and ``configs/``, as commands are to name it.
+        root: Folder with ``tools/`` and ``configs/``, as the commands shall name it.
         work_dir: Folder of the work folders.
-        data_root: As ``--data-root``; None for the tools' own default.
-        gpus: Processes with a GPU each; 0 for one process on what there is.
+        data_root: As ``--data-root``; None for the tools' default.
+        gpus: Number of processes with a GPU each; 0 for one process on the default device.
     """
 
     root: Path
@@ -55,15 +55,15 @@ class Step:
     """One command of a chain.
 
     Attributes:
-        name: What it is, in words.
-        words: The command; it begins with ``python`` or ``torchrun``.
-        folder: Where its outputs go.
-        output: The file that is there last.
-        expected: Entries that this JSON file must have at least; numbers may be larger.
-        checkpoint: Another file that must be there.
-        config: Config file whose data it needs, with the ``splits`` of it.
-        splits: ``train``, ``val``, ``test``.
-        data: A folder that it needs.
+        name: Title of the step.
+        words: The command's words; the first one is ``python`` or ``torchrun``.
+        folder: Folder of its outputs.
+        output: The JSON file that the step writes last.
+        expected: Required entries of ``output``; numbers may be larger.
+        checkpoint: A file that must exist too.
+        config: Config file whose data the step needs.
+        splits: Splits of that data: ``train``, ``val``, ``test``.
+        data: Another folder that the step needs.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Step:
 
     @property
     def is_done(self) -> bool:
-        """Whether its outputs are there."""
+        """Whether its outputs exist."""
         try:
             content = json.loads(self.output.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -89,92 +89,95 @@ class Step:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The command as it is to be run now: a training that has begun is resumed."""
-        begun = self.splits == ("train", "val") and (self.folder / "lr_groups.csv").exists()
-        return (*self.words, "--resume") if begun else self.words
+        """The command's words; a training that was started before is resumed."""
+        started = self.splits == ("train", "val") and (self.folder / "lr_groups.csv").exists()
+        return (*self.words, "--resume") if started else self.words
 
 
-def _reaches(found: Any, value: Any) -> bool:
-    if isinstance(value, str):  # a checkpoint's name, wherever its folder lies
-        return Path(str(found)).name == value
-    return bool(found) == value if isinstance(value, bool) else (found or 0) >= value
+def _reaches(value: Any, expected: Any) -> bool:
+    if isinstance(expected, str):  # the file name of a checkpoint, in any folder
+        return Path(str(value)).name == expected
+    return bool(value) == expected if isinstance(expected, bool) else (value or 0) >= expected
 
 
-def row_named(key: str) -> Row:
-    """The row of a key ``TABLE:model``, or ``TABLE:n`` for the nth row of a table, from 1.
+def find_row(key: str) -> Row:
+    """Finds a row by ``TABLE:model``, or by ``TABLE:n``, where n counts from 1.
 
     Raises:
-        UserError: When there is none, with the nearest and the keys of its table.
+        UserError: If there is no such row; the message has the nearest name and all names.
     """
     table, _, name = key.partition(":")
     if not (table.isdecimal() and name):
         raise UserError(f"A row is TABLE:ROW, such as 3:cascade_convnext_t_3x, not {key!r}.")
     rows = rows_of(int(table))
-    found = {row.model: row for row in rows} | {str(n): row for n, row in enumerate(rows, 1)}
-    if name in found:
-        return found[name]
-    near = get_close_matches(name, [row.model for row in rows], n=1, cutoff=0)[0]
+    by_name = {row.model: row for row in rows} | {str(n): row for n, row in enumerate(rows, 1)}
+    if name in by_name:
+        return by_name[name]
+    nearest = get_close_matches(name, [row.model for row in rows], n=1, cutoff=0)[0]
     keys = ", ".join(row.key for row in rows)
     raise UserError(
-        f"Table {table} has no row {name!r}; the nearest is '{table}:{near}'. It has: {keys}."
+        f"Table {table} has no row {name!r}; the nearest is '{table}:{nearest}'. Its rows: {keys}."
     )
 
 
-def steps_of(row: Row, place: Place) -> list[Step]:
-    """All steps of a row, in the order in which they run.
+def steps_of_row(row: Row, settings: ReproduceSettings) -> list[Step]:
+    """All steps of a row, in the order of execution.
 
     Raises:
-        UserError: When the row is one of others' models without a recipe here, or its recipe does
-            not fit the number of GPUs.
+        UserError: If this project has no recipe for the row's model, or the recipe does not fit
+            the number of GPUs.
     """
     if not row.configs:
         raise UserError(
-            f"{row.key} is a peer's row, and this project has no recipe of its training; "
+            f"{row.key} is a peer's row, and this project has no recipe for its training; "
             "`tools/paper.py tables` counts what it costs."
         )
     steps: dict[Path, Step] = {}
     for name in row.configs:
-        for step in _steps_of_config(name, row, place):
+        for step in _steps_of_config(name, row, settings):
             steps.setdefault(step.output, step)
     return list(steps.values())
 
 
-def _steps_of_config(name: str, row: Row, place: Place) -> Iterator[Step]:
-    path = next((place.root / "configs").rglob(f"{name}.py"))
+def _steps_of_config(name: str, row: Row, settings: ReproduceSettings) -> Iterator[Step]:
+    path = next((settings.root / "configs").rglob(f"{name}.py"))
     cfg = read_config(path)
-    parent, flags = _pretraining(cfg, place)
+    parent, flags = _pretraining(cfg, settings)
     if parent:
-        yield _training(parent, read_config(parent), (), place)
-    training = _training(path, cfg, flags, place)
+        yield _training(parent, read_config(parent), (), settings)
+    training = _training(path, cfg, flags, settings)
     yield training
-    for views in (False, True)[: 1 + ("tta_views" in cfg)]:
-        yield _test(path, training, views, place)
+    yield _test(path, training, settings, multi_scale=False)
+    if "tta_views" in cfg:
+        yield _test(path, training, settings, multi_scale=True)
     for cell in row.cells:
         if cell.column in SUITES and cell.config == name:
-            yield _suite(SUITES[cell.column][0], path, training, place)
+            yield _suite(SUITES[cell.column][0], path, training, settings)
 
 
-def _pretraining(cfg: Config, place: Place) -> tuple[Path | None, tuple[str, ...]]:
-    """The config of what a recipe starts from, and the flags that take it; peers use a file."""
+def _pretraining(cfg: Config, settings: ReproduceSettings) -> tuple[Path | None, tuple[str, ...]]:
+    """The config of the pretraining that a recipe starts from, and the flags that use its weights.
+
+    Peers start from a downloaded file instead.
+    """
     start = (cfg.model.backbone.get("init_cfg") or {}).get("checkpoint", "")
-    found = re.fullmatch(r"convnext_([a-z]+)_(1k|22k)_224(_ema)?", start)
-    if not found:
+    match = re.fullmatch(r"convnext_([a-z]+)_(1k|22k)_224(_ema)?", start)
+    if not match:
         return None, ()
-    name = f"convnext_{LETTERS[found[1]]}_{PRETRAINING[found[2]]}"
-    flags = ("--backbone-weights", str(place.work_dir / name), *(["--ema"] if found[3] else []))
-    return place.root / f"configs/classification/{name}.py", flags
+    name = f"convnext_{LETTERS[match[1]]}_{PRETRAINING[match[2]]}"
+    flags = ("--backbone-weights", str(settings.work_dir / name), *(["--ema"] if match[3] else []))
+    return settings.root / f"configs/classification/{name}.py", flags
 
 
-def _training(path: Path, cfg: Config, flags: tuple[str, ...], place: Place) -> Step:
-    folder = place.work_dir / path.stem
+def _training(path: Path, cfg: Config, flags: tuple[str, ...], settings: ReproduceSettings) -> Step:
+    folder = settings.work_dir / path.stem
     unit = "epoch" if cfg.train_cfg.get("max_epochs") else "iter"
     planned = cfg.train_cfg[f"max_{unit}s"]
-    classifying = cfg.model.type == "ImageClassifier"
-    tool = "pretrain_cls" if classifying else "train"
-    words = _words(place, tool, str(path), "--work-dir", str(folder), *flags)
-    accumulated = _accumulated(path.stem, cfg, unit, place.gpus)
-    if accumulated > 1:
-        words += ("--accumulate", str(accumulated))
+    tool = "pretrain_cls" if cfg.model.type == "ImageClassifier" else "train"
+    words = _words(settings, tool, str(path), "--work-dir", str(folder), *flags)
+    batches = _batches_per_step(path.stem, cfg, unit, settings.gpus)
+    if batches > 1:
+        words += ("--accumulate", str(batches))
     return Step(
         f"training of {path.stem}",
         words,
@@ -187,60 +190,60 @@ def _training(path: Path, cfg: Config, flags: tuple[str, ...], place: Place) -> 
     )
 
 
-def _accumulated(name: str, cfg: Config, unit: str, gpus: int) -> int:
-    """Batches a step, so that a step has as many pictures as the recipe's."""
-    pictures = cfg.auto_scale_lr.base_batch_size
+def _batches_per_step(name: str, cfg: Config, unit: str, gpus: int) -> int:
+    """Batches per optimizer step, so that a step has as many images as in the recipe."""
+    images = cfg.auto_scale_lr.base_batch_size
     batch = cfg.train_dataloader.batch_size * max(gpus, 1)
-    if pictures % batch:
+    if images % batch:
         raise UserError(
-            f"{name} takes {pictures} pictures a step, which {batch} at a time do not make: "
-            "choose --gpus so that they do, such as 8."
+            f"{name} has {images} images in a step, which is not a multiple of {batch}: choose "
+            "another --gpus, such as 8."
         )
-    if unit == "iter" and pictures != batch:
+    if unit == "iter" and images != batch:
         raise UserError(
-            f"{name} counts iterations of {pictures} pictures: it needs --gpus "
-            f"{pictures // cfg.train_dataloader.batch_size}."
+            f"{name} counts iterations of {images} images: it needs --gpus "
+            f"{images // cfg.train_dataloader.batch_size}."
         )
-    return pictures // batch
+    return images // batch
 
 
-def _test(path: Path, training: Step, views: bool, place: Place) -> Step:
-    folder = training.folder / ("test_tta" if views else "test")
+def _test(path: Path, training: Step, settings: ReproduceSettings, multi_scale: bool) -> Step:
+    folder = training.folder / ("test_tta" if multi_scale else "test")
     words = _words(
-        place, "test", str(path), str(training.checkpoint), "--work-dir", str(folder),
-        *["--tta"] * views,
+        settings, "test", str(path), str(training.checkpoint), "--work-dir", str(folder),
+        *["--tta"] * multi_scale,
     )  # fmt: skip
     return Step(
-        f"test of {path.stem}" + " at several scales" * views,
+        f"test of {path.stem}" + " at several scales" * multi_scale,
         words,
         folder,
         folder / "metrics.json",
-        {"checkpoint": training.checkpoint.name, "tta": views},
+        {"checkpoint": training.checkpoint.name, "tta": multi_scale},
         config=path,
         splits=("test",),
     )
 
 
-def _suite(suite: str, path: Path, training: Step, place: Place) -> Step:
+def _suite(suite: str, path: Path, training: Step, settings: ReproduceSettings) -> Step:
     out = training.folder / f"{suite}.json"
-    root = place.data_root or os.environ.get(DATA_ROOT_VARIABLE, DEFAULT_DATA_ROOT)
+    root = settings.data_root or os.environ.get(DATA_ROOT_VARIABLE, DEFAULT_DATA_ROOT)
     data = Path(root) / SUITE_FOLDERS[suite]
-    stated = paper_figures(path)
-    averaged = ["--ema"] if stated and "top1_ema" in stated.figures else []
+    figures = paper_figures(path)
+    ema = ["--ema"] if figures and "top1_ema" in figures.figures else []
     words = (
-        "python", str(place.root / "tools/eval_cls.py"), str(training.checkpoint),
-        "--data", str(data), "--suite", suite, "--out", str(out), *averaged,
+        "python", str(settings.root / "tools/eval_cls.py"), str(training.checkpoint),
+        "--data", str(data), "--suite", suite, "--out", str(out), *ema,
     )  # fmt: skip
     expected = {"suite": suite, "checkpoint": training.checkpoint.name}
     name = f"test of {path.stem} on {SUITE_FOLDERS[suite]}"
     return Step(name, words, training.folder, out, expected, data=data)
 
 
-def _words(place: Place, tool: str, *arguments: str) -> tuple[str, ...]:
-    """A tool's command, in as many processes as there are GPUs."""
-    script = str(place.root / f"tools/{tool}.py")
-    data = ("--data-root", place.data_root) if place.data_root else ()
-    if place.gpus < 2:
+def _words(settings: ReproduceSettings, tool: str, *arguments: str) -> tuple[str, ...]:
+    """The words of a tool's command, with a process for each GPU."""
+    script = str(settings.root / f"tools/{tool}.py")
+    data = ("--data-root", settings.data_root) if settings.data_root else ()
+    if settings.gpus < 2:
         return ("python", script, *arguments, *data)
-    start = ("torchrun", "--nproc-per-node", str(place.gpus))
-    return (*start, script, *arguments, *data, "--launcher", "pytorch")
+    launch = ("torchrun", "--nproc-per-node", str(settings.gpus))
+    return (*launch, script, *arguments, *data, "--launcher", "pytorch")

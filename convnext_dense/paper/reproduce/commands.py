@@ -1,4 +1,4 @@
-"""Running a chain of commands: what it needs is checked first, what is finished is left out."""
+"""Running a chain of commands: checks requirements first, and skips finished steps."""
 
 import contextlib
 import shlex
@@ -10,9 +10,9 @@ import torch
 
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.errors import UserError
-from convnext_dense.paper.reproduce.chain import Place, Step
+from convnext_dense.paper.reproduce.chain import ReproduceSettings, Step
 
-# How a command's first word is started by the Python that runs this.
+# First word of a command -> the program, with the current Python.
 PROGRAMS = {
     "python": (sys.executable,),
     "torchrun": (sys.executable, "-m", "torch.distributed.run"),
@@ -20,7 +20,7 @@ PROGRAMS = {
 
 
 def format_steps(steps: Sequence[Step]) -> str:
-    """The commands, a line each below what it is; of finished steps the comment alone."""
+    """The commands as shell lines with titles as comments; finished steps have a title only."""
     lines = []
     for i, step in enumerate(steps, 1):
         state = " (finished)" if step.is_done else ""
@@ -30,23 +30,23 @@ def format_steps(steps: Sequence[Step]) -> str:
     return "\n".join(lines)
 
 
-def check(steps: Sequence[Step], place: Place) -> None:
-    """Looks for the devices and the data of all steps that are not finished.
+def check_requirements(steps: Sequence[Step], settings: ReproduceSettings) -> None:
+    """Checks that the GPUs and the data of all unfinished steps exist.
 
     Raises:
-        UserError: With all that is missing, before anything runs.
+        UserError: With a list of all missing requirements.
     """
     waiting = [step for step in steps if not step.is_done]
     missing = []
-    if waiting and place.gpus > torch.cuda.device_count():
+    if waiting and settings.gpus > torch.cuda.device_count():
         missing.append(
-            f"{place.gpus} GPUs, of which torch finds {torch.cuda.device_count()} (--gpus N takes "
-            "N, --gpus 0 what there is)"
+            f"{settings.gpus} GPUs, of which torch finds {torch.cuda.device_count()} (set "
+            "--gpus N; --gpus 0 uses the default device)"
         )
     for config, splits in dict.fromkeys((s.config, s.splits) for s in waiting if s.config):
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                load_fitted_config(config, data_root=place.data_root, splits=splits)
+                load_fitted_config(config, data_root=settings.data_root, splits=splits)
         except UserError as error:
             missing.append(str(error).rstrip("."))
     folders = dict.fromkeys(s.data for s in waiting if s.data and not s.data.is_dir())
@@ -55,15 +55,15 @@ def check(steps: Sequence[Step], place: Place) -> None:
         raise UserError(f"Nothing was started, since this is missing: {'; '.join(missing)}.")
 
 
-def run(steps: Sequence[Step], report: Callable[[str], None]) -> None:
-    """Runs the steps that are not finished, one after the other.
+def run_steps(steps: Sequence[Step], report: Callable[[str], None]) -> None:
+    """Runs the unfinished steps in order.
 
     Args:
-        steps: The chain.
-        report: Takes a line before each step.
+        steps: The steps of the chain.
+        report: Called with a line of text before each step.
 
     Raises:
-        UserError: When a command fails, or ends without its outputs.
+        UserError: If a command fails, or ends without its outputs.
     """
     for i, step in enumerate(steps, 1):
         title = f"{i} of {len(steps)}: {step.name}"
@@ -76,5 +76,6 @@ def run(steps: Sequence[Step], report: Callable[[str], None]) -> None:
         if code or not step.is_done:
             ended = f"ended with code {code}" if code else f"ended without {step.output}"
             raise UserError(
-                f"Step {title} {ended}: see above why; the same command again goes on from there."
+                f"Step {title} {ended}: see its output above. The same command continues from "
+                "there."
             )

@@ -1,1 +1,1 @@
-"""The steps from ResNet to ConvNeXt: their costs, drawn."""
+"""The steps from ResNet to ConvNeXt: costs, diagrams and a chart."""

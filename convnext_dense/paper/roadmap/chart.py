@@ -1,4 +1,4 @@
-"""Accuracy and cost of all steps in one chart, like figure 2 of the paper."""
+"""A chart of the accuracy and cost of all steps, like figure 2 of the paper."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,28 +13,28 @@ from PIL import Image
 from convnext_dense.models.roadmap.steps import REGIMES
 
 COLOURS = {"resnet50": "#4a3f9f", "resnet200": "#7f7f7f"}
-OWN = "#d62728"
-# Rows that the paper tries and leaves again: the next step goes on from kernel_size_7.
+OWN_COLOUR = "#d62728"
+# Steps that the paper tries and rejects: the next step continues from kernel_size_7.
 SIDE_STEPS = ("kernel_size_9", "kernel_size_11")
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def draw_chart(path: str | Path, found: Rows) -> None:
-    """Draws the paper's accuracies, ours where there are any, and the multiply-adds.
+def draw_chart(path: str | Path, rows_by_regime: Rows) -> None:
+    """Draws the paper's accuracies, ours if there are any, and the multiply-adds.
 
     Args:
-        path: A PNG.
-        found: Rows of :func:`convnext_dense.paper.roadmap.costs.measure` by regime.
+        path: PNG file to write.
+        rows_by_regime: Rows of :func:`convnext_dense.paper.roadmap.costs.count_steps` by regime.
     """
-    steps = [row["step"] for row in next(iter(found.values()))]
+    steps = [row["step"] for row in next(iter(rows_by_regime.values()))]
     figure = Figure(figsize=(10, 6.2), layout="constrained")
     accuracy, cost = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
-    for regime, rows in found.items():
+    for regime, rows in rows_by_regime.items():
         _draw_accuracy(accuracy, regime, rows)
         _draw_cost(cost, regime, rows)
-    own = any(row["accuracy"] is not None for rows in found.values() for row in rows)
-    title = "ImageNet-1K top-1, %" + (" (stars: ours)" if own else "")
+    has_own = any(row["accuracy"] is not None for rows in rows_by_regime.values() for row in rows)
+    title = "ImageNet-1K top-1, %" + (" (stars: ours)" if has_own else "")
     accuracy.set(xlabel=title, ylim=(len(steps) - 0.4, -0.6))
     accuracy.set_yticks(range(len(steps)), [step.replace("_", " ") for step in steps])
     accuracy.margins(x=0.13)
@@ -47,12 +47,12 @@ def draw_chart(path: str | Path, found: Rows) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG with a palette: a third of the size."""
+    """Writes a PNG with a palette, which has a third of the size."""
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(90)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _draw_accuracy(axes: Axes, regime: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -60,17 +60,19 @@ def _draw_accuracy(axes: Axes, regime: str, rows: Sequence[Mapping[str, Any]]) -
     route = [row for row in rows if row["step"] not in SIDE_STEPS]
     axes.plot([r["paper_accuracy"] for r in route], [r["index"] for r in route], color=colour,
               linewidth=1)  # fmt: skip
-    side = -1 if regime == "resnet50" else 1  # figures stand left of the lower points
+    side = -1 if regime == "resnet50" else 1  # numbers are left of the lower points
     for row in rows:
-        place = (row["paper_accuracy"], row["index"])
+        point = (row["paper_accuracy"], row["index"])
         fill = "white" if row["step"] in SIDE_STEPS else colour
         title = f"{REGIMES[regime].title}, paper" if row["index"] == 0 else None
-        axes.errorbar(*place, xerr=row["paper_std"], fmt="o", color=colour, mfc=fill, capsize=2,
+        axes.errorbar(*point, xerr=row["paper_std"], fmt="o", color=colour, mfc=fill, capsize=2,
                       label=title)  # fmt: skip
-        axes.annotate(f"{place[0]:.2f}", place, xytext=(9 * side, 0), textcoords="offset points",
+        axes.annotate(f"{point[0]:.2f}", point, xytext=(9 * side, 0), textcoords="offset points",
                       ha="right" if side < 0 else "left", va="center", fontsize=8)  # fmt: skip
         if row["accuracy"] is not None:
-            axes.plot(row["accuracy"], row["index"], "*", color=OWN, markersize=11, mec=colour)
+            axes.plot(
+                row["accuracy"], row["index"], "*", color=OWN_COLOUR, markersize=11, mec=colour
+            )
     axes.axvline(peer_accuracy, color=colour, linewidth=1, linestyle="--", label=peer)
 
 
@@ -82,6 +84,6 @@ def _draw_cost(axes: Axes, regime: str, rows: Sequence[Mapping[str, Any]]) -> No
         y = row["index"] + (0.19 if regime == "resnet200" else -0.19)
         end = row["gflops"]
         if abs(end - row["paper_gflops"]) > 0.01:
-            axes.plot(row["paper_gflops"], y, "x", color=OWN)
+            axes.plot(row["paper_gflops"], y, "x", color=OWN_COLOUR)
             end = row["paper_gflops"] + 0.15
         axes.text(end + 0.35, y, f"{row['gflops']:.2f}", va="center", fontsize=7)

@@ -1,4 +1,4 @@
-"""Pictures of the roadmap: each step's change in its layers, and a chart of all steps."""
+"""Diagrams of the roadmap: the layers that each step changes, and a chart of all steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from matplotlib.patches import Polygon
 from convnext_dense.models.roadmap.steps import REGIMES, design_at
 from convnext_dense.paper.roadmap.chart import SIDE_STEPS, Rows, draw_chart, save
 from convnext_dense.paper.roadmap.costs import build_on_meta
-from convnext_dense.paper.roadmap.layers import Layer, Part, parts
+from convnext_dense.paper.roadmap.layers import Layer, Part, network_parts
 
 FILL = {"conv": "#c6dbef", "norm": "#e5e5e5", "act": "#c7e9c0", "other": "#fdf3d0"}
-GONE, NEW = "#d62728", "#e6820e"  # edges of what a step takes away and adds
+REMOVED, ADDED = "#d62728", "#e6820e"  # edges of layers that a step removes or adds
 PLAIN = "#555555"
 HEIGHT = {"conv": 0.62, "norm": 0.34, "act": 0.34, "other": 0.34}
 GAP = 0.2
-INCH = 0.5  # inches of a unit
-SMALL, WIDEST = 1.0, 1.8  # half widths of boxes
-PLACES = ("before", "branch", "shortcut", "after")
+INCHES = 0.5  # of a unit
+DEFAULT_WIDTH, MAX_WIDTH = 1.0, 1.8  # half widths of boxes
+SECTIONS = ("before", "branch", "shortcut", "after")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A part as it is drawn: the edges of the marked layers are coloured."""
+    """A part of a diagram; the edges of marked layers are coloured."""
 
     title: str
     part: Part
@@ -35,23 +35,23 @@ class Column:
     edge: str = PLAIN
 
     @property
-    def beside(self) -> float:
-        """From the branch to the line of the shortcut."""
-        return 2 * WIDEST + 0.2 if self.part.shortcut else WIDEST + 0.2
+    def shortcut_offset(self) -> float:
+        """Distance from the branch to the shortcut."""
+        return 2 * MAX_WIDTH + 0.2 if self.part.shortcut else MAX_WIDTH + 0.2
 
     @property
     def width(self) -> float:
-        """From the branch's left end to that of the next column."""
-        right = self.beside if self.part.branch else WIDEST
-        return WIDEST + right + (WIDEST + 0.4 if self.part.shortcut else 0.6)
+        """Distance from the left end of the branch to that of the next column."""
+        right = self.shortcut_offset if self.part.branch else MAX_WIDTH
+        return MAX_WIDTH + right + (MAX_WIDTH + 0.4 if self.part.shortcut else 0.6)
 
 
-def draw(folder: str | Path, found: Rows) -> list[Path]:
-    """Draws everything: a picture a step of the smaller regime, and the chart.
+def draw_roadmap(folder: str | Path, rows_by_regime: Rows) -> list[Path]:
+    """Draws a diagram for each step of the smaller regime, and the chart.
 
     Args:
-        folder: Made where it is missing.
-        found: Rows of :func:`convnext_dense.paper.roadmap.costs.measure` by regime.
+        folder: Output folder; it is created if it is missing.
+        rows_by_regime: Rows of :func:`convnext_dense.paper.roadmap.costs.count_steps` by regime.
 
     Returns:
         The files, in the steps' order, the chart last.
@@ -59,40 +59,40 @@ def draw(folder: str | Path, found: Rows) -> list[Path]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     regime, files, before = "resnet50", [], None
-    for step in (one.name for one in REGIMES[regime].steps):
+    for step in (known.name for known in REGIMES[regime].steps):
         if step in SIDE_STEPS:
             continue
-        after = parts(build_on_meta(regime, step))
+        after = network_parts(build_on_meta(regime, step))
         path = folder / f"roadmap_{step}.png"
         if step == "stage_ratio":
-            _draw_stages(path, [design_at(regime, one).stage_ratio for one in ("resnet", step)])
+            _draw_stages(path, [design_at(regime, name).stage_ratio for name in ("resnet", step)])
         else:
             _draw_parts(path, before, after)
         files.append(path)
         before = after
-    draw_chart(folder / "roadmap.png", found)
+    draw_chart(folder / "roadmap.png", rows_by_regime)
     return [*files, folder / "roadmap.png"]
 
 
 def _draw_parts(path: Path, before: dict[str, Part] | None, after: dict[str, Part]) -> None:
-    """The parts that a step changes, before and after it; all of them where nothing was before."""
+    """Draws the parts that a step changes, before and after it; all parts for the first step."""
     columns = []
     for name, part in after.items():
         if before is None:
             columns.append(Column(name, part))
-        elif _changed(before[name], part):
-            gone, new = differences(before[name], part)
+        elif _has_changed(before[name], part):
+            removed, added = differences(before[name], part)
             columns += [
-                Column(f"{name}, before", before[name], gone, GONE),
-                Column(f"{name}, now", part, new, NEW),
+                Column(f"{name}, before", before[name], removed, REMOVED),
+                Column(f"{name}, now", part, added, ADDED),
             ]
     deepest = max(_depth(column.part) for column in columns)
     width = sum(column.width for column in columns)
-    figure = Figure(figsize=(INCH * (width + 0.3), INCH * (deepest + 1.1)))
+    figure = Figure(figsize=(INCHES * (width + 0.3), INCHES * (deepest + 1.1)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-0.3, width), ylim=(-deepest - 0.2, 0.9))
     axes.axis("off")
-    x = WIDEST
+    x = MAX_WIDTH
     for column in columns:
         axes.text(x, 0.55, column.title, ha="center", va="center", weight="bold", fontsize=9)
         _draw_part(axes, x, column)
@@ -100,27 +100,27 @@ def _draw_parts(path: Path, before: dict[str, Part] | None, after: dict[str, Par
     save(figure, path)
 
 
-def _changed(one: Part, other: Part) -> bool:
-    """Of a stem or a head only other layers count, not other channels."""
-    if other.branch:
-        return one != other
-    return [layer.kind for layer in one.before] != [layer.kind for layer in other.before]
+def _has_changed(before: Part, after: Part) -> bool:
+    """Whether a part has changed; changed channels of a stem or a head are ignored."""
+    if after.branch:
+        return before != after
+    return [layer.kind for layer in before.before] != [layer.kind for layer in after.before]
 
 
-def differences(one: Part, other: Part) -> tuple[frozenset, frozenset]:
-    """Places of the layers that only one of the two has."""
-    gone, new = [], []
-    for place in PLACES:
-        a, b = getattr(one, place), getattr(other, place)
+def differences(before: Part, after: Part) -> tuple[frozenset, frozenset]:
+    """Positions of the layers that only ``before`` has, and that only ``after`` has."""
+    removed, added = [], []
+    for section in SECTIONS:
+        a, b = getattr(before, section), getattr(after, section)
         if len(a) == len(b):
             spans = [(n, n + 1, n, n + 1) for n in range(len(a)) if a[n] != b[n]]
         else:
             codes = SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes()
             spans = [span for kind, *span in codes if kind != "equal"]
         for i, j, k, m in spans:
-            gone += [(place, n) for n in range(i, j)]
-            new += [(place, n) for n in range(k, m)]
-    return frozenset(gone), frozenset(new)
+            removed += [(section, n) for n in range(i, j)]
+            added += [(section, n) for n in range(k, m)]
+    return frozenset(removed), frozenset(added)
 
 
 def _length(layers: Sequence[Layer]) -> float:
@@ -133,7 +133,7 @@ def _depth(part: Part) -> float:
 
 
 def _draw_part(axes: Axes, x: float, column: Column) -> None:
-    """A column from top to bottom; a block's shortcut runs at its right."""
+    """Draws a column from top to bottom, with a block's shortcut on the right."""
     part = column.part
     y = _draw_layers(axes, x, 0.1, column, "before")
     if not part.branch:
@@ -141,7 +141,7 @@ def _draw_part(axes: Axes, x: float, column: Column) -> None:
     fork = y - 0.1
     _line(axes, [x, x], [fork + 0.25, fork - 0.25])
     end = _draw_layers(axes, x, fork - 0.25, column, "branch")
-    plus, right = end - 0.2, x + column.beside
+    plus, right = end - 0.2, x + column.shortcut_offset
     _line(axes, [x, right, right, x], [fork, fork, plus, plus])
     _draw_layers(axes, right, (fork + plus + _length(part.shortcut)) / 2, column, "shortcut")
     _line(axes, [x, x], [end + GAP, plus - 0.4])
@@ -150,12 +150,16 @@ def _draw_part(axes: Axes, x: float, column: Column) -> None:
     _draw_layers(axes, x, plus - 0.4, column, "after")
 
 
-def _draw_layers(axes: Axes, x: float, y: float, column: Column, place: str) -> float:
-    """Boxes below ``y``; returns where the next one would begin."""
-    for i, layer in enumerate(getattr(column.part, place)):
+def _draw_layers(axes: Axes, x: float, y: float, column: Column, section: str) -> float:
+    """Draws boxes below ``y``; returns the top of the next box."""
+    for i, layer in enumerate(getattr(column.part, section)):
         bottom = y - HEIGHT[layer.kind]
-        top, low = (_width(c) for c in layer.channels) if layer.channels else (SMALL, SMALL)
-        marked = (place, i) in column.marked
+        top, low = (
+            (_half_width(c) for c in layer.channels)
+            if layer.channels
+            else (DEFAULT_WIDTH, DEFAULT_WIDTH)
+        )
+        marked = (section, i) in column.marked
         _line(axes, [x, x], [bottom, bottom - GAP])
         axes.add_patch(
             Polygon(
@@ -174,13 +178,13 @@ def _line(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
     axes.plot(x, y, color=PLAIN, linewidth=1, zorder=0)
 
 
-def _width(channels: int) -> float:
-    """Half the width of a convolution's end: it grows with the logarithm of the channels."""
-    return min(WIDEST, max(1.1, 1.05 + 0.2 * (log2(channels) - 6)))
+def _half_width(channels: int) -> float:
+    """Half the width of a convolution's end, which grows with the logarithm of the channels."""
+    return min(MAX_WIDTH, max(1.1, 1.05 + 0.2 * (log2(channels) - 6)))
 
 
 def _draw_stages(path: Path, ratios: Sequence[Sequence[int]]) -> None:
-    """The blocks of the stages as rows of squares."""
+    """Draws the blocks of the stages as rows of squares."""
     figure = Figure(figsize=(6.6, 1.5))
     axes = figure.add_axes((0, 0, 1, 1))
     for row, (title, ratio) in enumerate(zip(("before", "now"), ratios, strict=True)):
@@ -191,7 +195,7 @@ def _draw_stages(path: Path, ratios: Sequence[Sequence[int]]) -> None:
                 corners = [(x, -row - 0.3), (x + 0.7, -row - 0.3), (x + 0.7, -row + 0.3),
                            (x, -row + 0.3)]  # fmt: skip
                 changed = ratios[0][stage] != ratios[1][stage]
-                edge = (GONE, NEW)[row] if changed else PLAIN
+                edge = (REMOVED, ADDED)[row] if changed else PLAIN
                 axes.add_patch(Polygon(corners, facecolor=FILL["conv"], edgecolor=edge))
                 x += 0.85
             axes.text(x - count * 0.425 - 0.08, -row + 0.45, f"{count}", ha="center", fontsize=9)

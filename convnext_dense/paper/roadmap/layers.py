@@ -1,4 +1,4 @@
-"""The layers of a step's network in words, read off the network itself, for its picture."""
+"""Describes the layers of a step's network, for its diagram."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from torch import nn
 from convnext_dense.models.roadmap.layers import RoadmapBlock
 from convnext_dense.models.roadmap.network import ConvNeXtRoadmapClassifier
 
-STAGE = 1  # the second stage: the first has no stride, and all later ones are alike
+STAGE = 1  # the second stage: the first one has no stride, and the later ones are like it
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One box of a picture.
+    """One box of a diagram.
 
     Attributes:
         kind: ``conv``, ``norm``, ``act`` or ``other``: its colour.
-        text: What stands in it.
-        channels: (in, out) of a convolution: the widths of its two ends.
+        text: Text in the box.
+        channels: (in, out) of a convolution, which give the widths of the box's two ends.
     """
 
     kind: str
@@ -28,12 +28,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the network from top to bottom.
+    """A part of the network, from top to bottom.
 
     Attributes:
-        before: Layers in front of the residual branch, or all of them.
-        branch: Layers of the residual branch; empty where the part is no block.
-        shortcut: Layers beside the branch.
+        before: Layers before the residual branch, or all layers if the part is not a block.
+        branch: Layers of the residual branch; empty if the part is not a block.
+        shortcut: Layers of the shortcut.
         after: Layers after the sum.
     """
 
@@ -43,8 +43,8 @@ class Part:
     after: tuple[Layer, ...] = ()
 
 
-def parts(network: ConvNeXtRoadmapClassifier) -> dict[str, Part]:
-    """The stem, a block, the way into the next stage, and the head."""
+def network_parts(network: ConvNeXtRoadmapClassifier) -> dict[str, Part]:
+    """The stem, a block, the first block of a stage with its downsampling, and the head."""
     downsampling = network.downsample_layers[STAGE]
     first, second, *_ = network.stages[STAGE]
     pooled = [Layer("other", "global mean"), *_describe(network.norm)]
@@ -76,11 +76,13 @@ def _describe(module: nn.Module) -> Iterator[Layer]:
         kind = "d" if module.groups > 1 else ""
         size, stride = module.kernel_size[0], module.stride[0]
         channels = (module.in_channels, module.out_channels)
-        text = f"{kind}{size}×{size}, {_arrow(channels)}" + (f", / {stride}" if stride > 1 else "")
+        text = f"{kind}{size}×{size}, {_format_channels(channels)}" + (
+            f", / {stride}" if stride > 1 else ""
+        )
         yield Layer("conv", text, channels)
     elif isinstance(module, nn.Linear):
         channels = (module.in_features, module.out_features)
-        yield Layer("conv", f"1×1, {_arrow(channels)}", channels)
+        yield Layer("conv", f"1×1, {_format_channels(channels)}", channels)
     elif isinstance(module, nn.BatchNorm2d):
         yield Layer("norm", "BatchNorm")
     elif isinstance(module, nn.LayerNorm):
@@ -92,8 +94,8 @@ def _describe(module: nn.Module) -> Iterator[Layer]:
             "other", f"max pool {module.kernel_size}×{module.kernel_size}, / {module.stride}"
         )
     elif not isinstance(module, nn.Identity):
-        raise TypeError(f"No picture for {type(module).__name__}.")
+        raise TypeError(f"There is no diagram of a {type(module).__name__}.")
 
 
-def _arrow(channels: tuple[int, int]) -> str:
+def _format_channels(channels: tuple[int, int]) -> str:
     return str(channels[0]) if channels[0] == channels[1] else "{} → {}".format(*channels)

@@ -1,1 +1,1 @@
-"""The paper's tables: as printed, and beside our figures."""
+"""The paper's tables: printed figures, and a comparison with ours."""

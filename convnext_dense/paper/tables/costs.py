@@ -1,7 +1,4 @@
-"""What the models of the tables cost here: counted on the meta device, without weights or data.
-
-Multiply-adds are those of convolutions, linear layers and matrix products, attention's included.
-"""
+"""Costs of the models of all tables, counted on the meta device without weights or data."""
 
 import os
 from collections.abc import Mapping
@@ -13,13 +10,11 @@ import timm
 import torch
 from mmengine.registry import MODELS
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from convnext_dense.config.reading import read_config
 from convnext_dense.paper.costs import complexity
-from convnext_dense.paper.costs.complexity import NumbersOnCpu
-from convnext_dense.paper.roadmap import costs
-from convnext_dense.paper.roadmap.costs import WithoutNumbers
+from convnext_dense.paper.costs.counting import count_classifier, count_parameters, meta_device
+from convnext_dense.paper.roadmap import costs as roadmap_costs
 from convnext_dense.paper.tables.dense_rows import ROWS
 from convnext_dense.paper.tables.figures import find_config
 from convnext_dense.paper.tables.rows import Cell, Row
@@ -27,86 +22,82 @@ from convnext_dense.paper.tables.rows import Cell, Row
 TOLERANCES = {"params_m": 0.005, "gflops": 0.01}  # relative
 _EFFNET = (
     "presumably a reprint of EfficientNet's own figure: torchvision documents {} G for the same "
-    "network and size as well; the rounding of its maps does not explain the print"
+    "network and size too; the rounding of its feature maps does not explain the print"
 )
-# (table, model, column) -> why our count differs by more than the tolerance and the print's digits.
+# (table, model, column) -> why our count differs by more than the tolerance and the printed digits.
 REASONS: dict[tuple[int, str, str], str] = {
     (1, "EffNet-B4@380", "gflops"): _EFFNET.format(4.394),
     (1, "EffNet-B5@456", "gflops"): _EFFNET.format(10.266),
     (1, "EffNet-B7@600", "gflops"): _EFFNET.format(37.746),
     (10, "resnet50_15_layer_norm", "gflops"): (
         "BatchNorm to LayerNorm changes no product, so the row before, 4.15, stays as in table 11; "
-        "the print presumably stands one row too high (docs/costs.md)"
+        "the figure is presumably printed one row too high (docs/roadmap.md)"
     ),
     (10, "resnet50_16_separate_downsampling", "gflops"): (
         "the network of table 1's ConvNeXt-T, whose count is 4.46, as the row above prints; the "
-        "0.03 to 4.49 are not explained (docs/costs.md)"
+        "0.03 to 4.49 are not explained (docs/roadmap.md)"
     ),
 }
 NO_MODEL = "timm has no such model"
 
 
-def measure(row: Row, configs: str | os.PathLike) -> tuple[dict[str, Any], str]:
-    """Counts a row's model.
+def count_row(row: Row, configs: str | os.PathLike) -> tuple[dict[str, Any], str]:
+    """Counts the model of a row.
 
     Args:
-        row: Of any table.
+        row: A row of any table.
         configs: Folder of the configs.
 
     Returns:
-        Its figures by the tables' columns (``params_m`` and ``gflops`` in millions and billions,
-        table 9 also ``blocks``, ``channels``, ``sizes``), and what was counted, or why nothing was.
+        The figures by column (``params_m`` in millions and ``gflops`` in billions, for table 9
+        also ``blocks``, ``channels`` and ``sizes``), and a text that says what was counted, or
+        why nothing was counted.
     """
     if row.peer:
-        found = _classifier(row.peer, None, row.size[0])
-        return found, f"counted: timm {row.peer}"
+        return _count_classifier(row.peer, None, row.size[0]), f"counted: timm {row.peer}"
     if row.config is None:
         return {}, NO_MODEL
-    return _of_config(row.config, row.size[0], str(configs)), f"counted: {row.config}"
+    return _count_config(row.config, row.size[0], str(configs)), f"counted: {row.config}"
 
 
 @cache
-def _of_config(name: str, side: int, configs: str) -> Mapping[str, Any]:
+def _count_config(name: str, side: int, configs: str) -> Mapping[str, Any]:
     dense = next((row for row in ROWS if row.model == name), None)
     if dense:
-        found = complexity.measure(dense, configs)
-        return {column: found[column] for column in ("params_m", "gflops")}
-    steps = next((r for r in costs.REGIMES if name.startswith(f"{r}_")), None)
-    if steps:
-        return _roadmap(steps)[name]
-    return _classifier(None, str(find_config(name, Path(configs))), side)
+        counted = complexity.count_row(dense, configs)
+        return {column: counted[column] for column in ("params_m", "gflops")}
+    regime = next((r for r in roadmap_costs.REGIMES if name.startswith(f"{r}_")), None)
+    if regime:
+        return _count_regime(regime)[name]
+    return _count_classifier(None, str(find_config(name, Path(configs))), side)
 
 
 @cache
-def _roadmap(regime: str) -> dict[str, dict[str, Any]]:
-    return {Path(row["config"]).stem: row for row in costs.measure(regime)}
+def _count_regime(regime: str) -> dict[str, dict[str, Any]]:
+    return {Path(row["config"]).stem: row for row in roadmap_costs.count_steps(regime)}
 
 
 @cache
-def _classifier(peer: str | None, config: str | None, side: int) -> Mapping[str, Any]:
+def _count_classifier(peer: str | None, config: str | None, side: int) -> Mapping[str, Any]:
     """Counts timm's model, or the network of a config with ImageNet-1K's classes."""
-    with torch.device("meta"), NumbersOnCpu(), WithoutNumbers():
+    with meta_device():
         network = timm.create_model(peer) if peer else _build(config)
-    counter = FlopCounterMode(display=False)
-    pictures = torch.empty(1, 3, side, side, device="meta")
-    with torch.no_grad(), counter:
-        network.eval()(pictures)
+    network.eval()
     return {
-        "params_m": sum(p.numel() for p in network.parameters()) / 1e6,
-        # torch counts a multiplication and an addition as two.
-        "gflops": counter.get_total_flops() / 2e9,
-        **_stages(network, pictures),
+        "params_m": count_parameters(network) / 1e6,
+        "gflops": count_classifier(network, side) / 1e9,
+        **_stages(network, side),
     }
 
 
 def _build(config: str) -> nn.Module:
     backbone = read_config(config).model.backbone
-    backbone.update(init_cfg=None, num_classes=costs.CLASSES)
+    backbone.update(init_cfg=None, num_classes=roadmap_costs.CLASSES)
     return MODELS.build(backbone)
 
 
-def _stages(network: nn.Module, pictures: torch.Tensor) -> dict[str, str]:
-    """Blocks, channels and side of the map of each of four stages, as table 9 has them."""
+def _stages(network: nn.Module, side: int) -> dict[str, str]:
+    """Blocks, channels and feature map side of each of four stages, as in table 9."""
     stages = getattr(network, "stages", None) or getattr(network, "layers", None)
     if stages is None and hasattr(network, "layer1"):
         stages = [getattr(network, f"layer{i}") for i in range(1, 5)]
@@ -115,21 +106,21 @@ def _stages(network: nn.Module, pictures: torch.Tensor) -> dict[str, str]:
     shapes = []
     hooks = [s.register_forward_hook(lambda _m, _i, y: shapes.append(y.shape)) for s in stages]
     with torch.no_grad():
-        network(pictures)
+        network(torch.empty(1, 3, side, side, device="meta"))
     for hook in hooks:
         hook.remove()
-    # Swin's maps have their channels last; the two equal numbers are height and width.
-    last = [shape[1] == shape[2] for shape in shapes]
+    # Swin's feature maps are channels-last: height and width are the equal ones.
+    channels_last = [shape[1] == shape[2] for shape in shapes]
     columns = {
         "blocks": [len(getattr(stage, "blocks", stage)) for stage in stages],
-        "channels": [s[3] if f else s[1] for s, f in zip(shapes, last, strict=True)],
-        "sizes": [s[1] if f else s[2] for s, f in zip(shapes, last, strict=True)],
+        "channels": [s[3] if last else s[1] for s, last in zip(shapes, channels_last, strict=True)],
+        "sizes": [s[1] if last else s[2] for s, last in zip(shapes, channels_last, strict=True)],
     }
     return {name: " ".join(map(str, values)) for name, values in columns.items()}
 
 
 def judge(row: Row, cell: Cell, ours: float | str | None) -> str | None:
-    """A remark on a count that is not the paper's: the print's digits, or the reason."""
+    """A remark on a count that differs from the paper; None if it is within the tolerance."""
     tolerance = TOLERANCES.get(cell.column)
     if tolerance is None or ours is None:
         return None

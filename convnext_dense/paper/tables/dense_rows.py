@@ -12,19 +12,19 @@ ADE_SIZE_22K = (2560, 640)
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row.
+    """One row of table 3 or 4.
 
     Attributes:
         table: Number of the paper's table.
         model: Name of our config.
-        input_size: The picture that the costs are stated for, long side first.
+        input_size: Size of the input for the costs, long side first.
         gflops: Billions of multiply-adds.
-        params_m: Millions of parameters; None where nobody printed them.
-        fps: Pictures a second on an A100 (table 3).
+        params_m: Millions of parameters, or None.
+        fps: Images per second on an A100 (table 3).
         box: AP, AP50 and AP75 in percent (table 3).
-        mask: The same of masks.
-        miou: Mean IoU at several scales, percent (table 4).
-        miou_single: The same at a single scale (table 7).
+        mask: The same for masks.
+        miou: Multi-scale mean IoU in percent (table 4).
+        miou_single: Single-scale mean IoU in percent (table 7).
     """
 
     table: int

@@ -1,4 +1,4 @@
-"""The paper's figures of a config: read from the docstring that the config opens with."""
+"""The paper's figures of a config, read from the config's docstring."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NUMBER = r"(\d+\.\d)"
-# How docstrings name a figure -> its name in metrics.json. Percent there, fractions in ours.
+# Text in a docstring -> key in metrics.json. Docstrings have percent, metrics.json fractions.
 PATTERNS = {
     f"{NUMBER} box AP": "bbox_mAP",
     f"{NUMBER} mask AP": "segm_mAP",
@@ -21,11 +21,11 @@ STATEMENT = re.compile(r"^Paper(?: \(table \d\))?: .*?(?=^\w+:|^\s*$|\bOurs:|\Z)
 
 @dataclass(frozen=True)
 class PaperFigures:
-    """What the paper says of a config's row.
+    """The paper's figures of a config's row.
 
     Attributes:
-        text: The docstring's statement.
-        figures: Percent, by the names of ``metrics.json``; empty where the paper has no such row.
+        text: The statement in the docstring.
+        figures: Figures in percent, by key of ``metrics.json``; empty if the paper has no row.
     """
 
     text: str
@@ -33,17 +33,17 @@ class PaperFigures:
 
 
 def paper_figures(config: Path) -> PaperFigures | None:
-    """Reads the statement of a config file; None where it makes none."""
+    """Reads the statement of a config file; None without a statement."""
     docstring = ast.get_docstring(ast.parse(config.read_text(encoding="utf-8"))) or ""
-    found = STATEMENT.search(docstring)
-    if found is None:
+    statement = STATEMENT.search(docstring)
+    if statement is None:
         return None
-    text = " ".join(found[0].split())
-    # two patterns of one name exclude each other
-    named = [(name, re.search(pattern, text)) for pattern, name in PATTERNS.items()]
-    return PaperFigures(text, {name: float(match[1]) for name, match in named if match})
+    text = " ".join(statement[0].split())
+    # Only one of two patterns with the same key can match.
+    matches = [(key, re.search(pattern, text)) for pattern, key in PATTERNS.items()]
+    return PaperFigures(text, {key: float(match[1]) for key, match in matches if match})
 
 
 def find_config(name: str, configs: Path) -> Path | None:
-    """The config file of a name, wherever under ``configs`` it lies."""
+    """The config file of that name in any folder of ``configs``."""
     return next(iter(sorted(configs.glob(f"*/{name}.py"))), None)

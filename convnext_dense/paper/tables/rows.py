@@ -1,7 +1,7 @@
-"""All of the paper's tables with numbers as rows of cells, from where each number is kept.
+"""Rows and cells of the paper's tables.
 
-Tables 1, 2, 8, 9 and 12 are ``tables.csv`` beside this file, as printed; 3, 4 and 7 are
-``dense_rows``, 10 and 11 the roadmap's steps.
+The numbers of tables 1, 2, 8, 9 and 12 are in ``tables.csv``, as printed; those of tables 3, 4 and
+7 in ``dense_rows``; those of tables 10 and 11 in ``models.roadmap.steps``.
 """
 
 import csv
@@ -15,10 +15,19 @@ from convnext_dense.paper.roadmap.costs import config_name
 from convnext_dense.paper.tables.dense_rows import ROWS, PaperRow
 
 TABLES = (1, 2, 3, 4, 7, 8, 9, 10, 11, 12)
-COSTS = ("params_m", "gflops", "fps")
-LABELS = ("table", "model", "size", "data")
-TRAINED = ("accuracy", "accuracy_22k", "clean", "C", "Cbar", "A", "R", "SK")  # figures of a run
-# timm's models of the same definition, by the paper's name; @: where the size changes the network.
+COST_COLUMNS = ("params_m", "gflops", "fps")
+LABEL_COLUMNS = ("table", "model", "size", "data")
+TRAINED_COLUMNS = (
+    "accuracy",
+    "accuracy_22k",
+    "clean",
+    "C",
+    "Cbar",
+    "A",
+    "R",
+    "SK",
+)  # need a training
+# The paper's name -> timm's model of the same definition; @SIZE if the size changes the network.
 PEERS = {
     "RegNetY-4G": "regnety_040",
     "RegNetY-8G": "regnety_080",
@@ -45,7 +54,7 @@ PEERS = {
     "R-152x4": "resnetv2_152x4_bit",
     "ResNet-50": "resnet50",
 }
-# (side in pixels, data) -> how our config of a ConvNeXt's training goes on.
+# (side in pixels, data) -> suffix of our config for the training of a ConvNeXt.
 TRAININGS = {
     (224, "1K"): "in1k_300e",
     (384, "1K"): "in1k_ft384_30e",
@@ -59,10 +68,10 @@ class Cell:
     """One number of a table.
 
     Attributes:
-        column: Its column.
-        paper: As printed; a text where it is a list (table 9).
-        unit: One of the last digit that is printed: what the print cannot tell is half of it.
-        config: Name of our config whose run gives the figure; None where none does.
+        column: Name of the column.
+        paper: The printed number; a text for lists (table 9).
+        unit: Value of the last printed digit; the rounding error is at most half of it.
+        config: Name of our config whose run gives the figure, or None.
     """
 
     column: str
@@ -77,11 +86,11 @@ class Row:
 
     Attributes:
         table: Number of the table.
-        model: Our name of the row, unique in its table; ``TABLE:model`` is its key.
+        model: Our name of the row, unique in its table.
         size: (height, width) in pixels, or in ``dense_rows`` (long, short) side.
         cells: The printed numbers.
-        config: Name of our config of the row; of two (table 12), the first.
-        peer: timm's model, where the row is a classifier of others.
+        config: Name of our config of the row; the first one of two (table 12).
+        peer: Name in timm, if the row is another library's classifier.
     """
 
     table: int
@@ -93,57 +102,57 @@ class Row:
 
     @property
     def key(self) -> str:
-        """How ``reproduce`` names the row."""
+        """Name of the row for ``tools/paper.py reproduce``."""
         return f"{self.table}:{self.model}"
 
     @property
     def configs(self) -> list[str]:
-        """All configs that the row's figures come from, in the order of the columns."""
-        named = [self.config, *(cell.config for cell in self.cells)]
-        return list(dict.fromkeys(name for name in named if name))
+        """All configs of the row's figures, in the order of the columns."""
+        names = [self.config, *(cell.config for cell in self.cells)]
+        return list(dict.fromkeys(name for name in names if name))
 
 
 def rows_of(table: int | None = None) -> list[Row]:
-    """The rows of one table, or of all in the paper's order.
+    """The rows of one table, or of all tables in the paper's order.
 
     Raises:
-        UserError: For a number without a table of figures.
+        UserError: For a table that the paper does not have, or that has no figures.
     """
     if table is not None and table not in TABLES:
         raise UserError(
             f"The paper has no table {table} of figures: choose one of "
             f"{', '.join(map(str, TABLES))}."
         )
-    rows = [*_printed(), *_dense(), *_steps()]
+    rows = [*_rows_of_csv(), *_dense_rows(), *_roadmap_rows()]
     return sorted((r for r in rows if table in (None, r.table)), key=lambda row: row.table)
 
 
-def _printed() -> Iterator[Row]:
-    """tables.csv: a line a row, an empty field where the table has no number."""
+def _rows_of_csv() -> Iterator[Row]:
+    """Rows of tables.csv: a line for each row, and an empty field if there is no number."""
     text = files("convnext_dense.paper.tables").joinpath("tables.csv").read_text(encoding="utf-8")
     for line in csv.DictReader(text.splitlines()):
         model, side, data = line["model"], int(line["size"]), line["data"]
         cells = tuple(
-            _cell(column, value, _trained_by(model, side, data, column))
+            _cell(column, value, _training_config(model, side, data, column))
             for column, value in line.items()
-            if value and column not in LABELS
+            if value and column not in LABEL_COLUMNS
         )
         label = f"{model}@{side}" + ("/22K" if data == "22K" else "")
         peer = PEERS.get(f"{model}@{side}", PEERS.get(model))
-        # a row that prints figures of both data sets begins with the first that it prints
+        # The row's config belongs to the first printed accuracy.
         column = "accuracy" if line["accuracy"] or not line["accuracy_22k"] else "accuracy_22k"
-        config = _trained_by(model, side, data, column)
+        config = _training_config(model, side, data, column)
         yield Row(int(line["table"]), label, (side, side), cells, config, peer)
 
 
-def _trained_by(model: str, side: int, data: str, column: str) -> str | None:
-    if column not in TRAINED:
+def _training_config(model: str, side: int, data: str, column: str) -> str | None:
+    if column not in TRAINED_COLUMNS:
         return None
     return classifier_config(model, side, "22K" if column == "accuracy_22k" else data)
 
 
 def classifier_config(model: str, side: int, data: str) -> str | None:
-    """Name of the config that trains a ConvNeXt of the paper; None for others' models."""
+    """Name of the config that trains a ConvNeXt of the paper; None for other models."""
     family, _, size = model.partition("-")
     if family != "ConvNeXt":
         return None
@@ -159,7 +168,7 @@ def _cell(column: str, value: str, config: str | None) -> Cell:
     return Cell(column, float(value), 10.0**-decimals, config)
 
 
-def _dense() -> Iterator[Row]:
+def _dense_rows() -> Iterator[Row]:
     for row in ROWS:
         yield Row(row.table, row.model, row.input_size, tuple(_dense_cells(row)), row.model)
         if row.miou_single is not None:
@@ -177,7 +186,7 @@ def _dense_cells(row: PaperRow) -> Iterator[Cell]:
         ("miou", row.miou, 0.1),
     ):
         if value is not None:
-            yield Cell(column, value, unit, None if column in COSTS else row.model)
+            yield Cell(column, value, unit, None if column in COST_COLUMNS else row.model)
 
 
 def _average_precisions(kind: str, values: Sequence[float]) -> Iterator[tuple[str, float, float]]:
@@ -185,13 +194,13 @@ def _average_precisions(kind: str, values: Sequence[float]) -> Iterator[tuple[st
     return ((name, value, 0.1) for name, value in zip(names, values, strict=False))
 
 
-def _steps() -> Iterator[Row]:
+def _roadmap_rows() -> Iterator[Row]:
     for name, regime in REGIMES.items():
         for step in regime.steps:
             config = config_name(name, step.name)
             figures = dict(gflops=step.gflops, accuracy=step.accuracy, accuracy_std=step.std)
             cells = tuple(
-                Cell(column, value, 0.01, None if column in COSTS else config)
+                Cell(column, value, 0.01, None if column in COST_COLUMNS else config)
                 for column, value in figures.items()
                 if value is not None
             )
