@@ -2,7 +2,7 @@
 """Draws augmented samples and the statistics of a dataset: python tools/browse_data.py CONFIG."""
 
 from convnext_dense.cli.browse_data import main
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 
 if __name__ == "__main__":
     run_command(main)

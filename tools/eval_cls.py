@@ -2,7 +2,7 @@
 """Evaluates a classifier beyond the validation set (docs/evaluation.md)."""
 
 from convnext_dense.cli.evaluate_classifier import main
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 
 if __name__ == "__main__":
     run_command(main)

@@ -19,8 +19,8 @@ import torch
 
 from convnext_dense.benchmark import coco_evaluation, data_loading, throughput
 from convnext_dense.benchmark.modes import AMP, AUTO, MODES, Options
-from convnext_dense.cli.arguments import add_data_arguments
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared.arguments import add_data_arguments
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.errors import UserError
 
 

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from convnext_dense.browse.samples_page import browse
-from convnext_dense.cli import arguments
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.data import own_data
 from convnext_dense.data.fit import load_fitted_config
 

@@ -9,7 +9,7 @@ is listed.
 
 import argparse
 
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.weights import convert_file
 from convnext_dense.weights.namings import TARGETS
 

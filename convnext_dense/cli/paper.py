@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.shipped import CONFIGS, ROOT
 from convnext_dense.errors import UserError
 from convnext_dense.paper.costs import complexity

@@ -5,8 +5,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from convnext_dense.cli import arguments
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.data.images import find_images, read_image, write_image
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor

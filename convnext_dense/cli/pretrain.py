@@ -8,8 +8,8 @@ import argparse
 import os
 from pathlib import Path
 
-from convnext_dense.cli import arguments
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.cli.train import train
 from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.config import launcher

@@ -8,8 +8,8 @@ A Python config is executed by whoever loads it. YAML and JSON are data: all too
 import argparse
 from pathlib import Path
 
-from convnext_dense.cli import arguments
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.options import merge_options
 from convnext_dense.config.plain import SUFFIXES, format_plain
 from convnext_dense.config.reading import read_config

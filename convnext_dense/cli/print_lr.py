@@ -11,8 +11,8 @@ import json
 import sys
 from pathlib import Path
 
-from convnext_dense.cli.arguments import add_config_arguments
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared.arguments import add_config_arguments
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.load import load_config
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.optim import format_table, lr_report

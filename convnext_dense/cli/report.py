@@ -7,7 +7,7 @@ training's folder or right below it belong to it. The page is one file that need
 import argparse
 from pathlib import Path
 
-from convnext_dense.cli.run_command import Parser
+from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.report.page import write_report
 

@@ -7,9 +7,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from convnext_dense.cli import arguments
-from convnext_dense.cli.run_command import Parser
-from convnext_dense.cli.surroundings import surrounded
+from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_command import Parser
+from convnext_dense.cli.shared.surroundings import surrounded
 from convnext_dense.config import launcher
 from convnext_dense.config.config_tree import datasets, evaluators
 from convnext_dense.config.load import load_config

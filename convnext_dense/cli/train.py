@@ -4,9 +4,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from convnext_dense.cli import arguments
-from convnext_dense.cli.run_command import Parser
-from convnext_dense.cli.surroundings import surrounded
+from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_command import Parser
+from convnext_dense.cli.shared.surroundings import surrounded
 from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.cli.train_settings import fit_settings, load_settings
 from convnext_dense.config import launcher

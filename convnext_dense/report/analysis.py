@@ -4,7 +4,7 @@ from importlib import import_module
 
 from convnext_dense.errors import UserError
 from convnext_dense.report.findings import Analysis
-from convnext_dense.report.work_folders import Test
+from convnext_dense.runs.saved_runs import Test
 
 
 def analyse_test(test: Test) -> Analysis | None:

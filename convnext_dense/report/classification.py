@@ -18,7 +18,7 @@ from convnext_dense.report.findings import (
     thin_out,
     to_data_url,
 )
-from convnext_dense.report.work_folders import Test
+from convnext_dense.runs.saved_runs import Test
 
 MIN_SIDE = 192  # pixels; smaller images are enlarged
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from convnext_dense.report import charts, summary
+from convnext_dense.report import charts
 from convnext_dense.report.charts import Line
 from convnext_dense.report.findings import Analysis
-from convnext_dense.report.work_folders import Training
+from convnext_dense.runs import run_summary
+from convnext_dense.runs.saved_runs import Training
 
 # Key in the log -> title, unit, whether the axis is logarithmic.
 STEP_CHARTS = {
@@ -44,7 +45,7 @@ def _has_single_lr(run: Training) -> bool:
 
 def evaluation_charts(runs: Sequence[Training]) -> list[Markup]:
     """A chart for each validation figure, separately for epochs and iterations."""
-    names = (*summary.HEADLINE, *OTHER_FIGURES)
+    names = (*run_summary.HEADLINE, *OTHER_FIGURES)
     lines: dict[tuple[str, str], list[Line]] = {}
     for number, run in enumerate(runs):
         logger = (run.config.get("default_hooks") or {}).get("logger") or {}

@@ -26,7 +26,7 @@ from convnext_dense.report.findings import (
 )
 from convnext_dense.report.ground_truth import open_dataset
 from convnext_dense.report.match_detections import MIN_IOU, MIN_SCORE, TestedImage, match_all
-from convnext_dense.report.work_folders import Test
+from convnext_dense.runs.saved_runs import Test
 
 MISSED, NO_OBJECT = "(missed)", "(nothing there)"
 RECALLS = np.linspace(0, 1, 101)

@@ -13,7 +13,7 @@ from mmengine.utils import import_modules_from_strings
 from convnext_dense.browse.samples import build_dataset
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.errors import UserError
-from convnext_dense.report.work_folders import Test
+from convnext_dense.runs.saved_runs import Test
 
 # Exceptions of building a dataset whose files are missing or belong to another version.
 DATASET_ERRORS = (

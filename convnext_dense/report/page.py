@@ -12,11 +12,12 @@ from markupsafe import Markup
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.dense_rows import ROWS
 from convnext_dense.paper.tables.figures import find_config, paper_figures
-from convnext_dense.report import charts, compare, summary
+from convnext_dense.report import charts, compare
 from convnext_dense.report.analysis import analyse_test
 from convnext_dense.report.findings import Analysis
-from convnext_dense.report.work_folders import RESULTS, Stored, Test, Training, read_runs
+from convnext_dense.runs import run_summary
 from convnext_dense.runs.atomic_files import make_folder, write_atomically
+from convnext_dense.runs.saved_runs import RESULTS, Stored, Test, Training, read_runs
 
 MAX_MATRIX_CLASSES = 30  # with more classes there is no table of the confusion matrix
 MAX_MISTAKES = 15
@@ -59,7 +60,7 @@ def render(runs: Sequence[Training], configs: Path) -> str:
     names = dict.fromkeys(
         name
         for run in runs
-        for name in summary.final_figures(run)[0]
+        for name in run_summary.final_figures(run)[0]
         if not name.startswith("top5")
     )
     entries = [_run(run, number, configs) for number, run in enumerate(runs)]
@@ -72,7 +73,7 @@ def render(runs: Sequence[Training], configs: Path) -> str:
     return environment.get_template("page.html").render(
         written=time.strftime("%Y-%m-%d %H:%M %Z"),
         runs=entries,
-        headline=summary.HEADLINE,
+        headline=run_summary.HEADLINE,
         many=MANY_FIGURES,
         curves=compare.precision_recall_charts(tested),
         class_tables=compare.class_tables(with_classes),
@@ -104,7 +105,7 @@ def cell_style(share: float, correct: bool) -> Markup:
 
 def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
     """The template's data of a run."""
-    final, source = summary.final_figures(run)
+    final, source = run_summary.final_figures(run)
     tests = [_test(test, configs) for test in run.tests]
     return dict(
         anchor=f"run-{number}",
@@ -112,13 +113,13 @@ def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
         name=run.name,
         config=run.config_name or "-",
         task=run.task or "unknown",
-        state=summary.progress(run),
+        state=run_summary.progress(run),
         final=final,
         source=source,
-        speed=summary.throughput(run),
+        speed=run_summary.throughput(run),
         notes=run.notes,
-        configuration=summary.configuration(run),
-        environment=summary.environment(run),
+        configuration=run_summary.configuration(run),
+        environment=run_summary.environment(run),
         config_text=run.config_text,
         parts=compare.loss_parts(run),
         bars=compare.learning_rate_bars(run),
@@ -128,7 +129,7 @@ def _run(run: Training, number: int, configs: Path) -> dict[str, Any]:
         figures=_plain_figures(run.metrics),
         tests=tests,
         suites=[_suite(content) for content in run.suites],
-        command=summary.test_command(run) if run.config and run.config_name else None,
+        command=run_summary.test_command(run) if run.config and run.config_name else None,
         has_training=bool(run.steps or run.lr_groups or run.metrics),
     )
 

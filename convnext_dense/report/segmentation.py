@@ -22,7 +22,7 @@ from convnext_dense.report.findings import (
     to_data_url,
 )
 from convnext_dense.report.ground_truth import open_dataset
-from convnext_dense.report.work_folders import Test
+from convnext_dense.runs.saved_runs import Test
 from convnext_dense.segmentation.browser import paint
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from convnext_dense.cli.run_command import Parser, run_command, sentence
+from convnext_dense.cli.shared.run_command import Parser, run_command, sentence
 from convnext_dense.errors import UserError
 
 TOOLS = Path(__file__).parents[2] / "tools"

@@ -152,7 +152,7 @@ def test_missing_pictures_are_named(data_root, options, tmp_path):
 def test_options_keep_the_spaces_of_paths():
     import argparse
 
-    from convnext_dense.cli import arguments
+    from convnext_dense.cli.shared import arguments
 
     parser = argparse.ArgumentParser()
     arguments.add_config_arguments(parser)

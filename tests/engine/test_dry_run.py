@@ -11,7 +11,8 @@ import torch
 from mmengine.registry import MODELS
 from PIL import Image
 
-from convnext_dense.cli import arguments, train
+from convnext_dense.cli import train
+from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.config.load import load_config
 from convnext_dense.data import own_data

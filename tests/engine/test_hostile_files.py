@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from convnext_dense.benchmark import data_loading, memory
 from convnext_dense.browse.samples_page import browse
 from convnext_dense.cli import test, train
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.config import load as config_load
 from convnext_dense.config.reading import read_config

@@ -12,7 +12,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import RunEndedError
 from convnext_dense.runs import data_workers

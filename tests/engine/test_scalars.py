@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import VISBACKENDS
 
 import convnext_dense.engine  # noqa: F401  (registers the backend)
-from convnext_dense.report.read_files import read_json_lines
+from convnext_dense.runs.saved_files import read_json_lines
 
 
 def test_every_line_is_json(tmp_path):

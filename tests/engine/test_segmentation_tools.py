@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from convnext_dense.cli.run_command import sentence
+from convnext_dense.cli.shared.run_command import sentence
 from convnext_dense.errors import UserError
 from tests.engine.test_fit_labels import MINI, NAMES, SHAPES
 from tests.running import ROOT, run

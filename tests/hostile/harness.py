@@ -18,7 +18,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from convnext_dense.cli.run_command import sentence
+from convnext_dense.cli.shared.run_command import sentence
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.errors import UserError

@@ -12,7 +12,7 @@ from pycocotools import mask as mask_api
 from convnext_dense.benchmark import coco_evaluation
 from convnext_dense.benchmark.synthetic_coco import CATEGORY_IDS, DETECTIONS, OBJECTS, generate
 from convnext_dense.benchmark.throughput import FIELDS
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.detection import coco_eval
 from convnext_dense.errors import UserError
 

@@ -17,7 +17,7 @@ from convnext_dense.benchmark.ablation import layers, networks
 from convnext_dense.benchmark.ablation.choices import CHOICES, Implementation
 from convnext_dense.benchmark.memory import peak_of
 from convnext_dense.benchmark.modes import Options
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.errors import UserError
 from convnext_dense.models import VARIANTS, Block, block
 from convnext_dense.models.fast import cpu_path

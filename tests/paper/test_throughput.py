@@ -12,7 +12,7 @@ import torch
 
 from convnext_dense.benchmark import networks, throughput, timing
 from convnext_dense.benchmark.modes import Options, make_step
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.errors import UserError
 from convnext_dense.models import VARIANTS, ConvNeXt
 

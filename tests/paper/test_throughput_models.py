@@ -14,7 +14,7 @@ from torch import nn
 from convnext_dense.benchmark import libraries, networks, throughput, timing, whole_models
 from convnext_dense.benchmark.batch_size import MAX_BATCH, largest_batch
 from convnext_dense.benchmark.modes import Options, make_step
-from convnext_dense.cli.run_command import run_command
+from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -116,6 +116,6 @@ def write_picture(path: Path, seed: int = 0, size=(24, 32)) -> None:
 def render():
     """Makes the page of some folders and reads it."""
     from convnext_dense.report.page import render
-    from convnext_dense.report.work_folders import read_runs
+    from convnext_dense.runs.saved_runs import read_runs
 
     return lambda *folders: Page(render(read_runs(list(folders)), ROOT / "configs"))

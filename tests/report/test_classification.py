@@ -9,7 +9,7 @@ import torch
 from convnext_dense.classification import ClassificationMetric
 from convnext_dense.report.classification import analyse_results
 from convnext_dense.report.findings import Confusion, best_and_worst, precision_recall
-from convnext_dense.report.work_folders import read_runs
+from convnext_dense.runs.saved_runs import read_runs
 from tests.report.conftest import write_picture, write_test
 
 CLASSES = ("cat", "dog", "owl")

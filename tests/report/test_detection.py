@@ -13,8 +13,8 @@ from pycocotools.cocoeval import COCOeval
 from convnext_dense.detection.coco_eval import evaluate_coco
 from convnext_dense.report.detection import analyse_results
 from convnext_dense.report.match_detections import match
-from convnext_dense.report.summary import final_figures
-from convnext_dense.report.work_folders import read_runs
+from convnext_dense.runs.run_summary import final_figures
+from convnext_dense.runs.saved_runs import read_runs
 from tests.report.conftest import write_picture, write_test
 
 CLASSES = ("cup", "pen")

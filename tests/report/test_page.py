@@ -8,8 +8,8 @@ import pytest
 
 from convnext_dense.errors import UserError
 from convnext_dense.report.page import write_report
-from convnext_dense.report.summary import progress, throughput
-from convnext_dense.report.work_folders import read_folder, read_runs
+from convnext_dense.runs.run_summary import progress, throughput
+from convnext_dense.runs.saved_runs import read_folder, read_runs
 from tests.report.conftest import ROOT, Page, write_picture, write_test, write_training
 
 EVIL = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>$x_{1}$ {{ 7*7 }}"""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from convnext_dense.report.segmentation import analyse_results, decode_labels
-from convnext_dense.report.work_folders import read_runs
+from convnext_dense.runs.saved_runs import read_runs
 from convnext_dense.segmentation.mean_iou import MeanIoUMetric
 from tests.report.conftest import write_picture, write_test
 

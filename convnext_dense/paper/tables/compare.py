@@ -8,7 +8,7 @@ from typing import Any
 from convnext_dense.paper.tables import costs as table_costs
 from convnext_dense.paper.tables import runs as table_runs
 from convnext_dense.paper.tables.rows import Cell, Row, rows_of
-from convnext_dense.report.work_folders import Training
+from convnext_dense.runs.saved_runs import Training
 from convnext_dense.text_table import format_columns
 
 FIELDS = ("table", "model", "column", "paper", "ours", "source")

@@ -10,8 +10,8 @@ from convnext_dense.config.reading import read_config
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.figures import find_config, paper_figures
 from convnext_dense.paper.tables.rows import Cell, Row
-from convnext_dense.report.summary import progress
-from convnext_dense.report.work_folders import TRACES, Stored, Training, read_runs
+from convnext_dense.runs.run_summary import progress
+from convnext_dense.runs.saved_runs import TRACES, Stored, Training, read_runs
 
 FigureAndSource = tuple[float | None, str]
 # Keys that tools/benchmark.py prints for each model.

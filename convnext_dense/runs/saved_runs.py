@@ -12,7 +12,7 @@ from typing import Any
 
 from convnext_dense.config.plain import read_plain
 from convnext_dense.errors import UserError
-from convnext_dense.report.read_files import (
+from convnext_dense.runs.saved_files import (
     read_json,
     read_json_lines,
     read_lr_groups,

@@ -5,7 +5,7 @@ import shlex
 from statistics import median
 from typing import Any
 
-from convnext_dense.report.work_folders import RESULTS, Training
+from convnext_dense.runs.saved_runs import RESULTS, Training
 from convnext_dense.tasks import HEADLINE
 
 HIDDEN_ENV = ("command", "started", "device", "git_revision", "processes")  # shown elsewhere
