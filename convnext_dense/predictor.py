@@ -118,7 +118,7 @@ class Predictor:
 
     def _pipeline(self, cfg: Config) -> Compose:
         """The test pipeline for arrays: no file to load, no truth to read."""
-        reading = ("LoadPicture", "LoadImageFromFile", "LoadAnnotations", "LoadLabels")
+        reading = ("LoadImage", "LoadImageFromFile", "LoadAnnotations", "LoadLabels")
         steps = [
             TRANSFORMS.build({**step, "meta_keys": META_KEYS} if "Pack" in step["type"] else step)
             for step in cfg.test_dataloader.dataset.pipeline

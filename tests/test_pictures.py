@@ -9,7 +9,7 @@ from mmengine.dataset import Compose
 from PIL import Image, ImageOps
 
 from convnext_dense.classification.decoding import decode_by_pillow
-from convnext_dense.data.images import LoadPicture, NamingPipeline, explaining_opencv, read_image
+from convnext_dense.data.images import LoadImage, NamingPipeline, explaining_opencv, read_image
 from convnext_dense.errors import UserError
 from tests.hostile import files
 
@@ -44,12 +44,12 @@ def test_what_is_no_whole_picture_is_named(how, tmp_path):
 def test_a_picture_of_another_size_than_stated_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(files.encode("exif 6 jpg", 30, 20, 0))
-    found = LoadPicture()(dict(img_path=path, width=20, height=30))
+    found = LoadImage()(dict(img_path=path, width=20, height=30))
     assert found["img"].shape == (30, 20, 3) and found["ori_shape"] == (30, 20)
     with pytest.raises(UserError, match=r"20 x 30 pixels, .* says 30 x 20: .* by its EXIF entry"):
-        LoadPicture()(dict(img_path=path, width=30, height=20))
+        LoadImage()(dict(img_path=path, width=30, height=20))
     with pytest.raises(UserError, match=r"says 21 x 30: [^.]*\.$"):
-        LoadPicture()(dict(img_path=path, width=21, height=30))
+        LoadImage()(dict(img_path=path, width=21, height=30))
 
 
 def test_a_thin_picture_is_named():

@@ -27,7 +27,7 @@ MAX_UNREADABLE_IN_A_ROW = 100  # more than that: the disk is broken, not some im
 
 
 @DATASETS.register_module()
-class LabelledPictures(Dataset):
+class LabelledImages(Dataset):
     """Images with one class each.
 
     Args:
@@ -167,7 +167,7 @@ class LabelledPictures(Dataset):
 
 
 @FUNCTIONS.register_module()
-def collate_pictures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def collate_images(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Makes a batch of the samples that have an image.
 
     Returns:
@@ -183,14 +183,14 @@ def collate_pictures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 @DATA_SAMPLERS.register_module()
-class PictureSampler(DefaultSampler):
+class ImageSampler(DefaultSampler):
     """Sampler whose epochs have whole steps, and which reads a few shards at a time.
 
     In training (``shuffle``) all processes get the same number of images. In a test each image is
     read exactly once, so some processes may get one image more.
 
     Args:
-        dataset: A LabelledPictures.
+        dataset: A LabelledImages.
         shuffle: Whether to shuffle, as in training.
         seed: Seed of the run, equal in all processes.
         step_size: Images of one process in a step of the optimizer; an epoch has whole steps.
@@ -200,7 +200,7 @@ class PictureSampler(DefaultSampler):
 
     def __init__(
         self,
-        dataset: LabelledPictures,
+        dataset: LabelledImages,
         shuffle: bool = True,
         seed: int | None = None,
         step_size: int = 1,

@@ -15,7 +15,7 @@ CORRECT_COLOR, WRONG_COLOR = (0, 120, 0), (0, 0, 200)  # BGR
 
 
 @HOOKS.register_module()
-class ClassPicturesHook(Hook):
+class DrawClassesHook(Hook):
     """Draws each tested image with its class, and with the predicted class if it is another one.
 
     It needs image files, as the readers ``folder`` and (partly) ``hf`` have, not tars or shards.

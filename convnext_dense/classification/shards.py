@@ -2,7 +2,7 @@
 
 timm reads shards as a stream, and repeats or drops images until all workers have the same number.
 For exact counts and resuming, each shard is indexed once here (only headers are read), and its
-images are read by offset. ``PictureSampler`` reads from a few shards at a time, as a stream does.
+images are read by offset. ``ImageSampler`` reads from a few shards at a time, as a stream does.
 """
 
 import io

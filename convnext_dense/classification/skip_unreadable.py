@@ -7,7 +7,7 @@ from convnext_dense.errors import UserError
 
 
 @HOOKS.register_module()
-class SkippedPicturesHook(Hook):
+class SkipUnreadableHook(Hook):
     """Reports each unreadable image once, in the training process.
 
     In training another image replaces it. In a test it is left out, and the figures contain the

@@ -7,11 +7,19 @@ from mmengine.config import Config
 
 from convnext_dense.config.config_tree import walk
 
-# Registered name in an older config -> the present one. mmengine has hooks of the first two names:
-# this project's runner takes its own in their place.
+# Registered name in an older config -> the present one. The first two are mmengine's own classes: a
+# run takes this project's in their place.
 TYPES = {
     "CheckpointHook": "WholeCheckpointHook",
     "LocalVisBackend": "JsonVisBackend",
+    "ClassPicturesHook": "DrawClassesHook",
+    "LabelPicturesHook": "DrawLabelsHook",
+    "LabelledPictures": "LabelledImages",
+    "LoadPicture": "LoadImage",
+    "NumbersHook": "FiniteChecksHook",
+    "PictureSampler": "ImageSampler",
+    "SkippedPicturesHook": "SkipUnreadableHook",
+    "collate_pictures": "collate_images",
 }
 # Module that an older config imports (custom_imports) -> the present one.
 MODULES = {

@@ -20,7 +20,7 @@ from convnext_dense.config.config_tree import walk
 from convnext_dense.errors import UserError
 from convnext_dense.runs.progress import new_progress
 
-LOADERS, LABELS = ("LoadPicture", "LoadImageFromFile"), "LoadLabels"
+LOADERS, LABELS = ("LoadImage", "LoadImageFromFile"), "LoadLabels"
 VALUES = 256  # of a label
 _opener: Callable[[Any], "OpenedImage"]
 

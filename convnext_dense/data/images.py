@@ -58,7 +58,7 @@ def _reason(error: Exception) -> str:
 
 
 @TRANSFORMS.register_module()
-class LoadPicture:
+class LoadImage:
     """Reads ``img_path`` into ``img``, BGR uint8 (height, width, 3): the first step of pipelines.
 
     mmcv's LoadImageFromFile with sentences and one check more: where the annotation file states

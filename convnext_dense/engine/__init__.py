@@ -1,7 +1,7 @@
 """One step of a run and the loop around it: importing this package registers runner and hooks."""
 
 from convnext_dense.engine.accumulation import PartialStepHook
-from convnext_dense.engine.finite_checks import NumbersHook
+from convnext_dense.engine.finite_checks import FiniteChecksHook
 from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.multi_view_test import MultiViewTestLoop
@@ -28,7 +28,7 @@ __all__ = [
     "MeanLossHook",
     "MetricsFileHook",
     "MultiViewTestLoop",
-    "NumbersHook",
+    "FiniteChecksHook",
     "PartialStepHook",
     "ProgressHook",
     "RandomStateHook",

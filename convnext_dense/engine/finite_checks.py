@@ -28,7 +28,7 @@ SHOWN = 16  # images that a message names
 
 
 @HOOKS.register_module()
-class NumbersHook(Hook):
+class FiniteChecksHook(Hook):
     """Drops steps whose loss or gradients are not finite, and ends a run that has no others.
 
     A dropped step leaves parameters, optimizer, moving average and the models' running statistics
@@ -48,8 +48,8 @@ class NumbersHook(Hook):
     def __init__(self, limit: int = 10, alarm: float = 20.0) -> None:
         if limit < 1 or alarm <= 1:
             raise UserError(
-                f"NumbersHook needs a limit of at least 1 and an alarm above 1, got {limit} and "
-                f"{alarm}."
+                "FiniteChecksHook needs a limit of at least 1 and an alarm above 1, got "
+                f"{limit} and {alarm}."
             )
         self.limit, self.alarm = limit, alarm
         self.guard: Guard | None = None
@@ -186,5 +186,5 @@ class NumbersHook(Hook):
 
 def last_step_was_taken(runner) -> bool:
     """Whether the last step of the optimizer was taken, rather than dropped."""
-    guards = (hook.guard for hook in runner.hooks if isinstance(hook, NumbersHook))
+    guards = (hook.guard for hook in runner.hooks if isinstance(hook, FiniteChecksHook))
     return all(guard is None or guard.taken for guard in guards)

@@ -26,7 +26,7 @@ ASKED = "asked_to_end"  # travels with the losses
 class MeanLossHook(Hook):
     """Means of the losses over all processes for the log, which would show the first one's own."""
 
-    priority = 5  # between NumbersHook, which names this process's terms, and their recording
+    priority = 5  # between FiniteChecksHook, which names this process's terms, and their recording
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Puts the means into the place of this process's losses.
@@ -38,7 +38,8 @@ class MeanLossHook(Hook):
             outputs[ASKED] = torch.full_like(like, float(bool(request.name)), requires_grad=False)
             dist.all_reduce_dict(outputs, "mean")
             request.agreed = bool(outputs.pop(ASKED))
-        # The log shows means over a window: one nan would hide all others. NumbersHook names it.
+        # The log shows means over a window, where one nan would hide all other values;
+        # FiniteChecksHook names it.
         if outputs and "loss" in outputs and not math.isfinite(outputs["loss"].detach()):
             outputs.clear()
 

@@ -25,7 +25,7 @@ def replay(cfg: Config, path: str) -> list[str]:
 
     Args:
         cfg: The run's config; its model must be the dump's. What the dump says of it is not run.
-        path: A file that NumbersHook wrote.
+        path: A file that FiniteChecksHook wrote.
 
     Returns:
         Lines for the user, where all is finite this time.

@@ -11,7 +11,7 @@ from convnext_dense.data.images import read_image
 
 
 @HOOKS.register_module()
-class LabelPicturesHook(Hook):
+class DrawLabelsHook(Hook):
     """Draws each tested image: the ground truth on the left, the prediction on the right.
 
     mmsegmentation's hook draws every 50th image only, and its folder cannot be chosen.

@@ -11,9 +11,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from convnext_dense.classification.dataset import (
-    LabelledPictures,
-    PictureSampler,
-    collate_pictures,
+    ImageSampler,
+    LabelledImages,
+    collate_images,
 )
 from convnext_dense.classification.readers import class_names, find_classes
 from convnext_dense.classification.transforms import TestTransform, TrainTransform, posterize
@@ -24,12 +24,12 @@ from tests.classification.conftest import CLASSES, draw
 TEST = dict(type="TestTransform", size=16)
 
 
-def data_set(root, reader: str = "folder", classes=CLASSES, **kwargs) -> LabelledPictures:
+def data_set(root, reader: str = "folder", classes=CLASSES, **kwargs) -> LabelledImages:
     options = dict(transform=TEST, metainfo=dict(classes=classes)) | kwargs
-    return LabelledPictures(str(root), reader, **options)
+    return LabelledImages(str(root), reader, **options)
 
 
-def content(data: LabelledPictures) -> list[tuple[str, bytes]]:
+def content(data: LabelledImages) -> list[tuple[str, bytes]]:
     """Class and pixels of every image, in an order that readers share."""
     samples = [data[index] for index in range(len(data))]
     classes = data.metainfo["classes"]
@@ -239,10 +239,10 @@ def test_a_damaged_picture_is_replaced_in_training_and_left_out_in_a_test(tmp_pa
     train, test = data_set(root), data_set(root, test_mode=True)
     assert [path for path, _ in train[place]["unreadable"]] == [str(bad)]
     assert torch.equal(train[place]["input"], train[place + 1]["input"])
-    batch = collate_pictures([test[index] for index in range(len(test))])
+    batch = collate_images([test[index] for index in range(len(test))])
     assert len(batch["inputs"]) == len(batch["targets"]) == len(batch["paths"]) == 8
     assert [path for path, _ in batch["unreadable"]] == [str(bad)]
-    assert len(collate_pictures([test[place]])["inputs"]) == 0
+    assert len(collate_images([test[place]])["inputs"]) == 0
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="9 images in a row cannot be read, the first"):
@@ -255,8 +255,8 @@ def test_augmentation_does_not_depend_on_the_workers(folder, workers):
     plain = DataLoader(
         data,
         batch_size=4,
-        sampler=PictureSampler(data, seed=1),
-        collate_fn=collate_pictures,
+        sampler=ImageSampler(data, seed=1),
+        collate_fn=collate_images,
         num_workers=workers,
     )
     loader = seeded(plain, seed=1)
@@ -267,7 +267,7 @@ def test_augmentation_does_not_depend_on_the_workers(folder, workers):
     items = sum(loader.batch_sampler, [])
     expected = torch.stack([data[item]["input"] for item in items])
     assert torch.equal(torch.cat(batches), expected)
-    reference = PictureSampler(data, seed=1)
+    reference = ImageSampler(data, seed=1)
     order = list(reference)
     assert order == [index for index, _ in items]
     reference.set_epoch(1)
@@ -275,8 +275,8 @@ def test_augmentation_does_not_depend_on_the_workers(folder, workers):
     assert list(reference) != order and list(reference) == list(reference)
 
 
-def ranked(data, rank: int, world: int, **kwargs) -> PictureSampler:
-    sampler = PictureSampler(data, seed=0, **kwargs)
+def ranked(data, rank: int, world: int, **kwargs) -> ImageSampler:
+    sampler = ImageSampler(data, seed=0, **kwargs)
     sampler.rank, sampler.world_size = rank, world
     return sampler
 
@@ -290,14 +290,14 @@ def test_a_test_shows_every_picture_once_in_all_processes(folder):
 
 def test_an_epoch_has_whole_steps(folder):
     data = data_set(folder)
-    sampler = PictureSampler(data, seed=0, step_size=5)
+    sampler = ImageSampler(data, seed=0, step_size=5)
     assert len(sampler) == len(list(sampler)) == 10
-    assert len(PictureSampler(data, seed=0, step_size=50)) == 12
+    assert len(ImageSampler(data, seed=0, step_size=50)) == 12
 
 
 def test_shards_stay_together_for_a_while(shards):
     data = data_set(shards, "shards")
-    order = list(PictureSampler(data, seed=0, window=1))
+    order = list(ImageSampler(data, seed=0, window=1))
     assert sorted(order) == list(range(12))
     visited = [data.groups[index] for index in order]
     assert [visited[i] for i in (0, 4, 8)] == [visited[i] for i in (3, 7, 11)]

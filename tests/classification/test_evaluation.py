@@ -249,7 +249,7 @@ def metric():
 def feed(m, indices):
     m.process(None, [dict(logits=logits[i], label=labels[i], path="") for i in indices])
     return m.evaluate(11)
-sampler = c.PictureSampler(list(range(11)), shuffle=False, seed=0)
+sampler = c.ImageSampler(list(range(11)), shuffle=False, seed=0)
 share = list(sampler)
 assert len(share) == (6, 5)[rank], share
 figures = feed(metric(), share)

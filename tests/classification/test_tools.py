@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from convnext_dense.classification.skip_unreadable import SkippedPicturesHook
+from convnext_dense.classification.skip_unreadable import SkipUnreadableHook
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import UserError
@@ -205,7 +205,7 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
     for name in "012345":
         (root / f"mini/train/ant/{name}.png").write_bytes(b"no image")
     hooks = [hook.type for hook in load_fitted_config(config, data_root=root).custom_hooks]
-    limit = f"custom_hooks.{hooks.index('SkippedPicturesHook')}.limit"
+    limit = f"custom_hooks.{hooks.index('SkipUnreadableHook')}.limit"
     limited = [*flags, tmp_path / "b", "--cfg-options", f"{limit}=2"]
     output = run("pretrain_cls", config, *limited, code=2)
     assert f"7 of 27 opened images of {root / 'mini/train'}" in output  # before the first step
@@ -213,11 +213,11 @@ def test_corrupt_pictures_are_reported_and_limited(config, data_root, tmp_path):
 
 def test_pictures_that_become_unreadable_end_a_run(config, data_root):
     cfg = load_fitted_config(config, data_root=data_root)
-    hook = SkippedPicturesHook(limit=2)
+    hook = SkipUnreadableHook(limit=2)
     runner = SimpleNamespace(cfg=cfg, logger=logging.getLogger())
     for number in (1, 2, 2):
         hook.before_train_iter(runner, 0, dict(unreadable=[(f"{number}.png", "cut off")]))
-    place = [one.type for one in cfg.custom_hooks].index("SkippedPicturesHook")
+    place = [one.type for one in cfg.custom_hooks].index("SkipUnreadableHook")
     message = f"3 images cannot be read, the last of them 3.png.*custom_hooks.{place}.limit=NUMBER"
     with pytest.raises(UserError, match=message):
         hook.before_train_iter(runner, 0, dict(unreadable=[("3.png", "cut off")]))

@@ -96,7 +96,7 @@ def train(
             *hooks,
             dict(type="MeanLossHook"),
             dict(type="WeightAverageHook", decay=0.9),
-            *([dict(type="NumbersHook", limit=limit)] if guarded else []),
+            *([dict(type="FiniteChecksHook", limit=limit)] if guarded else []),
             dict(type="RandomStateHook"),
         ],
         randomness=dict(seed=0),
@@ -208,7 +208,7 @@ def test_a_replayed_step_draws_what_the_run_drew(tmp_path):
 
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
             if runner.iter == 7:
-                hook = next(h for h in runner.hooks if type(h).__name__ == "NumbersHook")
+                hook = next(h for h in runner.hooks if type(h).__name__ == "FiniteChecksHook")
                 hook._write(runner, tmp_path / "step.pth", kept.pop("state"))
                 kept.update({name: float(value) for name, value in outputs.items()})
 

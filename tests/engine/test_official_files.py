@@ -136,7 +136,7 @@ def test_every_config_normalises_as_the_release(name):
     assert (*preprocessor.mean, *preprocessor.std) == (*MEAN, *STD)
     assert preprocessor.bgr_to_rgb is True and not preprocessor.get("rgb_to_bgr")
     load, resize, *_ = cfg.test_dataloader.dataset.pipeline
-    assert load == dict(type="LoadPicture")
+    assert load == dict(type="LoadImage")
     size = 640 if "640" in name else 512
     scale = (1333, 800) if name.startswith("coco") else (4 * size, size)
     assert resize == dict(type="Resize", scale=scale, keep_ratio=True)

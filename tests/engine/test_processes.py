@@ -55,7 +55,7 @@ model = dict(
     ),
 )
 pipeline = [
-    dict(type="LoadPicture"),
+    dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="Resize", scale=(128, 128), keep_ratio=False),
     dict(type="RandomFlip", prob=0.5),

@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 
 from convnext_dense.cli.train_settings import stop_after
 from convnext_dense.data.fit import load_fitted_config
-from convnext_dense.engine import NumbersHook, build_runner
+from convnext_dense.engine import FiniteChecksHook, build_runner
 from convnext_dense.preflight.replay import replay
 from convnext_dense.weights import read_checkpoint
 from tests.engine.test_processes import (
@@ -117,7 +117,7 @@ class Keep(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.terms = {name: float(value) for name, value in outputs.items()}
-        hook = next(hook for hook in runner.hooks if isinstance(hook, NumbersHook))
+        hook = next(hook for hook in runner.hooks if isinstance(hook, FiniteChecksHook))
         hook._write(runner, Path(runner.work_dir) / "step.pth", self.state)
 
 

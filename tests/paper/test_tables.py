@@ -143,7 +143,7 @@ def put_run(folder: Path, config: str, metrics: dict, data_root: str, loader="te
     folder.mkdir(parents=True)
     kind = dict(type="CocoDataset", data_root=data_root, ann_file="annotations/x.json")
     if not config.startswith("cascade"):
-        kind = dict(type="LabelledPictures", data_root=data_root)
+        kind = dict(type="LabelledImages", data_root=data_root)
     if config.startswith("upernet"):
         kind = dict(type="ADE20KDataset", data_root=data_root)
     text = f"default_scope = 'mmengine'\n{loader}_dataloader = dict(dataset={kind!r})\n"

@@ -10,9 +10,9 @@ visualizer = dict(type="Visualizer")
 log_processor = dict(mean_pattern=r"^(?!cls/).*(loss|time|grad_norm)")
 default_hooks = dict(
     checkpoint=dict(save_best="cls/top1", rule="greater"),
-    visualization=dict(type="ClassPicturesHook"),
+    visualization=dict(type="DrawClassesHook"),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="SkippedPicturesHook", limit=100)]
+custom_hooks = [*_base_.custom_hooks, dict(type="SkipUnreadableHook", limit=100)]
 # With a WeightAverageHook among them, both weights are evaluated.
 val_cfg = dict(type="BothWeightsValLoop")
 test_cfg = dict(type="BothWeightsTestLoop")

@@ -10,10 +10,10 @@ train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     drop_last=True,
-    sampler=dict(type="PictureSampler", shuffle=True, step_size=1),
-    collate_fn=dict(type="collate_pictures"),
+    sampler=dict(type="ImageSampler", shuffle=True, step_size=1),
+    collate_fn=dict(type="collate_images"),
     dataset=dict(
-        type="LabelledPictures",
+        type="LabelledImages",
         data_root="",
         reader="folder",
         transform=dict(
@@ -28,10 +28,10 @@ val_dataloader = dict(
     batch_size=100,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(type="PictureSampler", shuffle=False),
-    collate_fn=dict(type="collate_pictures"),
+    sampler=dict(type="ImageSampler", shuffle=False),
+    collate_fn=dict(type="collate_images"),
     dataset=dict(
-        type="LabelledPictures",
+        type="LabelledImages",
         data_root="",
         reader="folder",
         # Not the centre: these images show their object up to the edge.

@@ -7,7 +7,7 @@ Classes are read from the training annotation file; data without masks drops the
 # Scales are (short side, longest side).
 multi_scale = [(short, 1333) for short in range(480, 801, 32)]
 train_pipeline = [
-    dict(type="LoadPicture"),
+    dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="RandomFlip", prob=0.5),
     dict(
@@ -33,7 +33,7 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadPicture"),
+    dict(type="LoadImage"),
     dict(type="Resize", scale=(1333, 800), keep_ratio=True),
     # After the resize: ground truth stays in the image's own pixels.
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),

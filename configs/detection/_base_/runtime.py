@@ -11,7 +11,7 @@ custom_imports = dict(
     allow_failed_imports=False,
 )
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
-vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
+vis_backends = [dict(type="JsonVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 log_processor = dict(type="PassLogProcessor", window_size=50, by_epoch=True)
 log_level = "INFO"
@@ -19,7 +19,7 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=True),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type="WholeCheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
@@ -30,7 +30,7 @@ custom_hooks = [
     dict(type="RandomStateHook"),
     dict(type="PartialStepHook"),
     dict(type="MeanLossHook"),
-    dict(type="NumbersHook", limit=10),
+    dict(type="FiniteChecksHook", limit=10),
     dict(type="InterruptHook"),
 ]
 val_cfg = dict(type="ValLoop")

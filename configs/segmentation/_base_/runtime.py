@@ -18,5 +18,5 @@ log_processor = dict(by_epoch=False)
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=16000),
-    visualization=dict(type="LabelPicturesHook"),
+    visualization=dict(type="DrawLabelsHook"),
 )

@@ -13,7 +13,7 @@ model = dict(
     test_cfg=dict(mode="slide", crop_size=crop_size, stride=(341, 341)),
 )
 train_pipeline = [
-    dict(type="LoadPicture"),
+    dict(type="LoadImage"),
     dict(type="LoadLabels"),
     dict(type="RandomResize", scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
@@ -22,7 +22,7 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadPicture"),
+    dict(type="LoadImage"),
     dict(type="Resize", scale=scale, keep_ratio=True),
     # After the resize: the truth stays in the image's own pixels.
     dict(type="LoadLabels"),

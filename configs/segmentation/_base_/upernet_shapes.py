@@ -42,7 +42,7 @@ model = dict(
     test_cfg=dict(mode="whole"),
 )
 train_pipeline = [
-    dict(type="LoadPicture"),
+    dict(type="LoadImage"),
     dict(type="LoadLabels"),
     dict(type="RandomResize", scale=scale, ratio_range=(0.8, 1.25), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size),
@@ -54,7 +54,7 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadPicture"),
+    dict(type="LoadImage"),
     dict(type="Resize", scale=scale, keep_ratio=True),
     dict(type="LoadLabels"),
     dict(type="PackSegInputs"),

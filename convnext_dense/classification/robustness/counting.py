@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from convnext_dense.classification.dataset import LabelledPictures, collate_pictures
+from convnext_dense.classification.dataset import LabelledImages, collate_images
 from convnext_dense.classification.load_trained import TrainedClassifier
 from convnext_dense.classification.robustness.corruption_tables import SEVERITIES
 from convnext_dense.classification.robustness.corruptions import image_seed
@@ -115,7 +115,7 @@ def count_folder(
         corruption: Name and severity; the random numbers of the transform depend on them.
     """
     names = folder_classes(suite, folder, model.classes)
-    dataset = LabelledPictures(
+    dataset = LabelledImages(
         str(folder),
         "folder",
         transform or TestTransform(**model.transform),
@@ -129,7 +129,7 @@ def count_folder(
         batch_size=options.batch_size,
         sampler=_with_seeds(dataset, folder, options.seed, corruption),
         num_workers=options.workers,
-        collate_fn=collate_pictures,
+        collate_fn=collate_images,
     )
     if suite.by_file:  # wrong file names are refused before the first batch
         for index in range(len(dataset)):
@@ -164,7 +164,7 @@ def _correct_answers(suite: Suite, classes: Sequence[str]) -> Callable[[Mapping[
 
 
 def _with_seeds(
-    dataset: LabelledPictures, folder: Path, seed: int, corruption: tuple[str, int]
+    dataset: LabelledImages, folder: Path, seed: int, corruption: tuple[str, int]
 ) -> list[tuple[int, int]]:
     """All indices of the dataset, each with the seed of its transform."""
     pairs = []

@@ -15,7 +15,7 @@ from convnext_dense.data.image_scan import (
     open_in_parallel,
 )
 
-SKIPPING = "SkippedPicturesHook"
+SKIPPING = "SkipUnreadableHook"
 
 
 def check_classified_images(cfg: Config, dataset: ConfigDict, every: bool) -> list[OpenedImage]:
