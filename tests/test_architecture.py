@@ -15,7 +15,7 @@ MOST_FILES = 15
 
 # Rooms from the lowest to the highest: each may import from rooms above it in this list alone.
 ROOMS = (
-    "version", "errors", "text_table", "tasks",
+    "version", "errors", "text_table", "atomic_files", "tasks",
     "kernels", "weights", "models", "ops", "optim",
     "config", "runs", "data", "engine", "preflight", "browse",
     "detection", "segmentation", "classification",

@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.browse import drawing, samples
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import UserError
-from convnext_dense.runs.atomic_files import make_folder, write_atomically
 from convnext_dense.tasks import task_of
 
 

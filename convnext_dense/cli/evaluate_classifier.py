@@ -9,13 +9,13 @@ import json
 import sys
 from pathlib import Path
 
+from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.classification.load_trained import open_classifier
 from convnext_dense.classification.robustness import evaluation
 from convnext_dense.classification.robustness.suites import SUITES
 from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.load import load_config
 from convnext_dense.predictor import choose_device
-from convnext_dense.runs.atomic_files import make_folder, write_atomically
 from convnext_dense.runs.work_folder import resolve_checkpoint
 
 

@@ -5,12 +5,12 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.data.images import find_images, read_image, write_image
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
-from convnext_dense.runs.atomic_files import make_folder, write_atomically
 from convnext_dense.runs.progress import new_progress
 from convnext_dense.runs.work_folder import resolve_checkpoint
 

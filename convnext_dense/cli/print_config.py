@@ -8,13 +8,13 @@ A Python config is executed by whoever loads it. YAML and JSON are data: all too
 import argparse
 from pathlib import Path
 
+from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.options import merge_options
 from convnext_dense.config.plain import SUFFIXES, format_plain
 from convnext_dense.config.reading import read_config
 from convnext_dense.errors import UserError
-from convnext_dense.runs.atomic_files import make_folder, write_atomically
 
 
 def parse_flags() -> argparse.Namespace:

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from convnext_dense.atomic_files import keep_previous
 from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.cli.shared.surroundings import surrounded
@@ -23,7 +24,6 @@ from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.kernels.availability import read_switch
-from convnext_dense.runs.atomic_files import keep_previous
 from convnext_dense.runs.work_folder import lock, resolve_checkpoint
 from convnext_dense.tasks import HEADLINE, task_of
 from convnext_dense.weights import read_checkpoint

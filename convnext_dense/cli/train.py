@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from convnext_dense.atomic_files import explaining_full_disks
 from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.cli.shared.surroundings import surrounded
@@ -22,7 +23,6 @@ from convnext_dense.preflight.data_check import check_data
 from convnext_dense.preflight.dry_run import dry_run
 from convnext_dense.preflight.replay import replay
 from convnext_dense.preflight.start_check import check_space, check_weights
-from convnext_dense.runs.atomic_files import explaining_full_disks
 from convnext_dense.runs.signals import request
 from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.runs.work_folder import claim

@@ -26,7 +26,8 @@ MIN_STEPS = 2000
 WARMUP_SHARE = 10  # at most one in so many iterations
 WARMUPS = ("LinearLR", "ConstantLR")
 SCALABLE = (*WARMUPS, "MultiStepLR", "StepLR", "CosineAnnealingLR", "PolyLR", "PolyRatioLR")
-SECTIONS = ("train_cfg", "param_scheduler", "optim_wrapper", "default_hooks", "auto_scale_lr")
+# What this module writes: options for these sections are merged once more, and win.
+SECTIONS = ("train_cfg", "param_scheduler", "default_hooks")
 LEARNING_RATE = "optim_wrapper.optimizer.lr"
 
 

@@ -1,7 +1,10 @@
-"""Numbers that go wrong: named, dropped, and in the end a file to repeat them (replay.py)."""
+"""Losses and gradients that are not finite: named, counted, and in the end a file to repeat them.
+
+Whether a step is taken or dropped is decided in ``optimizer_gate.py``; ``preflight/replay.py``
+repeats the last dropped one.
+"""
 
 import math
-import os
 import statistics
 from collections import deque
 from pathlib import Path
@@ -14,7 +17,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from convnext_dense.engine.optimizer_gate import Guard
+from convnext_dense.atomic_files import replacing
+from convnext_dense.engine.optimizer_gate import OptimizerGate
 from convnext_dense.engine.plain_batches import paths_of, to_plain
 from convnext_dense.engine.random_state import snapshot
 from convnext_dense.engine.sharding import gather_tensors
@@ -52,7 +56,7 @@ class FiniteChecksHook(Hook):
                 f"{limit} and {alarm}."
             )
         self.limit, self.alarm = limit, alarm
-        self.guard: Guard | None = None
+        self.guard: OptimizerGate | None = None
         self.in_a_row = 0
         self._norms: deque[float] = deque(maxlen=WINDOW)
         self._quiet = 0
@@ -64,7 +68,7 @@ class FiniteChecksHook(Hook):
 
     def before_train(self, runner) -> None:
         """Takes its place between the wrapper and the optimizer."""
-        self.guard = Guard(runner.optim_wrapper)
+        self.guard = OptimizerGate(runner.optim_wrapper)
         self._buffers = [buffer for buffer in runner.model.buffers() if buffer.numel()]
         self._kept = [buffer.clone() for buffer in self._buffers]
 
@@ -179,9 +183,8 @@ class FiniteChecksHook(Hook):
             iteration=runner.iter + 1,
             config=runner.cfg.pretty_text,
         )
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(dump, temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            torch.save(dump, temporary)
 
 
 def last_step_was_taken(runner) -> bool:

@@ -12,8 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, LOG_PROCESSORS
 from mmengine.runner import LogProcessor
 
+from convnext_dense.atomic_files import write_atomically
 from convnext_dense.optim.lr_report import group_table, lr_range, write_csv
-from convnext_dense.runs.atomic_files import write_atomically
 from convnext_dense.runs.signals import request
 
 # Names under which the message hub holds what goes into metrics.json beside the figures.

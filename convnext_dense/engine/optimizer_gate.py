@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 from convnext_dense.engine.sharding import gather_tensors
 
 
-class Guard:
+class OptimizerGate:
     """Stands between an optimizer's wrapper and its step: takes it, or drops its gradients.
 
     It does the wrapper's clipping, whose norm is the one that is checked and logged.

@@ -20,6 +20,13 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from convnext_dense.atomic_files import (
+    FULL,
+    explaining_full_disks,
+    keep_previous,
+    replacing,
+    write_atomically,
+)
 from convnext_dense.config.renamed import rename_types
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.class_names import check_classes
@@ -35,13 +42,6 @@ from convnext_dense.engine.sharding import (
     shard_for_training,
 )
 from convnext_dense.errors import UserError
-from convnext_dense.runs.atomic_files import (
-    FULL,
-    explaining_full_disks,
-    keep_previous,
-    replacing,
-    write_atomically,
-)
 from convnext_dense.runs.data_workers import DataWorkerSetup
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint

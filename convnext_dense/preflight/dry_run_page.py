@@ -46,7 +46,7 @@ def format_page(
         ("environment", _environment()),
         *_data_rows(cfg, task, runner, opened),
         ("classes", _classes(runner)),
-        *_class_count_rows(cfg, task, runner, opened),
+        *_occurrence_rows(cfg, task, runner, opened),
         ("heads", _heads(cfg)),
         ("parameters", _parameters(runner)),
         ("weights", weights),
@@ -95,7 +95,7 @@ def _names(runner: DenseRunner) -> tuple[str, ...]:
     return tuple(runner.train_dataloader.dataset.metainfo["classes"])
 
 
-def _class_count_rows(
+def _occurrence_rows(
     cfg: Config, task: Task, runner: DenseRunner, opened: Mapping[str, Sequence[OpenedImage]]
 ) -> list[tuple[str, str]]:
     """How often each class occurs in the training data."""

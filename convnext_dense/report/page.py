@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.dense_rows import ROWS
 from convnext_dense.paper.tables.figures import find_config, paper_figures
@@ -16,7 +17,6 @@ from convnext_dense.report import charts, compare
 from convnext_dense.report.analysis import analyse_test
 from convnext_dense.report.findings import Analysis
 from convnext_dense.runs import run_summary
-from convnext_dense.runs.atomic_files import make_folder, write_atomically
 from convnext_dense.runs.saved_runs import RESULTS, Stored, Test, Training, read_runs
 
 MAX_MATRIX_CLASSES = 30  # with more classes there is no table of the confusion matrix

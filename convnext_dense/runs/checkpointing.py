@@ -1,4 +1,8 @@
-"""Checkpoints that a kill at any moment leaves whole, and finding the newest whole one."""
+"""The order of saving, pointing to and removing checkpoints; finding the newest whole one.
+
+The file itself is written, under a temporary name that is renamed, by
+``DenseRunner.save_checkpoint``.
+"""
 
 import os
 import re
@@ -12,8 +16,8 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
+from convnext_dense.atomic_files import write_atomically
 from convnext_dense.errors import UserError
-from convnext_dense.runs.atomic_files import write_atomically
 
 POINTER = "last_checkpoint"
 NAME = re.compile(r"(epoch|iter)_(\d+)\.pth")

@@ -18,7 +18,7 @@ from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from convnext_dense.runs.atomic_files import write_atomically
+from convnext_dense.atomic_files import write_atomically
 
 SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 RESUMABLE = 128 + signal.SIGTERM  # exit code: start me again

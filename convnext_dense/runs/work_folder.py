@@ -15,9 +15,9 @@ import torch
 from mmengine.logging import print_log
 
 from convnext_dense import ops
+from convnext_dense.atomic_files import keep_previous, write_atomically
 from convnext_dense.errors import UserError
 from convnext_dense.kernels.availability import SWITCH
-from convnext_dense.runs.atomic_files import keep_previous, write_atomically
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.version import __version__
 

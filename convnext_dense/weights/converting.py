@@ -1,6 +1,5 @@
 """Converting a checkpoint to another library's names, bit for bit, with a list of omissions."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from convnext_dense.atomic_files import replacing
 from convnext_dense.errors import UserError
 from convnext_dense.weights.formats import from_official, recognise, to_official
 from convnext_dense.weights.loading import find_state_dict
@@ -100,17 +100,14 @@ def convert_file(
 def _write(conversion: Conversion, target: Path) -> None:
     # Views of one storage would be written whole, or refused by safetensors: they are copied.
     state = {name: value.clone().contiguous() for name, value in conversion.state_dict.items()}
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        if target.suffix == ".safetensors":
-            from safetensors.torch import save_file
+        with replacing(target) as temporary:
+            if target.suffix == ".safetensors":
+                from safetensors.torch import save_file
 
-            save_file(state, partial, metadata={"format": "pt"})
-        else:
-            key = FILE_KEYS.get(conversion.target)
-            torch.save({key: state} if key else state, partial)
-        os.replace(partial, target)
+                save_file(state, temporary, metadata={"format": "pt"})
+            else:
+                key = FILE_KEYS.get(conversion.target)
+                torch.save({key: state} if key else state, temporary)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError
         raise UserError(f"{target} cannot be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

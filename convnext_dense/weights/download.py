@@ -7,7 +7,6 @@ next to the file, and a file that has changed since is refused.
 
 import hashlib
 import http.client
-import os
 import re
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import torch
 from mmengine.logging import print_log
 
+from convnext_dense.atomic_files import replacing, write_atomically
 from convnext_dense.errors import UserError
 
 try:
@@ -127,7 +127,7 @@ def _verify_cached(path: Path, sha256: str | None) -> None:
 
 
 def _trust(path: Path, sha256: str) -> None:
-    _hash_file(path).write_text(sha256 + "\n")
+    write_atomically(_hash_file(path), sha256 + "\n")
     print_log(
         f"No sha256 was given or is published for {path.name}: trusting this copy, sha256 "
         f"{sha256}, from now on.",
@@ -136,10 +136,9 @@ def _trust(path: Path, sha256: str) -> None:
 
 
 def _download(url: str, path: Path, sha256: str | None) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     print_log(f"Downloading {url} to {path}", logger="current")
-    try:
-        actual = _transfer(url, partial, sha256)
+    with replacing(path) as temporary:
+        actual = _transfer(url, temporary, sha256)
         known = _hash_file(path).read_text().strip() if _hash_file(path).exists() else None
         expected = sha256 or known
         if expected and actual != expected:
@@ -147,9 +146,6 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
                 f"{url} has the sha256 {actual}, not the expected {expected}: the download was "
                 f"removed. Check the hash (remembered ones: {_hash_file(path)})."
             )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     if not expected:
         _trust(path, actual)
 

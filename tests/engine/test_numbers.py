@@ -180,7 +180,7 @@ def test_a_run_without_good_steps_ends_with_a_dump(tmp_path):
         replay(config_of("ToyOther"), str(path))
     checkpoint = tmp_path / "other.pth"
     torch.save({"state_dict": {}}, checkpoint)
-    with pytest.raises(UserError, match="no dump of a step: it has no batches, images"):
+    with pytest.raises(UserError, match="no dump of a step: it has no batches, pictures"):
         replay(config_of("Net"), str(checkpoint))
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from convnext_dense.runs.atomic_files import keep_previous
+from convnext_dense.atomic_files import keep_previous
 from tests.engine.conftest import SHAPES
 from tests.running import ROOT, run
 

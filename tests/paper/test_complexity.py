@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convnext_dense.errors import UserError
-from convnext_dense.paper.costs.complexity import COLUMNS, count_dense_model, count_row, rows_named
+from convnext_dense.paper.costs.complexity import COLUMNS, count_dense_model, count_dense_row, rows_named
 from convnext_dense.paper.tables.dense_rows import ROWS
 from tests.running import run_apart
 
@@ -78,7 +78,7 @@ FAST = ("mask_rcnn_convnext_t_3x", "upernet_swin_t_512_160k")
     ids=lambda row: row.model,
 )
 def test_every_row_is_within_half_a_percent(row):
-    found = count_row(row, ROOT / "configs")
+    found = count_dense_row(row, ROOT / "configs")
     gflops = found["gflops"] - UNCOUNTED_PRODUCTS.get(row.model, 0.0)
     assert gflops == pytest.approx(row.gflops, rel=0.005)
     if row.params_m is not None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 
+from convnext_dense.atomic_files import explaining_full_disks
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import RunEndedError, UserError
-from convnext_dense.runs.atomic_files import explaining_full_disks
 from convnext_dense.runs.signals import Interrupted, handling_signals, ignore_signals
 
 BUG = (

@@ -3,7 +3,7 @@
 The fast paths read the layers' parameters and compute with operators of their own; they do not call
 the layers. So they must not be taken where something relies on those calls: hooks, changed layers,
 special kinds of tensors, tracing and exporting, function transforms, and modes that watch
-operators.
+operators. ``Block._choose_fast_path`` (``models/block.py``) asks them and decides.
 """
 
 import torch

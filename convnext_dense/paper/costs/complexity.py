@@ -40,7 +40,7 @@ def rows_named(name: str | None) -> Sequence[PaperRow]:
     return rows
 
 
-def count_row(row: PaperRow, configs: str | os.PathLike) -> dict[str, Any]:
+def count_dense_row(row: PaperRow, configs: str | os.PathLike) -> dict[str, Any]:
     """Counts the model of one row.
 
     Args:

@@ -64,7 +64,7 @@ def count_row(row: Row, configs: str | os.PathLike) -> tuple[dict[str, Any], str
 def _count_config(name: str, side: int, configs: str) -> Mapping[str, Any]:
     dense = next((row for row in ROWS if row.model == name), None)
     if dense:
-        counted = complexity.count_row(dense, configs)
+        counted = complexity.count_dense_row(dense, configs)
         return {column: counted[column] for column in ("params_m", "gflops")}
     regime = next((r for r in roadmap_costs.REGIMES if name.startswith(f"{r}_")), None)
     if regime:
