@@ -58,7 +58,7 @@ test-mmpretrain: install
 	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --upgrade \
 		--target $(VENV)/mmpretrain -r requirements/mmpretrain.txt
 	PYTHONPATH=$(VENV)/mmpretrain $(BIN)/python -m pytest -k mmpretrain \
-		tests/weights/test_libraries.py tests/paper/test_throughput_models.py
+		tests/weights/test_libraries.py tests/benchmark/test_networks.py
 
 # Installation, import and unit tests on every Python 3.10 to 3.13 that is found.
 test-pythons:

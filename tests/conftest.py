@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.miniature import birds, data_root, options, streets  # noqa: F401  (fixtures)
+
 DATA = Path(__file__).parent / "data"
 NO_GPU = "needs a CUDA device"
 
@@ -43,9 +45,9 @@ def fused_path(monkeypatch):
     monkeypatch.setenv("CONVNEXT_DENSE_KERNELS", "1")
     batches, block = [], kernels.block
 
-    def counted(x, *others, **options):
+    def counted(x, *others, **settings):
         batches.append(len(x))
-        return block(x, *others, **options)
+        return block(x, *others, **settings)
 
     monkeypatch.setattr(kernels, "block", counted)
     with failures.raise_kernel_errors():

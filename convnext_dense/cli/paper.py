@@ -74,7 +74,9 @@ def main() -> None:
 
 def count(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
-        found = [complexity.count_dense_row(row, CONFIGS) for row in complexity.rows_named(args.only)]
+        found = [
+            complexity.count_dense_row(row, CONFIGS) for row in complexity.rows_named(args.only)
+        ]
     print(json.dumps(found, indent=2) if args.json else complexity.format_table(found))
 
 

@@ -19,8 +19,8 @@ from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.detection import browser as instances
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation import browser as labels
-from tests.engine.conftest import SHAPES
-from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
+from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
+from tests.miniature import SHAPES
 
 CROWD = [10.0, 20.0, 60.0, 50.0]
 

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from convnext_dense.cli.train_settings import stop_after
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import build_runner
-from tests.engine.test_processes import CLASSIFIER, data_root
+from tests.runs.test_processes import CLASSIFIER, data_root
 
 __all__ = ["data_root"]  # the fixture
 ITERATIONS, WARM_UP, EVERY = 2000, 500, 20

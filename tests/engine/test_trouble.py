@@ -17,7 +17,7 @@ from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import FiniteChecksHook, build_runner
 from convnext_dense.preflight.replay import replay
 from convnext_dense.weights import read_checkpoint
-from tests.engine.test_processes import (
+from tests.runs.test_processes import (
     CLASSIFIER,
     DETECTOR,
     ENV,

@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from convnext_dense.errors import UserError
-from convnext_dense.paper.costs.complexity import COLUMNS, count_dense_model, count_dense_row, rows_named
+from convnext_dense.paper.costs.complexity import (
+    COLUMNS,
+    count_dense_model,
+    count_dense_row,
+    rows_named,
+)
 from convnext_dense.paper.tables.dense_rows import ROWS
 from tests.running import run_apart
 

@@ -12,7 +12,7 @@ import pytest
 
 from convnext_dense.cli.shared.run_command import sentence
 from convnext_dense.errors import UserError
-from tests.engine.test_fit_labels import MINI, NAMES, SHAPES
+from tests.datasets.test_labels import MINI, NAMES, SHAPES
 from tests.running import ROOT, run
 
 SMALL = ["train_dataloader.batch_size=2", "default_hooks.checkpoint.interval=1"]

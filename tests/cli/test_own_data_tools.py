@@ -9,9 +9,9 @@ import pytest
 from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.cli.train_settings import fit_settings, load_settings
 from convnext_dense.data import own_data
-from tests.engine.conftest import SHAPES
-from tests.engine.test_custom_data import detection_flags, label_flags, parse
-from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
+from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
+from tests.datasets.test_own_data import detection_flags, label_flags, parse
+from tests.miniature import SHAPES
 from tests.running import run
 
 

@@ -17,8 +17,8 @@ from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.config.load import load_config
 from convnext_dense.data import own_data
 from convnext_dense.errors import UserError
-from tests.engine.test_config import SHAPES
-from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
+from tests.config.test_load import SHAPES
+from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
 
 CLASSIFIER = Path(__file__).parents[2] / "configs/classification/convnext_a_shapes.py"
 

@@ -7,9 +7,10 @@ from mmengine.registry import MODELS, DefaultScope
 
 from convnext_dense.config.load import load_config
 from convnext_dense.data.labels.fit_config import assume_label_classes
-from tests.engine import conftest, test_fit_labels
+from tests import miniature
+from tests.datasets import test_labels
 
-DETECTION, SEGMENTATION = conftest.CONFIGS, test_fit_labels.CONFIGS
+DETECTION, SEGMENTATION = miniature.CONFIGS, test_labels.CONFIGS
 # name -> our model with the same heads and schedule, first width, blocks, drop path
 SWIN = {
     "mask_rcnn_swin_t_3x": ("mask_rcnn_convnext_t_3x", 96, 6, 0.2),

@@ -13,9 +13,9 @@ from convnext_dense.data import own_data
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.labels.folders import label_suffix
 from convnext_dense.errors import UserError
-from tests.engine.conftest import CONFIGS, SHAPES
-from tests.engine.test_fit_labels import ADE, NAMES
-from tests.engine.test_fit_labels import SHAPES as LABEL_SHAPES
+from tests.datasets.test_labels import ADE, NAMES
+from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
+from tests.miniature import CONFIGS, SHAPES
 
 CLASSES = {"circle", "square", "triangle", "star", "ring", "cross"}
 TRAINING = ("train", "val", "test")

@@ -36,9 +36,9 @@ from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
-from tests.engine.conftest import SHAPES
 from tests.engine.test_loops import Numbers
 from tests.engine.test_loops import run as run_line
+from tests.miniature import SHAPES
 
 TOOLS = Path(__file__).parents[2] / "tools"
 

@@ -5,7 +5,7 @@ import pytest
 from convnext_dense.config.load import load_config
 from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.errors import UserError
-from tests.engine.conftest import COCO, SHAPES
+from tests.miniature import COCO, SHAPES
 
 
 @pytest.mark.parametrize("path", [COCO, SHAPES])

@@ -17,7 +17,7 @@ from convnext_dense.config.plain import format_plain
 from convnext_dense.config.reading import read_config
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.errors import UserError
-from tests.engine.conftest import CONFIGS, SHAPES
+from tests.miniature import CONFIGS, SHAPES
 
 TOOLS = Path(__file__).parents[2] / "tools"
 ALL = sorted(path for path in CONFIGS.parent.glob("*/*.py"))

@@ -12,7 +12,7 @@ from convnext_dense.config.reading import read_config
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine.runner import readable
 from convnext_dense.errors import UserError
-from tests.engine.conftest import COCO, CONFIGS, SHAPES
+from tests.miniature import COCO, CONFIGS, SHAPES
 
 CLASSES = ("circle", "square", "triangle", "star", "ring", "cross")
 

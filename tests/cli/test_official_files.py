@@ -28,9 +28,9 @@ from convnext_dense.predictor import Predictor
 from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import compare
-from tests.engine.conftest import SHAPES
-from tests.engine.test_fit_labels import MINI
-from tests.engine.test_tools import run
+from tests.cli.test_tools import run
+from tests.datasets.test_labels import MINI
+from tests.miniature import SHAPES
 from tests.weights import official_models as official
 from tests.weights.official_models import Sizes, old_checkpoint, random_values, save_old, spread
 

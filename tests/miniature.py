@@ -8,7 +8,7 @@ import pytest
 
 from convnext_dense.data.shapes.dataset import prepare_shapes
 
-CONFIGS = Path(__file__).parents[2] / "configs/detection"
+CONFIGS = Path(__file__).parents[1] / "configs/detection"
 SHAPES = CONFIGS / "cascade_convnext_a_shapes.py"
 COCO = CONFIGS / "cascade_convnext_t_3x.py"
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from convnext_dense.atomic_files import keep_previous
-from tests.engine.conftest import SHAPES
+from tests.miniature import SHAPES
 from tests.running import ROOT, run
 
 
