@@ -48,7 +48,7 @@ def format_rows(rows: Sequence[Sequence[Any]]) -> str:
 def format_classes(classes: dict[str, dict[str, Any]], head: Sequence[str], order: str) -> str:
     """A row for each class that occurs, most of ``order`` first, and the others by name."""
     there = {name: row for name, row in classes.items() if row[order]}
-    rows = [("class", *head)]
+    rows = [("class", *(key.replace("pictures", "images") for key in head))]
     for name, row in sorted(there.items(), key=lambda item: -item[1][order]):
         cells = (share(row[key], 1) if key == "share" else f"{row[key]:,}" for key in head)
         rows.append((name, *cells))
