@@ -6,8 +6,10 @@ Where Python has a tuple, which some transforms insist on, YAML has ``!tuple [13
 """
 
 import ast
+import io
 import json
 import re
+import tokenize
 from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
@@ -183,3 +185,15 @@ def _literal(node: ast.AST) -> Any:
         kind = list if isinstance(node, ast.List) else tuple
         return kind(map(_literal, node.elts))
     return ast.literal_eval(node)
+
+
+def format_python(text: str) -> str:
+    """A config's text that Python reads again: it prints numbers that are none as bare names."""
+    lines = text.splitlines(keepends=True)
+    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    for token, after in zip(tokens[-2::-1], tokens[:0:-1], strict=True):
+        if token.type == tokenize.NAME and token.string in ("nan", "inf") and after.string != "=":
+            (row, start), (_, end) = token.start, token.end
+            line = lines[row - 1]
+            lines[row - 1] = f'{line[:start]}float("{token.string}"){line[end:]}'
+    return "".join(lines)

@@ -1,9 +1,7 @@
 """mmengine's Runner with whole checkpoints, a report for new Pythons, honest scaling."""
 
-import io
 import logging
 import sys
-import tokenize
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +25,7 @@ from convnext_dense.atomic_files import (
     replacing,
     write_atomically,
 )
+from convnext_dense.config.plain import format_python
 from convnext_dense.config.renamed import rename_types
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.class_names import check_classes
@@ -42,6 +41,7 @@ from convnext_dense.engine.sharding import (
     shard_for_training,
 )
 from convnext_dense.errors import UserError
+from convnext_dense.runs.checkpointing import check_resumable
 from convnext_dense.runs.data_workers import DataWorkerSetup
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
@@ -90,7 +90,7 @@ class DenseRunner(Runner):
         """Writes the resolved config; one that differs from an earlier one does not replace it."""
         name = Path(self.cfg.filename or self.timestamp).stem
         path = Path(self.work_dir) / f"{name}.py"
-        text = readable(self.cfg.pretty_text)
+        text = format_python(self.cfg.pretty_text)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             kept = keep_previous(path)
             self.logger.info(f"The earlier config of this folder is kept as {kept}.")
@@ -256,18 +256,6 @@ class DenseRunner(Runner):
             optim_wrapper.base_param_settings["lr"] *= step / base
 
 
-def readable(text: str) -> str:
-    """A config's text that Python reads again: it prints numbers that are none as bare names."""
-    lines = text.splitlines(keepends=True)
-    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-    for token, after in zip(tokens[-2::-1], tokens[:0:-1], strict=True):
-        if token.type == tokenize.NAME and token.string in ("nan", "inf") and after.string != "=":
-            (row, start), (_, end) = token.start, token.end
-            line = lines[row - 1]
-            lines[row - 1] = f'{line[:start]}float("{token.string}"){line[end:]}'
-    return "".join(lines)
-
-
 def build_runner(cfg: Config) -> DenseRunner:
     """Builds the runner of a resolved config (see :func:`convnext_dense.engine.load_config`).
 
@@ -291,25 +279,6 @@ def explaining_config_errors() -> Iterator[None]:
         raise
     except (TypeError, KeyError, ValueError, AssertionError) as error:
         raise UserError(f"The config cannot be built: {error} (--debug shows where)") from error
-
-
-def check_resumable(checkpoint: dict[str, Any], filename: str) -> None:
-    """Refuses to resume what is not the checkpoint of a run.
-
-    mmengine would execute a config that it finds in the file under the name that old versions
-    used (``meta.config``); it is removed.
-
-    Raises:
-        UserError: When the file knows no position in a training.
-    """
-    meta, hub = checkpoint.get("meta"), checkpoint.get("message_hub")
-    positions = [meta.get(name) for name in ("epoch", "iter")] if isinstance(meta, dict) else []
-    if not positions or {type(number) for number in positions} != {int} or not hub:
-        raise UserError(
-            f"{filename} holds weights, but no run that could be resumed: start a new run from "
-            "them with --load-from."
-        )
-    meta.pop("config", None)
 
 
 def _raise_if_full(otherwise):

@@ -200,3 +200,22 @@ def _written(path: Path) -> int:
         return path.stat().st_mtime_ns
     except FileNotFoundError:  # a run that is under way has removed it just now
         return 0
+
+
+def check_resumable(checkpoint: dict[str, Any], filename: str) -> None:
+    """Refuses to resume what is not the checkpoint of a run.
+
+    mmengine would execute a config that it finds in the file under the name that old versions
+    used (``meta.config``); it is removed.
+
+    Raises:
+        UserError: When the file knows no position in a training.
+    """
+    meta, hub = checkpoint.get("meta"), checkpoint.get("message_hub")
+    positions = [meta.get(name) for name in ("epoch", "iter")] if isinstance(meta, dict) else []
+    if not positions or {type(number) for number in positions} != {int} or not hub:
+        raise UserError(
+            f"{filename} holds weights, but no run that could be resumed: start a new run from "
+            "them with --load-from."
+        )
+    meta.pop("config", None)

@@ -8,9 +8,9 @@ from mmengine.config import Config
 
 from convnext_dense.config.config_tree import walk
 from convnext_dense.config.load import load_config
+from convnext_dense.config.plain import format_python
 from convnext_dense.config.reading import read_config
 from convnext_dense.data.fit import load_fitted_config
-from convnext_dense.engine.runner import readable
 from convnext_dense.errors import UserError
 from tests.miniature import COCO, CONFIGS, SHAPES
 
@@ -283,6 +283,6 @@ def test_a_failing_import_is_one_sentence(tmp_path, monkeypatch):
 def test_a_config_with_numbers_that_are_none_reads_again(tmp_path):
     text = Config(dict(a=float("nan"), b=dict(c=-float("inf")), d="nan inf", inf=1)).pretty_text
     path = tmp_path / "a.py"
-    path.write_text(readable(text))
+    path.write_text(format_python(text))
     found = read_config(path)
     assert found.a != found.a and found.b.c == -float("inf") and found.d == "nan inf"

@@ -75,7 +75,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--amp",
         choices=("off", "fp16", "bf16"),
-        help="mixed precision instead of the config's (bf16 where the GPU has it)",
+        help="mixed precision on a GPU instead of the config's; a CPU trains in float32",
     )
     parser.add_argument(
         "--dry-run",
@@ -85,6 +85,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scan", action="store_true", help="open every image and label before the first step"
     )
+    _add_step_arguments(parser)
+    _add_origin_arguments(parser)
+
+
+def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
+    """How steps are made."""
     parser.add_argument("--seed", type=int, help="random seed (default: drawn and logged)")
     parser.add_argument(
         "--deterministic", action="store_true", help="deterministic GPU kernels, slower"
@@ -111,6 +117,10 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --compile: pad a detector's batches to multiples of PIXELS, so that few sizes "
         "are compiled, each by itself",
     )
+
+
+def _add_origin_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where a backbone or a repeated step comes from."""
     parser.add_argument(
         "--backbone-weights",
         metavar="WORK_DIR|CKPT",
