@@ -264,9 +264,9 @@ def test_slurm_speaks_torch(monkeypatch, tmp_path):
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("n7", "29534")
 
 
-@pytest.mark.parametrize(("launcher", "starter"), [("pytorch", "torchrun"), ("mpi", "mpirun")])
-def test_a_launcher_that_did_not_start_the_process_is_named(monkeypatch, launcher, starter):
-    for name in ("RANK", "OMPI_COMM_WORLD_RANK"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.parametrize(("name", "starter"), [("pytorch", "torchrun"), ("mpi", "mpirun")])
+def test_a_launcher_that_did_not_start_the_process_is_named(monkeypatch, name, starter):
+    for variable in ("RANK", "OMPI_COMM_WORLD_RANK"):
+        monkeypatch.delenv(variable, raising=False)
     with pytest.raises(UserError, match=f"start the tool by {starter}"):
-        launcher.announce(launcher)
+        launcher.announce(name)
