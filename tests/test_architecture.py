@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "convnext_dense"
 MOST_FILES = 15
@@ -137,67 +135,70 @@ def test_nothing_imports_the_tools():
         assert not [name for _, name in imports(path) if name.split(".")[0] in ("tools", "tests")]
 
 
-SNAPSHOT = """
-import json, sys
-{before}
+# States of mmengine before the import, after that of the package, after that of the engine and the
+# commands, and after a replacement that this test plants.
+SNAPSHOTS = """
+import json
 from mmengine.fileio.handlers.registry_utils import file_handlers
-from mmengine.registry import HOOKS, LOOPS, RUNNERS, VISBACKENDS, LOG_PROCESSORS, TRANSFORMS
+from mmengine.registry import HOOKS, LOG_PROCESSORS, LOOPS, RUNNERS, TRANSFORMS, VISBACKENDS
 from mmengine.runner.checkpoint import CheckpointLoader
+import mmengine.hooks, mmengine.runner, mmengine.visualization
 
 def state():
-    import mmengine.hooks, mmengine.runner, mmengine.visualization
     registries = (HOOKS, LOOPS, RUNNERS, VISBACKENDS, LOG_PROCESSORS, TRANSFORMS)
-    return dict(
-        classes={{f"{{r.name}}.{{k}}": v.__module__ for r in registries
-                 for k, v in r.module_dict.items() if v.__module__.startswith("mmengine")}},
-        handlers={{k: type(v).__module__ for k, v in file_handlers.items()}},
-        schemes={{k: v.__module__ for k, v in CheckpointLoader._schemes.items()}},
-    )
+    classes = {
+        f"{registry.name}.{name}": str(found)
+        for registry in registries
+        for name, found in registry.module_dict.items()
+    }
+    handlers = {suffix: str(type(handler)) for suffix, handler in file_handlers.items()}
+    schemes = {prefix: loader.__module__ for prefix, loader in CheckpointLoader._schemes.items()}
+    return dict(classes=classes, handlers=handlers, schemes=schemes)
 
-before = state()
-{action}
-print(json.dumps([before, state()]))
+states = [state()]
+import convnext_dense
+states.append(state())
+import convnext_dense.cli.train, convnext_dense.engine
+states.append(state())
+file_handlers["pkl"] = json
+HOOKS.register_module(name="CheckpointHook", force=True, module=mmengine.hooks.Hook)
+states.append(state())
+print(json.dumps(states))
+"""
+ALONE = """
+import json, sys
+from convnext_dense.models import ConvNeXt
+rooms = ("convnext_dense.engine", "mmengine.runner", "mmengine.hooks", "mmdet", "mmseg", "mmcv")
+print(json.dumps([room for room in rooms if room in sys.modules]))
+import convnext_dense
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS
+assert MODELS.get("ConvNeXt") and MODELS.get("ConvNeXtClassifier")
+assert OPTIM_WRAPPER_CONSTRUCTORS.get("LayerDecayOptimWrapperConstructor")
+assert PARAM_SCHEDULERS.get("PolyRatioLR")
+import mmcv._ext
 """
 
 
-def run_python(code: str) -> str:
+def run_python(code: str) -> list:
+    """Runs code in a new interpreter; returns the JSON of its last line."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.splitlines()[-1]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    "action", ["import convnext_dense", "import convnext_dense.engine, convnext_dense.cli.train"]
-)
-def test_importing_replaces_nothing_of_mmengine(action):
-    before, after = json.loads(run_python(SNAPSHOT.format(before="", action=action)))
-    assert before == after
+def test_importing_replaces_nothing_of_mmengine():
+    before, package, engine, planted = run_python(SNAPSHOTS)
+    for after in (package, engine):
+        assert after["handlers"] == before["handlers"] and after["schemes"] == before["schemes"]
+        assert {name: after["classes"][name] for name in before["classes"]} == before["classes"]
+    assert not any(name.endswith(".WeightAverageHook") for name in package["classes"])
+    assert any(name.endswith(".WeightAverageHook") for name in engine["classes"])
+    assert planted["handlers"] != engine["handlers"]  # a replacement is seen
+    changed = {n for n, kind in engine["classes"].items() if planted["classes"][n] != kind}
+    assert len(changed) == 1
 
 
-def test_a_replacement_would_be_found():
-    action = "file_handlers['pkl'] = json"
-    code = SNAPSHOT.format(before="", action=action).replace("type(v).__module__", "str(v)")
-    before, after = json.loads(run_python(code))
-    assert before != after
-
-
-def test_the_backbone_alone_imports_no_engine():
-    code = (
-        "import sys\nfrom convnext_dense.models import ConvNeXt\n"
-        "print(sorted(m for m in ('convnext_dense.engine', 'mmengine.runner', 'mmengine.hooks', "
-        "'mmdet', 'mmseg', 'mmcv') if m in sys.modules))"
-    )
-    assert run_python(code) == "[]"
-
-
-def test_importing_the_package_registers_its_models():
-    code = (
-        "import convnext_dense\n"
-        "from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS\n"
-        "assert MODELS.get('ConvNeXt') and MODELS.get('ConvNeXtClassifier')\n"
-        "assert OPTIM_WRAPPER_CONSTRUCTORS.get('LayerDecayOptimWrapperConstructor')\n"
-        "assert PARAM_SCHEDULERS.get('PolyRatioLR')\nimport mmcv._ext\nprint('all there')"
-    )
-    assert run_python(code) == "all there"
+def test_the_backbone_alone_imports_no_engine_and_the_package_registers_its_models():
+    assert run_python(ALONE) == []

@@ -21,7 +21,7 @@ PARAMETERS = {
 ISOTROPIC_PARAMETERS = {"small": 22_308_712, "base": 87_083_752, "large": 305_942_504}
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 @pytest.mark.parametrize(
     ("part", "build"),
     [
