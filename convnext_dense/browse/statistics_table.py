@@ -13,8 +13,8 @@ def five_numbers(values: Sequence[float]) -> dict[str, float | None]:
     """Least, most, median and what 5 and 95 % of the values stay below; None without values."""
     if not len(values):
         return dict.fromkeys(POINTS)
-    found = np.percentile(np.asarray(values, float), list(POINTS.values()))
-    return {name: round(float(value), 1) for name, value in zip(POINTS, found, strict=True)}
+    percentiles = np.percentile(np.asarray(values, float), list(POINTS.values()))
+    return {name: round(float(value), 1) for name, value in zip(POINTS, percentiles, strict=True)}
 
 
 def picture_sizes(sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def format_rows(rows: Sequence[Sequence[Any]]) -> str:
 
 def format_classes(classes: dict[str, dict[str, Any]], head: Sequence[str], order: str) -> str:
     """A row for each class that occurs, most of ``order`` first, and the others by name."""
-    there = {name: row for name, row in classes.items() if row[order]}
+    occurring = {name: row for name, row in classes.items() if row[order]}
     rows = [("class", *(key.replace("pictures", "images") for key in head))]
-    for name, row in sorted(there.items(), key=lambda item: -item[1][order]):
+    for name, row in sorted(occurring.items(), key=lambda item: -item[1][order]):
         cells = (share(row[key], 1) if key == "share" else f"{row[key]:,}" for key in head)
         rows.append((name, *cells))
-    never = [name for name in classes if name not in there]
+    never = [name for name in classes if name not in occurring]
     return format_rows(rows) + (f"\nnever: {', '.join(never)}" if never else "")
 
 

@@ -86,14 +86,14 @@ def parse_flags() -> argparse.Namespace:
 def main() -> None:
     args = parse_flags()
     if args.mode == "evaluation":
-        found = coco_evaluation.measure(args.pictures, args.rounds)
-        rows = throughput.to_json(found)
-        print(json.dumps(rows, indent=2) if args.json else coco_evaluation.format_table(found))
+        measured = coco_evaluation.measure(args.pictures, args.rounds)
+        rows = throughput.to_json(measured)
+        print(json.dumps(rows, indent=2) if args.json else coco_evaluation.format_table(measured))
         return
     if args.mode == "data":
         if args.batch_size == AUTO:
             raise UserError("data measures no model: give --batch-size a number.")
-        found = data_loading.measure(
+        measured = data_loading.measure(
             args.models[0],
             args.data_root,
             args.workers,
@@ -101,8 +101,8 @@ def main() -> None:
             args.rounds,
             args.cfg_options,
         )
-        rows = [asdict(one) for one in found]
-        print(json.dumps(rows, indent=2) if args.json else data_loading.format_table(found))
+        rows = [asdict(row) for row in measured]
+        print(json.dumps(rows, indent=2) if args.json else data_loading.format_table(measured))
         return
     options = Options(
         mode=args.mode,
@@ -115,8 +115,8 @@ def main() -> None:
         rounds=args.rounds,
         threads=args.threads,
     )
-    found = throughput.compare(args.models, args.against, options)
+    measured = throughput.compare(args.models, args.against, options)
     # With --json what has no field there, such as warm-up and compile time, goes beside it.
-    print(throughput.format_table(found, options), file=sys.stderr if args.json else sys.stdout)
+    print(throughput.format_table(measured, options), file=sys.stderr if args.json else sys.stdout)
     if args.json:
-        print(json.dumps(throughput.to_json(found), indent=2))
+        print(json.dumps(throughput.to_json(measured), indent=2))

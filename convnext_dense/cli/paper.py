@@ -74,10 +74,10 @@ def main() -> None:
 
 def count(args: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
-        found = [
+        counts = [
             complexity.count_dense_row(row, CONFIGS) for row in complexity.rows_named(args.only)
         ]
-    print(json.dumps(found, indent=2) if args.json else complexity.format_table(found))
+    print(json.dumps(counts, indent=2) if args.json else complexity.format_table(counts))
 
 
 def put_side_by_side(args: argparse.Namespace) -> None:
@@ -102,13 +102,13 @@ def repeat(args: argparse.Namespace) -> None:
 
 def walk(args: argparse.Namespace) -> None:
     results = costs.read_results(args.results)
-    found = {name: costs.count_steps(name, results) for name in costs.regimes_named(args.regime)}
+    counts = {name: costs.count_steps(name, results) for name in costs.regimes_named(args.regime)}
     if args.draw:
         from convnext_dense.paper.roadmap.drawings import draw_roadmap  # imports matplotlib
 
-        for path in draw_roadmap(args.draw, found):
+        for path in draw_roadmap(args.draw, counts):
             print(path, file=sys.stderr)
     if args.json:
-        print(json.dumps([row for rows in found.values() for row in rows], indent=2))
+        print(json.dumps([row for rows in counts.values() for row in rows], indent=2))
     else:
-        print("\n\n".join(costs.format_table(rows) for rows in found.values()))
+        print("\n\n".join(costs.format_table(rows) for rows in counts.values()))

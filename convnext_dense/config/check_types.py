@@ -107,8 +107,8 @@ def _find(kind: Any, registries: tuple[Registry, ...], scope: str | None) -> Any
     """The class or function behind a type; None where it is not registered."""
     if not isinstance(kind, str):
         return kind
-    found = (registry.children.get(scope, registry).get(kind) for registry in registries)
-    return next((one for one in found if one is not None), None)
+    candidates = (registry.children.get(scope, registry).get(kind) for registry in registries)
+    return next((candidate for candidate in candidates if candidate is not None), None)
 
 
 def _refuse_type(

@@ -23,7 +23,7 @@ def _without_gaps(test_cfg: Any) -> bool:
     if not isinstance(test_cfg, dict) or test_cfg.get("mode") != "slide":
         return True
     sides = [test_cfg.get(name) for name in ("stride", "crop_size")]
-    return all(isinstance(one, list | tuple) and len(one) == 2 for one in sides) and all(
+    return all(isinstance(side, list | tuple) and len(side) == 2 for side in sides) and all(
         _is_whole(stride) and _is_whole(crop) and 0 < stride <= crop
         for stride, crop in zip(*sides, strict=True)
     )

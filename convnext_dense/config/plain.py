@@ -131,9 +131,9 @@ def _json_of_tuples(node: Any) -> Any:
 def _dicts(node: Any) -> list[dict]:
     """Every dict inside a node."""
     if isinstance(node, dict):
-        return [node, *(found for value in node.values() for found in _dicts(value))]
+        return [node, *(inner for value in node.values() for inner in _dicts(value))]
     if isinstance(node, list | tuple):
-        return [found for value in node for found in _dicts(value)]
+        return [inner for value in node for inner in _dicts(value)]
     return []
 
 
@@ -164,13 +164,15 @@ def read_plain(text: str, names: Collection[str] | None = None) -> dict[str, Any
         SyntaxError: When the text is no Python.
     """
     assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-    found = {
+    assignments = {
         target.id: node.value
         for node in assigned
         for target in node.targets[:1]
         if isinstance(target, ast.Name)
     }
-    return {name: _literal(node) for name, node in found.items() if names is None or name in names}
+    return {
+        name: _literal(node) for name, node in assignments.items() if names is None or name in names
+    }
 
 
 def _literal(node: ast.AST) -> Any:

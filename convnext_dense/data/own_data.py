@@ -1,8 +1,7 @@
 """Own data by flags: ``--train-json --val-json --images``, or ``--images --labels``.
 
 The flags are turned into the datasets of a config before ``--cfg-options`` are applied, so an
-option given beside them wins. Everything after that is what any data goes through (fit_data.py,
-fit_labels.py).
+option given beside them wins. From there on own data is treated as any other data.
 """
 
 import argparse
@@ -128,8 +127,8 @@ def _json_flag(args: argparse.Namespace, split: str) -> tuple[str, str]:
     path = args.train_json if split == "train" else args.val_json
     if path:
         return f"--{FOLDERS[split]}-json", path
-    there, lacking = ("val", "train") if split == "train" else ("train", "val")
-    raise UserError(f"--{there}-json needs --{lacking}-json beside it, a COCO file.")
+    given, lacking = ("val", "train") if split == "train" else ("train", "val")
+    raise UserError(f"--{given}-json needs --{lacking}-json beside it, a COCO file.")
 
 
 def _file(flag: str, path: str) -> Path:

@@ -108,13 +108,13 @@ def _milestone_rows(cfg: Config, recipe: Config) -> list[Row]:
 
 def _interval_rows(cfg: Config, recipe: Config, fit: Fit) -> list[Row]:
     unit = "epochs" if fit.run.by_epoch else "iterations"
-    found = {
-        "evaluated": [one.train_cfg.get("val_interval", 1) for one in (recipe, cfg)],
-        "saved": [one.default_hooks.checkpoint.interval for one in (recipe, cfg)],
+    intervals = {
+        "evaluated": [config.train_cfg.get("val_interval", 1) for config in (recipe, cfg)],
+        "saved": [config.default_hooks.checkpoint.interval for config in (recipe, cfg)],
     }
     return [
         (f"{what} every n {unit}", _number(before), _number(after), "in proportion")
-        for what, (before, after) in found.items()
+        for what, (before, after) in intervals.items()
     ]
 
 

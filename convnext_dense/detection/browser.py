@@ -98,14 +98,21 @@ def collect(cfg: Any, split: str, used: BaseDataset, classes: tuple[str, ...]) -
     (config,) = datasets(cfg, split)
     everything = build_dataset(config, filter_cfg=None, pipeline=[])
     infos = [everything.get_data_info(index) for index in range(len(everything))]
-    real = [[one for one in info["instances"] if not one["ignore_flag"]] for info in infos]
-    boxes = np.array([one["bbox"] for found in real for one in found], float).reshape(-1, 4)
-    labels = np.array([one["bbox_label"] for found in real for one in found], int)
+    real = [
+        [instance for instance in info["instances"] if not instance["ignore_flag"]]
+        for info in infos
+    ]
+    boxes = np.array(
+        [instance["bbox"] for instances in real for instance in instances], float
+    ).reshape(-1, 4)
+    labels = np.array([instance["bbox_label"] for instances in real for instance in instances], int)
     sides = np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-    per_picture = np.array([len(found) for found in real], int)
+    per_picture = np.array([len(instances) for instances in real], int)
     sizes = [(info["width"], info["height"]) for info in infos]
     crowds = sum(len(info["instances"]) for info in infos) - len(boxes)
-    pictures_of = Counter(label for found in real for label in {one["bbox_label"] for one in found})
+    pictures_of = Counter(
+        label for instances in real for label in {instance["bbox_label"] for instance in instances}
+    )
     summary = {
         "task": "detection",
         "split": split,
@@ -140,8 +147,8 @@ def _count_sizes(sides: np.ndarray) -> dict[str, int]:
 def _named_boxes(config: Any, classes: tuple[str, ...]) -> int:
     """The annotations of these classes in the file, valid or not."""
     content = json.loads(Path(annotation_path(config)).read_text(encoding="utf-8"))
-    ids = {one["id"] for one in content["categories"] if one["name"] in classes}
-    return sum(one["category_id"] in ids for one in content["annotations"])
+    ids = {entry["id"] for entry in content["categories"] if entry["name"] in classes}
+    return sum(entry["category_id"] in ids for entry in content["annotations"])
 
 
 def table(summary: dict[str, Any]) -> str:

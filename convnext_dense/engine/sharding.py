@@ -71,9 +71,9 @@ def shard_for_training(model: nn.Module, wrapper: OptimWrapper) -> None:
     before = dict(model.named_parameters())
     shard(model)
     after = dict(model.named_parameters())
-    place = {parameter: after[name] for name, parameter in before.items()}
+    shard_of = {parameter: after[name] for name, parameter in before.items()}
     for group in wrapper.optimizer.param_groups:
-        group["params"] = [place[parameter] for parameter in group["params"]]
+        group["params"] = [shard_of[parameter] for parameter in group["params"]]
     if wrapper.clip_grad_kwargs:
         clip = wrapper.clip_func
         wrapper.clip_func = lambda *args, **kwargs: gather_tensors(clip(*args, **kwargs))

@@ -127,18 +127,18 @@ def newest_whole(work_dir: Path) -> Path | None:
     """
     pointer = work_dir / POINTER
     named = pointer.read_text(errors="replace").strip() if pointer.is_file() else ""
-    found = in_order(work_dir, Path(named).name)
+    checkpoints = in_order(work_dir, Path(named).name)
     damaged = []
-    for path in found:
+    for path in checkpoints:
         if is_whole(path):
             break
         damaged.append(path.name)
     else:
-        if not found:
+        if not checkpoints:
             return None
         raise UserError(
-            f"None of the {len(found)} checkpoints in {work_dir} is whole ({', '.join(damaged)}): "
-            "copy them again, or start a new run in another folder."
+            f"None of the {len(checkpoints)} checkpoints in {work_dir} is whole "
+            f"({', '.join(damaged)}): copy them again, or start a new run in another folder."
         )
     if path.name != Path(named).name and os.environ.get("RANK", "0") == "0":
         reason = f"{POINTER} names {Path(named).name}" if named else f"no {POINTER} names one"

@@ -114,7 +114,7 @@ def _load(path: str) -> object:
 def _instances(content: dict) -> Instances:
     annotations = content["annotations"]
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    place = {category["id"]: label for label, category in enumerate(content["categories"])}
+    label_of = {category["id"]: label for label, category in enumerate(content["categories"])}
     limits = np.array([sizes[a["image_id"]] for a in annotations], float).reshape(-1, 2)
     boxes = np.array([a["bbox"] for a in annotations], float).reshape(-1, 4)
     start, extent = boxes[:, :2], boxes[:, 2:]
@@ -122,7 +122,7 @@ def _instances(content: dict) -> Instances:
     area = np.array([a["area"] for a in annotations], float)
     ignored = np.array([bool(a.get("ignore")) for a in annotations], bool)
     return Instances(
-        labels=np.array([place[a["category_id"]] for a in annotations], int),
+        labels=np.array([label_of[a["category_id"]] for a in annotations], int),
         crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
         dropped=(extent < 1).any(1) | (inside <= 0).any(1) | (area <= 0) | ignored,
         sides=limits.min(1) if len(limits) else np.zeros(0),

@@ -40,22 +40,22 @@ def fit_to_annotations(
         split: [read_summary(annotation_path(data)) for data in coco_datasets(cfg, split)]
         for split in splits
     }
-    known = [summary for found in summaries.values() for summary in found]
+    known = [summary for of_one_split in summaries.values() for summary in of_one_split]
     if not known:
         return
     # A trained model's labels keep their order; the loop below checks that the file's is the same.
     classes = classes or _in_file_order(_fixed_classes(cfg), known[0])
     for line in dict.fromkeys(line for summary in known for line in summary.notes):
         print_log(line)
-    for split, found in summaries.items():
-        for dataset, summary in zip(coco_datasets(cfg, split), found, strict=True):
+    for split, of_split in summaries.items():
+        for dataset, summary in zip(coco_datasets(cfg, split), of_split, strict=True):
             _check_images_exist(dataset, summary)
             _check_known(classes, summary)
             _check_order(classes, summary)
             dataset.metainfo = dict(classes=classes)
             if split == "train":
                 check_trainable(summary, classes, min_size(dataset))
-        _set_evaluator_files(cfg, split, found)
+        _set_evaluator_files(cfg, split, of_split)
     set_num_classes(cfg, len(classes), known[0].path)
     if not all(summary.has_masks for summary in known):
         # A trained model keeps its mask branch, whatever it is tested on.
@@ -74,13 +74,13 @@ def annotation_path(dataset: ConfigDict) -> str:
 
 def _check_images_exist(dataset: ConfigDict, summary: AnnotationSummary) -> None:
     folder = os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
-    there = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
+    listings = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
     missing = []
     for name in summary.file_names:
         parent, base = os.path.split(os.path.join(folder, name))
-        if parent not in there:
-            there[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
-        if base not in there[parent]:
+        if parent not in listings:
+            listings[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
+        if base not in listings[parent]:
             missing.append(name)
     if missing:
         raise UserError(

@@ -90,11 +90,11 @@ def assume_label_classes(cfg: Config) -> None:
 
 def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:
     """The decode and auxiliary heads with their names in the model."""
-    found = []
+    named_heads = []
     for name in HEADS:
         heads = cfg.model.get(name) or []
-        found += [(name, head) for head in (heads if isinstance(heads, list) else [heads])]
-    return found
+        named_heads += [(name, head) for head in (heads if isinstance(heads, list) else [heads])]
+    return named_heads
 
 
 def _check_folders(data: ConfigDict) -> None:
@@ -115,12 +115,12 @@ def _class_names(
     cfg: Config, used: list[ConfigDict], trained: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], str]:
     """The class names, and one phrase on where they stand."""
-    found = [
+    stated = [
         *_fixed(cfg),
         *((read_names(path), str(path)) for data in used if (path := _class_file(data)).is_file()),
     ]
-    names, source = found[0] if found else _without_config(cfg, used[0], trained)
-    for other, where in found[1:]:
+    names, source = stated[0] if stated else _without_config(cfg, used[0], trained)
+    for other, where in stated[1:]:
         if other != names:
             raise UserError(
                 f"{source} gives the classes {', '.join(names)}, but {where} gives "
@@ -149,14 +149,14 @@ def _without_config(
 
 def _fixed(cfg: Config) -> list[tuple[tuple[str, ...], str]]:
     """The names that the config states, split by split."""
-    found = []
+    stated = []
     for split in SPLITS:
         for data in label_datasets(cfg, split):
             if "classes" in data.get("metainfo", {}):
                 names = data.metainfo["classes"]
                 names = (names,) if isinstance(names, str) else tuple(map(str, names))
-                found.append((names, f"{split}_dataloader's metainfo.classes"))
-    return found
+                stated.append((names, f"{split}_dataloader's metainfo.classes"))
+    return stated
 
 
 def _class_file(data: ConfigDict) -> Path:
