@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluates a classifier beyond the validation set (docs/evaluation.md)."""
+"""Evaluates a classifier beyond the validation set (docs/robustness.md)."""
 
 from convnext_dense.cli.evaluate_classifier import main
 from convnext_dense.cli.shared.run_command import run_command

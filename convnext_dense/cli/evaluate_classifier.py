@@ -1,4 +1,4 @@
-"""Evaluates a classifier beyond the validation set (docs/evaluation.md).
+"""Evaluates a classifier beyond the validation set (docs/robustness.md).
 
 python tools/eval_cls.py CHECKPOINT --data imagenet-a --suite a
 """

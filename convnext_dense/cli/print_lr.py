@@ -15,6 +15,7 @@ from convnext_dense.cli.shared.arguments import add_config_arguments
 from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.load import load_config
 from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.errors import UserError
 from convnext_dense.optim import format_table, lr_report
 from convnext_dense.optim.schedule_curve import training_annotations
 from convnext_dense.tasks import task_of
@@ -28,7 +29,9 @@ def main() -> None:
         "--out", metavar="PNG", help="the curve (default: work_dirs/print_lr/<config>.png)"
     )
     args = parser.parse_args()
-    out = args.out or Path("work_dirs", "print_lr", f"{Path(args.config).stem}.png")
+    out = Path(args.out or Path("work_dirs", "print_lr", f"{Path(args.config).stem}.png"))
+    if out.is_dir():
+        raise UserError(f"--out names the folder {out}: give the name of a PNG file.")
     with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
         flags = dict(data_root=args.data_root, cfg_options=args.cfg_options, amp="off")
         cfg = load_config(args.config, **flags)

@@ -32,12 +32,12 @@ def load_settings(flags: TrainFlags) -> SettledConfig:
         launcher=flags.launcher,
         before_options=(lambda cfg: use_own_data(cfg, own, options)) if own else None,
     )
-    with settled.changing("the flags of the run") as cfg:
+    with settled.changing("--work-dir, --seed, --deterministic") as cfg:
         cfg.work_dir = str(flags.work_dir or Path("work_dirs") / Path(flags.config).stem)
         cfg.randomness = dict(seed=flags.seed, deterministic=flags.deterministic)
-    with settled.changing("torch has this optimizer fused on this machine") as cfg:
+    with settled.changing("torch can update all parameters at once here") as cfg:
         use_fused_optimizer(cfg)
-    with settled.changing("the scores that the evaluators read") as cfg:
+    with settled.changing("scores are kept only where an evaluator reads them") as cfg:
         task_of(cfg).keep_scores(cfg, "val")
     if flags.auto_scale_lr:
         with settled.changing("--auto-scale-lr") as cfg:

@@ -15,6 +15,7 @@ from convnext_dense.config.data_root import set_data_root
 from convnext_dense.config.machine import set_batch_norm, set_precision
 from convnext_dense.config.options import merge_options
 from convnext_dense.config.reading import import_registering_modules, read_config, require_toolbox
+from convnext_dense.config.renamed import rename_saved
 from convnext_dense.config.safe_reading import refuse_pickles, safe_reading
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.optim.schedulers import check_schedule
@@ -62,6 +63,7 @@ def settle_config(
             before_options(cfg)
     with settled.changing("--cfg-options") as cfg:
         merge_options(cfg, cfg_options or {})
+        rename_saved(cfg)
     _check(cfg)
     with settled.changing("the data root") as cfg:
         set_data_root(cfg, data_root)

@@ -85,7 +85,7 @@ def fit_to_data(
     """
     _draw_embedded_data(settled.cfg, splits)
     try:
-        with settled.changing("the data") as cfg:
+        with settled.changing("fitted to the data") as cfg:
             task_of(cfg).fit_config(cfg, splits, classes)
     except MissingDataError as error:
         root = settled.cfg.data_root

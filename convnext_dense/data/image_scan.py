@@ -69,7 +69,7 @@ class ImageOpener:
 
     Args:
         cfg: The config, for its scope.
-        data: The data set's config.
+        data: The dataset's config.
     """
 
     def __init__(self, cfg: Config, data: ConfigDict) -> None:

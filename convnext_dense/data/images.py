@@ -108,7 +108,7 @@ def explaining_opencv(image: str) -> Iterator[None]:
 
 
 class NamingPipeline(Compose):
-    """A data set's pipeline whose errors name the image."""
+    """A dataset's pipeline whose errors name the image."""
 
     def __init__(self, pipeline: Compose) -> None:
         self.transforms = pipeline.transforms

@@ -191,7 +191,7 @@ def draw_charts(found: Findings, path: Path) -> None:
         panels["s"].axvline(limit, color="black", linewidth=0.8, linestyle="--")
     panels["s"].set(title="box sizes: small | medium | large", ylabel="boxes")
     charts.draw_whole_numbers(panels["n"], found.per_picture)
-    panels["n"].set(title="crowding", xlabel="instances of an image", ylabel="pictures")
+    panels["n"].set(title="crowding", xlabel="instances of an image", ylabel="images")
     charts.draw_image_sizes(panels["p"], found.sizes)
     figure.savefig(path, dpi=110)
 

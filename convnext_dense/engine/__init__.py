@@ -1,5 +1,6 @@
 """One step of a run and the loop around it: importing this package registers runner and hooks."""
 
+from convnext_dense.data.fit import load_fitted_config as load_config  # its name before the rooms
 from convnext_dense.engine.accumulation import PartialStepHook
 from convnext_dense.engine.finite_checks import FiniteChecksHook
 from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsFileHook
@@ -38,4 +39,5 @@ __all__ = [
     "WeightAverageHook",
     "WholeCheckpointHook",
     "build_runner",
+    "load_config",
 ]

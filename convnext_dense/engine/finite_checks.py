@@ -153,7 +153,7 @@ class FiniteChecksHook(Hook):
         path = Path(runner.work_dir) / f"nonfinite_iter_{runner.iter + 1}_rank_{runner.rank}.pth"
         if findings[runner.rank]:
             self._write(runner, path, state)
-        dist.barrier()  # nobody is missed by the others while they still write
+        dist.barrier()  # no process ends while another one still writes
         files = [
             path.name.replace(f"rank_{runner.rank}", f"rank_{rank}")
             for rank in range(len(findings))

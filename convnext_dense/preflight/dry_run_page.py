@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from mmengine.config import Config
 
 from convnext_dense.config.config_tree import datasets
-from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.config.settled_config import ABSENT, SettledConfig
 from convnext_dense.data.fit_schedule import Batch
 from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.engine.runner import DenseRunner
@@ -17,8 +17,8 @@ from convnext_dense.tasks import HEADLINE, Task, task_of
 
 MOST, LEAST = 8, 3  # classes of a shortened list
 VERSIONS = ("python", "torch", "mmengine", "mmdet", "mmsegmentation", "timm")
-CHANGES = 16  # lines on changed entries
-# Entries that say nothing new: where the data lies, and the class names (they have lines above).
+ENTRIES = 6  # changed entries of one reason
+# Paths and class names, which have lines of their own above.
 UNSHOWN = re.compile(r"data_root$|metainfo\.|^launcher$|^work_dir$|^fitted_to\.|ann_file$")
 GB = 1e9
 
@@ -53,9 +53,9 @@ def format_page(
         ("memory", _memory(cfg, runner, measured)),
         *_batch_rows(cfg, settled.recipe),
         ("checkpoints", _checkpoints(cfg, space)),
-        *_change_rows(settled),
         ("training step", _step(measured)),
         ("evaluation", _evaluation(measured)),
+        *_change_rows(settled),
     ]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:{width}}  {text}" for name, text in rows]
@@ -120,15 +120,20 @@ def _shorten(counts: Mapping[str, int], unit: int | None = None) -> str:
 
 
 def _change_rows(settled: SettledConfig) -> list[tuple[str, str]]:
-    """What the run has otherwise than its config file, and why."""
-    shown = [change for change in settled.final_changes() if not UNSHOWN.search(change.key)]
-    rows = [
-        f"{change.key}: {change.before} -> {change.after} ({change.reason})" for change in shown
-    ]
-    if len(rows) > CHANGES:
-        more = f"... and {len(rows) - CHANGES} more, in the config of the work folder"
-        rows = [*rows[:CHANGES], more]
-    return [("changed" if not number else "", row) for number, row in enumerate(rows)]
+    """The entries that differ from the config file, by the reason of their change."""
+    by_reason: dict[str, list[str]] = {}
+    for change in settled.final_changes():
+        is_default = change.before == ABSENT and change.after in (None, False)
+        if not is_default and not UNSHOWN.search(change.key):
+            entry = f"{change.key} {change.before} -> {change.after}"
+            by_reason.setdefault(change.reason, []).append(entry)
+    rows = [f"{reason}: {_some(entries)}" for reason, entries in by_reason.items()]
+    return [("" if number else "changed", row) for number, row in enumerate(rows)]
+
+
+def _some(entries: Sequence[str]) -> str:
+    more = len(entries) - ENTRIES
+    return "; ".join(entries[:ENTRIES]) + (f"; ... and {more} more" if more > 0 else "")
 
 
 def _heads(cfg: Config) -> str:

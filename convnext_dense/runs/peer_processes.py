@@ -23,9 +23,9 @@ PATIENCE = 5.0  # seconds in which a process whose connection broke is found to 
 def ending_with_peers(advice: str) -> Iterator[None]:
     """Ends this process with a message when another one of the run has ended before.
 
-    A process that is killed leaves the others waiting for it: NCCL waits for minutes, and what it
-    says then names nobody. Here the processes of a machine look at each other. torchrun and
-    ``srun --kill-on-bad-exit`` end those of the other machines.
+    A process that is killed leaves the others waiting for it: NCCL waits for minutes, and its
+    message does not say which process ended. Here the processes of a machine watch each other.
+    torchrun and ``srun --kill-on-bad-exit`` end those of the other machines.
 
     Args:
         advice: How to go on, a sentence.
@@ -44,7 +44,7 @@ def ending_with_peers(advice: str) -> Iterator[None]:
         raise
     finally:
         watch.stop()
-    dist.barrier()  # nobody leaves while others still watch
+    dist.barrier()  # no process ends while another one still watches
 
 
 class _Watch:

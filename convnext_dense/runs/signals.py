@@ -229,7 +229,7 @@ class InterruptHook(Hook):
             f"Interrupted ({request.name or 'another process was'}) at iteration {iteration}: "
             f"{folder / name} is written, --resume goes on from it."
         )
-        dist.barrier()  # nobody is missed by the others while they still write
+        dist.barrier()  # no process ends while another one still writes
         raise Interrupted(sentence if runner.rank == 0 else "", RESUMABLE)
 
 

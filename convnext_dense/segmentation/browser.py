@@ -142,7 +142,7 @@ def draw_charts(found: Findings, path: Path) -> None:
     """The share of each class, the images that show it, and image sizes."""
     classes = found.summary["classes"]
     figure = charts.new_figure(12, max(3.4, charts.bar_height(classes)))
-    shares, pictures, sizes = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
+    shares, images, sizes = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
     rows = charts.largest_classes(classes, "share")
     percents = [100 * (row["share"] or 0) for row in rows.values()]
     charts.draw_bars(shares, list(rows), [percents], charts.BLUES[1:2])
@@ -152,9 +152,9 @@ def draw_charts(found: Findings, path: Path) -> None:
     shares.set(xlabel="percent of the labelled pixels", title=f"{ignored:.1f} % ignored")
     shares.margins(x=0.15)
     charts.draw_bars(
-        pictures, list(rows), [[row["pictures"] for row in rows.values()]], charts.BLUES[2:]
+        images, list(rows), [[row["pictures"] for row in rows.values()]], charts.BLUES[2:]
     )
-    pictures.set(xlabel=f"of {found.summary['pictures']:,} images", title="images that show it")
+    images.set(xlabel=f"of {found.summary['pictures']:,} images", title="images that show it")
     charts.draw_image_sizes(sizes, found.sizes)
     sizes.set_anchor("N")
     figure.savefig(path, dpi=110)

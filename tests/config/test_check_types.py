@@ -25,7 +25,11 @@ C = "classification/convnext_a_cifar10.py"
         (D, "model.roi_head.mask_roi_extractor.roi_layer.type=RoIAlgn", "nearest is 'RoIAlign'"),
         (D, "model.test_cfg.rcnn.score_th=1", "no 'score_th' there; the nearest is 'score_thr'"),
         (D, "train_dataloader.batch_sizee=1", "'batch_sizee' there; the nearest is 'batch_size'"),
-        (D, "train_dataloader.dataset.pipeline.0.type=LoadImage", "nearest is 'LoadImageFromFile'"),
+        (
+            D,
+            "train_dataloader.dataset.pipeline.0.type=LoadImageFromFil",
+            "nearest is 'LoadImageFromFile'",
+        ),
         (D, "train_cfg.max_epoch=1", "ResumableEpochLoop has no .* nearest is 'max_epochs'"),
         (D, "param_scheduler.1.milestone=1", "MultiStepLR has no .* nearest is 'milestones'"),
         (D, "default_hooks.checkpoint.intervall=1", "no setting 'intervall'; .* 'interval'"),

@@ -55,6 +55,12 @@ def test_a_resolved_config_has_the_present_names(name):
     assert cfg.default_hooks.checkpoint.type == "WholeCheckpointHook"
 
 
+def test_an_old_name_in_an_option_is_the_present_one():
+    options = {"custom_hooks.6.type": "NumbersHook", "custom_hooks.6.limit": 3}
+    cfg = load_config(OLD / "convnext_a_shapes.py", cfg_options=options)
+    assert cfg.custom_hooks[6] == dict(type="FiniteChecksHook", limit=3)
+
+
 def test_every_present_name_is_registered():
     for name in CONFIGS:
         load_config(OLD / name)  # imports what registers

@@ -125,7 +125,7 @@ def test_a_shape_stays_recognisable():
     square = CLASSES.index("square")
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        picture = drawing.draw_picture(rng, (96, 96), [square] * 8, radii=(20, 20), visible=0.7)
+        picture = drawing.draw_image(rng, (96, 96), [square] * 8, radii=(20, 20), visible=0.7)
         areas = np.bincount(picture.owner.ravel())[1:]
         # A square of circumradius 20 has an area of 800; 4 % are left for the pixel grid.
         assert len(picture.classes) == len(areas) >= 2
@@ -135,7 +135,7 @@ def test_a_shape_stays_recognisable():
 
 def test_the_ring_has_its_hole():
     rng = np.random.default_rng(0)
-    picture = drawing.draw_picture(rng, (96, 96), [CLASSES.index("ring")], (30, 30), visible=1.0)
+    picture = drawing.draw_image(rng, (96, 96), [CLASSES.index("ring")], (30, 30), visible=1.0)
     rows, columns = np.nonzero(picture.owner)
     centre = round(rows.mean()), round(columns.mean())
     assert picture.owner[centre] == 0
@@ -148,7 +148,7 @@ def test_colour_does_not_tell_the_class():
     for index in range(len(CLASSES)):
         for number in range(count):
             rng = np.random.default_rng([7, index, number])
-            picture = drawing.draw_picture(rng, (64, 64), [index], radii=(14, 30), visible=0.9)
+            picture = drawing.draw_image(rng, (64, 64), [index], radii=(14, 30), visible=0.9)
             colours.append(picture.image[picture.owner > 0].mean(axis=0))
     colours = np.array(colours).reshape(len(CLASSES), count, 1, 3)
     centres = colours[:, ::2].mean(axis=(1, 2))

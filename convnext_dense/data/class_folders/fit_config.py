@@ -1,7 +1,7 @@
 """Fits a classification config to its images: class names, and the head's number of them.
 
 The names are stated once: by the config (``metainfo.classes``: a list, or the name of one that
-everybody uses), or else by the training data's class folders, sorted. The data set's class knows
+everybody uses), or else by the training data's class folders, sorted. The dataset's class knows
 how to look; the engine reaches it through mmengine's registry.
 """
 
@@ -111,7 +111,7 @@ def _names(
 
 
 def _check(data: ConfigDict, names: tuple[str, ...], source: str, whole: bool) -> None:
-    """Compares a data set's classes with the names; training needs all of them."""
+    """Compares a dataset's classes with the names; training needs all of them."""
     found = DATASETS.get(data.type).find_classes(data.data_root, data.reader)
     if found is None:
         return

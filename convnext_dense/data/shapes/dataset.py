@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from convnext_dense.data.shapes.drawing import CLASSES, Picture, draw_picture
+from convnext_dense.data.shapes.drawing import CLASSES, DrawnImage, draw_image
 from convnext_dense.errors import UserError
 
 __all__ = ["CLASSES", "prepare_shapes"]
@@ -126,18 +126,18 @@ def _draw(folder: Path, stamp: dict[str, int]) -> None:
 
 def _write_scenes(root: Path, split: str, seed: int, count: int) -> None:
     """Writes one split's images, its annotation file and its semantic labels."""
-    pictures, labels = _folder(root / split), _folder(root / "labels" / split)
+    image_folder, labels = _folder(root / split), _folder(root / "labels" / split)
     images, annotations = [], []
     for number in range(1, count + 1):
-        picture = _scene(seed, split, number)
+        drawn_image = _scene(seed, split, number)
         name = f"{number:06d}"
-        _write_image(pictures / f"{name}.jpg", picture.image)
+        _write_image(image_folder / f"{name}.jpg", drawn_image.image)
         # The ground has label 0, a shape the label of its class.
-        table = np.array([0, *(index + 1 for index in picture.classes)], np.uint8)
-        _write_image(labels / f"{name}.png", table[picture.owner])
-        height, width = picture.owner.shape
+        table = np.array([0, *(index + 1 for index in drawn_image.classes)], np.uint8)
+        _write_image(labels / f"{name}.png", table[drawn_image.owner])
+        height, width = drawn_image.owner.shape
         images.append({"id": number, "file_name": f"{name}.jpg", "width": width, "height": height})
-        annotations += _annotations(picture, number, len(annotations) + 1)
+        annotations += _annotations(drawn_image, number, len(annotations) + 1)
     content = {
         "info": {"description": "convnext_dense shapes", "version": str(VERSION)},
         "licenses": [],
@@ -158,24 +158,24 @@ def _write_singles(root: Path, split: str, seed: int, count: int) -> None:
         folder = _folder(root / "cls" / split / name)
         for number in range(1, count + 1):
             rng = np.random.default_rng([seed, 1, SPLITS.index(split), index, number])
-            picture = draw_picture(rng, (64, 64), [index], radii=(14, 30), visible=0.9)
-            _write_image(folder / f"{number:04d}.jpg", picture.image)
+            drawn_image = draw_image(rng, (64, 64), [index], radii=(14, 30), visible=0.9)
+            _write_image(folder / f"{number:04d}.jpg", drawn_image.image)
 
 
-def _scene(seed: int, split: str, number: int) -> Picture:
+def _scene(seed: int, split: str, number: int) -> DrawnImage:
     """Draws one image of none to six shapes; the classes take turns in being there for sure."""
     rng = np.random.default_rng([seed, 0, SPLITS.index(split), number])
     height, width = (int(side) for side in rng.integers(160, 225, size=2))
     others = rng.integers(len(CLASSES), size=rng.integers(6)).tolist()
     classes = [] if number % EMPTY_EVERY == 0 else [number % len(CLASSES), *others]
-    return draw_picture(rng, (height, width), classes, radii=(20, 46), visible=VISIBLE)
+    return draw_image(rng, (height, width), classes, radii=(20, 46), visible=VISIBLE)
 
 
-def _annotations(picture: Picture, image_id: int, first_id: int) -> list[dict]:
+def _annotations(drawn_image: DrawnImage, image_id: int, first_id: int) -> list[dict]:
     """The shapes of an image as COCO annotations of what is seen of them."""
     annotations = []
-    for shape, index in enumerate(picture.classes, start=1):
-        mask = picture.owner == shape
+    for shape, index in enumerate(drawn_image.classes, start=1):
+        mask = drawn_image.owner == shape
         (top, bottom), (left, right) = (
             np.flatnonzero(mask.any(axis=axis))[[0, -1]].tolist() for axis in (1, 0)
         )

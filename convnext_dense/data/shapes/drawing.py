@@ -43,7 +43,7 @@ OUTLINES = {
 CLASSES = tuple(OUTLINES)
 
 
-class Picture(NamedTuple):
+class DrawnImage(NamedTuple):
     """An image and what is seen in it.
 
     Attributes:
@@ -57,13 +57,13 @@ class Picture(NamedTuple):
     classes: list[int]
 
 
-def draw_picture(
+def draw_image(
     rng: np.random.Generator,
     size: tuple[int, int],
     classes: Sequence[int],
     radii: tuple[float, float],
     visible: float,
-) -> Picture:
+) -> DrawnImage:
     """Draws shapes of these classes in this order, each over the ones before.
 
     A shape is placed only where it is seen, and leaves every earlier shape seen, to at least the
@@ -93,7 +93,7 @@ def draw_picture(
                 drawn.append(index)
                 break
     image += rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 5)
-    return Picture(np.clip(image, 0, 255).astype(np.uint8), owner, drawn)
+    return DrawnImage(np.clip(image, 0, 255).astype(np.uint8), owner, drawn)
 
 
 def _area(outline: list[np.ndarray]) -> float:
