@@ -84,6 +84,15 @@ test_dataloader = val_dataloader
 {LOGGED}"""
 
 
+@pytest.fixture(autouse=True)
+def _same_environment():
+    """``announce`` writes variables, which no other test of this process may see."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory) -> Path:
     """``mini/``: 20 training images with shapes, 48 of one shape each: whole steps."""
