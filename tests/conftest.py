@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.miniature import birds, data_root, options, streets  # noqa: F401  (fixtures)
-
 DATA = Path(__file__).parent / "data"
 NO_GPU = "needs a CUDA device"
 
@@ -16,6 +14,9 @@ NO_GPU = "needs a CUDA device"
 # be told before it is imported; blocks take that path only where CONVNEXT_DENSE_KERNELS=1 is set.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+# After that: the package imports Triton.
+from tests.miniature import birds, data_root, options, streets  # noqa: E402, F401  (fixtures)
 
 
 @pytest.fixture(scope="session", autouse=True)
