@@ -107,11 +107,11 @@ class Task(ABC):
         classes: tuple[str, ...] | None = None,
     ) -> None:
         """Fits the model of a config to a checkpoint: its branches, and its classes if given."""
-        del cfg, content, source, classes
+        return  # by default nothing
 
     def keep_scores(self, cfg: Any, split: str | None) -> None:
         """Keeps in results only what the evaluators of a split read; None: no evaluator does."""
-        del cfg, split
+        return  # by default nothing
 
     # Before a run
 
@@ -130,7 +130,6 @@ class Task(ABC):
         Raises:
             UserError: For images or ground truth that cannot be used.
         """
-        del cfg, dataset, every, training
         return []
 
     def describe_dataset(self, dataset: Any) -> str:
@@ -139,7 +138,6 @@ class Task(ABC):
 
     def count_unused_images(self, dataset: Any, used: int) -> str:
         """Why fewer images are trained on than there are; empty where all are."""
-        del dataset, used
         return ""
 
     def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> "ClassCounts | None":
@@ -150,7 +148,6 @@ class Task(ABC):
             dataset: The training dataset as it is built.
             opened: What :meth:`check_images` returned of the training data.
         """
-        del cfg, dataset, opened
         return None
 
     # Looking at data and results
@@ -161,7 +158,6 @@ class Task(ABC):
 
     def results(self, classes: tuple[str, ...], score_threshold: float) -> "Results | None":
         """What a prediction of one image is made of; None where the predictor has no such task."""
-        del classes, score_threshold
         return None
 
 
@@ -222,5 +218,5 @@ class Results(ABC):
         """The results of several images in a few words."""
 
     def write_files(self, sample: Any, stem: Path) -> None:
-        """Writes the files that belong to a result beside its description; by default none."""
-        del sample, stem
+        """Writes the files that belong to a result beside its description."""
+        return  # by default none

@@ -34,7 +34,7 @@ def parse_flags() -> TrainFlags:
     arguments.add_launcher_arguments(parser)
     args = parser.parse_args()
     arguments.set_local_rank(args.local_rank)
-    return TrainFlags.of(args)
+    return arguments.to_flags(TrainFlags, args)
 
 
 def main() -> None:

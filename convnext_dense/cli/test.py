@@ -75,9 +75,8 @@ def parse_flags() -> TestFlags:
     arguments.add_launcher_arguments(parser)
     args = parser.parse_args()
     arguments.set_local_rank(args.local_rank)
-    names = TestFlags.__dataclass_fields__.keys() - {"own_data"}
-    given = {name: value for name, value in vars(args).items() if name in names}
-    return TestFlags(own_data=own_data.from_args(args, ("test",)), **given)
+    own = own_data.from_args(args, ("test",))
+    return arguments.to_flags(TestFlags, args, own_data=own)
 
 
 def main() -> None:

@@ -43,7 +43,8 @@ def parse_flags() -> TrainFlags:
     arguments.add_launcher_arguments(parser)
     args = parser.parse_args()
     arguments.set_local_rank(args.local_rank)
-    return TrainFlags.of(args, own_data.from_args(args, ("train", "val", "test")))
+    own = own_data.from_args(args, ("train", "val", "test"))
+    return arguments.to_flags(TrainFlags, args, own_data=own)
 
 
 def main() -> None:

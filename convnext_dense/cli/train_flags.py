@@ -1,7 +1,6 @@
 """The flags of a training, as a value that is handed on."""
 
-import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from convnext_dense.data.own_data import OwnData
@@ -39,13 +38,6 @@ class TrainFlags:
     epochs: int | None = None
     launcher: str = "none"
     own_data: OwnData | None = None
-
-    @classmethod
-    def of(cls, args: argparse.Namespace, own_data: OwnData | None = None) -> "TrainFlags":
-        """The flags that a parser of a training command has read."""
-        names = {field.name for field in fields(cls)} - {"own_data"}
-        given = {name: value for name, value in vars(args).items() if name in names}
-        return cls(own_data=own_data, **given)
 
     def check(self) -> None:
         """Refuses flags that do not go together.

@@ -11,7 +11,7 @@ from convnext_dense.config.machine import use_fused_optimizer
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.fit import fit_to_data
 from convnext_dense.data.fit_schedule import LEARNING_RATE, fit_schedule
-from convnext_dense.data.own_data import use_own_data
+from convnext_dense.data.own_data import own_data_step
 from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError
@@ -22,15 +22,13 @@ SPLITS = ("train", "val")
 
 def load_settings(flags: TrainFlags) -> SettledConfig:
     """Reads the config and applies what flags and machine say; reads no data."""
-    own = flags.own_data
-    options = flags.cfg_options or {}
     settled = settle_config(
         flags.config,
         data_root=flags.data_root,
         cfg_options=flags.cfg_options,
         amp=flags.amp,
         launcher=flags.launcher,
-        before_options=(lambda cfg: use_own_data(cfg, own, options)) if own else None,
+        before_options=own_data_step(flags.own_data, flags.cfg_options),
     )
     with settled.changing("--work-dir, --seed, --deterministic") as cfg:
         cfg.work_dir = str(flags.work_dir or Path("work_dirs") / Path(flags.config).stem)

@@ -16,7 +16,7 @@ from convnext_dense.config.data_root import (
 from convnext_dense.config.load import settle_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
-from convnext_dense.data.own_data import OwnData, use_own_data
+from convnext_dense.data.own_data import OwnData, own_data_step
 from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import MissingDataError, UserError
 from convnext_dense.tasks import task_of
@@ -50,15 +50,11 @@ def settle_with_data(
     Raises:
         UserError: For a config that cannot be right, and data that is missing or does not fit.
     """
-
-    def put_own_data(cfg: Config) -> None:
-        use_own_data(cfg, own_data, cfg_options or {})
-
     settled = settle_config(
         path,
         data_root=data_root,
         cfg_options=cfg_options,
-        before_options=put_own_data if own_data else None,
+        before_options=own_data_step(own_data, cfg_options),
         **flags,
     )
     fit_to_data(settled, splits, classes, data_root)

@@ -68,8 +68,8 @@ class Length:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the rule is applied to.
+class TrainingSize:
+    """The size of a training, to which the rule is applied.
 
     Attributes:
         images: Training images of the run.
@@ -90,7 +90,7 @@ class Facts:
 class Fit:
     """A recipe's length beside the run's, and why (``fit_report`` prints it)."""
 
-    facts: Facts
+    size: TrainingSize
     recipe: Length
     run: Length
     reason: str
@@ -118,10 +118,10 @@ def fit_schedule(
         )
     if epochs is not None and epochs < 1:
         raise UserError(f"--epochs must be at least 1, got {epochs}.")
-    facts = gather_schedule_facts(cfg, recipe, processes)
-    before = recipe_length(recipe, facts.base)
-    total, reason = choose_total(facts, before, options, epochs)
-    iterations = total * facts.per_epoch if before.by_epoch else total
+    size = measure_training(cfg, recipe, processes)
+    before = recipe_length(recipe, size.base)
+    total, reason = choose_total(size, before, options, epochs)
+    iterations = total * size.per_epoch if before.by_epoch else total
     warmup = min(before.warmup, max(1, iterations // WARMUP_SHARE))
     run = Length(total, iterations, warmup, before.by_epoch)
     cfg.train_cfg["max_epochs" if run.by_epoch else "max_iters"] = total
@@ -129,12 +129,12 @@ def fit_schedule(
     _scale_intervals(cfg, recipe, before, run)
     cfg.merge_from_dict({k: v for k, v in options.items() if k.split(".")[0] in SECTIONS})
     cfg.fitted_to = dict(
-        pictures=facts.images, pictures_a_step=facts.batch.step, iterations=iterations
+        pictures=size.images, pictures_a_step=size.batch.step, iterations=iterations
     )
-    return Fit(facts, before, run, reason)
+    return Fit(size, before, run, reason)
 
 
-def gather_schedule_facts(cfg: Config, recipe: Config, processes: int) -> Facts:
+def measure_training(cfg: Config, recipe: Config, processes: int) -> TrainingSize:
     """Counts the images of the data, of a step and of a pass."""
     loader = cfg.train_dataloader
     batch = Batch(loader.batch_size, processes, cfg.optim_wrapper.get("accumulative_counts", 1))
@@ -149,7 +149,7 @@ def gather_schedule_facts(cfg: Config, recipe: Config, processes: int) -> Facts:
             "lower train_dataloader.batch_size."
         )
     base = recipe.get("auto_scale_lr", {}).get("base_batch_size", batch.step)
-    return Facts(images, recipe.get("recipe_pictures"), batch, base, per_epoch)
+    return TrainingSize(images, recipe.get("recipe_pictures"), batch, base, per_epoch)
 
 
 def count_training_images(cfg: Config) -> int:
@@ -192,26 +192,26 @@ def _schedulers(recipe: Config) -> list[ConfigDict]:
 
 
 def choose_total(
-    facts: Facts, recipe: Length, options: Mapping[str, Any], epochs: int | None
+    size: TrainingSize, recipe: Length, options: Mapping[str, Any], epochs: int | None
 ) -> tuple[int, str]:
     """The run's epochs or iterations (see the rule above), and why."""
     key = "train_cfg.max_epochs" if recipe.by_epoch else "train_cfg.max_iters"
     if key in options:
         return options[key], f"--cfg-options {key}"
     if epochs is not None:
-        return epochs if recipe.by_epoch else epochs * facts.per_epoch, "--epochs"
+        return epochs if recipe.by_epoch else epochs * size.per_epoch, "--epochs"
     steps = min(MIN_STEPS, recipe.iterations or MIN_STEPS)
     if recipe.by_epoch:
         total, why = recipe.total, "as the recipe"
-        floor = ceil(steps * facts.base / facts.images)
+        floor = ceil(steps * size.base / size.images)
     else:
-        share = min(1, facts.images / (facts.recipe_images or facts.images))
-        total = ceil(recipe.total * share * facts.base / facts.batch.iteration)
+        share = min(1, size.images / (size.recipe_images or size.images))
+        total = ceil(recipe.total * share * size.base / size.batch.iteration)
         why = "in proportion to the images" if share < 1 else "as the recipe"
-        floor = ceil(steps * facts.base / facts.batch.iteration)
+        floor = ceil(steps * size.base / size.batch.iteration)
     if total >= floor:
         return total, why
-    return floor, f"at least {steps:,} steps of {facts.base} images"
+    return floor, f"at least {steps:,} steps of {size.base} images"
 
 
 def scale_scheduler(entry: Mapping, recipe: Length, run: Length) -> dict:

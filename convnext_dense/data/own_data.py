@@ -6,7 +6,7 @@ option given beside them wins. From there on own data is treated as any other da
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,15 @@ def _of_split(flag: str, folders: list[Path], split: str, splits: tuple[str, ...
             "train/ and val/ in it."
         )
     return folders[0]
+
+
+def own_data_step(
+    own_data: OwnData | None, options: Mapping[str, Any] | None
+) -> Callable[[Config], None] | None:
+    """The step that puts own data into a config before ``--cfg-options``; None without own data."""
+    if own_data is None:
+        return None
+    return lambda cfg: use_own_data(cfg, own_data, options or {})
 
 
 def use_own_data(cfg: Config, own_data: OwnData, options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
-def ahead(make: Callable[[Any], Any], items: Iterable) -> Iterator:
+def prefetch(make: Callable[[Any], Any], items: Iterable) -> Iterator:
     """Yields ``make(item)`` of every item in order, each made while the one before it is used.
 
     For views of an image that the CPU resizes while a GPU computes: cv2 does not hold Python's

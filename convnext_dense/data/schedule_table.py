@@ -49,26 +49,26 @@ def _pictures_row(cfg: Config, fit: Fit) -> Row:
     why = ""
     if "ann_file" in data:
         named = len(read_summary(annotation_path(data)).file_names)
-        if named > fit.facts.images:
-            why = f"{named - fit.facts.images} of {named} left out: no instance, or too small"
+        if named > fit.size.images:
+            why = f"{named - fit.size.images} of {named} left out: no instance, or too small"
     return (
         "training images",
-        _number(fit.facts.recipe_images),
-        _number(fit.facts.images),
+        _number(fit.size.recipe_images),
+        _number(fit.size.images),
         why,
     )
 
 
 def _batch_row(fit: Fit) -> Row:
-    batch = fit.facts.batch
+    batch = fit.size.batch
     account = f"{batch.per_process} x {batch.processes} process{'es' * (batch.processes > 1)}"
     if batch.accumulated > 1:
         account += f" x {batch.accumulated} accumulated batches"
-    return ("images a step", _number(fit.facts.base), _number(batch.step), account)
+    return ("images a step", _number(fit.size.base), _number(batch.step), account)
 
 
 def _rate_row(cfg: Config, recipe: Config, fit: Fit) -> Row:
-    written, base, step = cfg.optim_wrapper.optimizer.lr, fit.facts.base, fit.facts.batch.step
+    written, base, step = cfg.optim_wrapper.optimizer.lr, fit.size.base, fit.size.batch.step
     before = f"{recipe.optim_wrapper.optimizer.lr:g}"
     if cfg.get("auto_scale_lr", {}).get("enable"):
         return (
@@ -86,7 +86,7 @@ def _length_rows(fit: Fit) -> list[Row]:
     if run.by_epoch:
         rows.append(("epochs", _number(recipe.total), _number(run.total), fit.reason))
     why = "" if run.by_epoch else fit.reason
-    passes = f"{run.iterations / fit.facts.per_epoch:,.0f} passes of {fit.facts.per_epoch:,}"
+    passes = f"{run.iterations / fit.size.per_epoch:,.0f} passes of {fit.size.per_epoch:,}"
     why = f"{why}; {passes}" if why else passes
     rows.append(("iterations", _number(recipe.iterations), _number(run.iterations), why))
     why = f"at most 1 / {WARMUP_SHARE} of the run" if run.warmup < recipe.warmup else ""

@@ -20,7 +20,7 @@ from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from convnext_dense.data.prefetch import ahead
+from convnext_dense.data.prefetch import prefetch
 from convnext_dense.detection.feature_store import FeatureStore
 from convnext_dense.detection.mask_scores import mask_levels, mask_probabilities, paste_masks
 from convnext_dense.detection.merge_views import Detections, Merger, to_image, to_view
@@ -139,7 +139,9 @@ class DetectionViews:
         with FeatureStore(self._feature_bytes(device)) as store:
             per_view = [
                 self._detect(model, inputs, sample, view.flip, store)
-                for view, (inputs, sample) in zip(self.views, ahead(make, self.views), strict=True)
+                for view, (inputs, sample) in zip(
+                    self.views, prefetch(make, self.views), strict=True
+                )
             ]
             boxes, scores, labels = self.merge([detections for detections, _ in per_view])
             results = InstanceData(

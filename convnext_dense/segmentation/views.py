@@ -18,7 +18,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from convnext_dense.data.prefetch import ahead
+from convnext_dense.data.prefetch import prefetch
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
 from convnext_dense.segmentation.segmentor import Segmentor
@@ -149,7 +149,7 @@ class SegmentationViews:
         """
         size = tuple(image.shape[1:])
         views = list(product(self.resizes, self.flips))
-        made = ahead(lambda view: make_view(image, *view), views)
+        made = prefetch(lambda view: make_view(image, *view), views)
         scores = [predict_scores(model, view) for view in made]
         count = len(self.flips)
         per_scale = [scores[first : first + count] for first in range(0, len(scores), count)]

@@ -75,7 +75,7 @@ def test_iterations_follow_pictures_and_batch(monkeypatch):
 def test_accumulation_counts_in_the_rate_but_not_in_the_iterations(monkeypatch):
     options = {"optim_wrapper.accumulative_counts": 4}
     cfg, found = fit(monkeypatch, ONE_X, 100, options)
-    assert found.facts.batch.step == 8 and found.run.iterations == 320 * 50
+    assert found.size.batch.step == 8 and found.run.iterations == 320 * 50
     cfg.auto_scale_lr.enable = True
     told = format_told(cfg, found)
     assert "5e-05" in told and "2 x 1 process x 4 accumulated batches" in told

@@ -1,5 +1,6 @@
 """The paper's figures in the docstrings of the configs: all are read, and as they are printed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,16 @@ def test_every_statement_with_a_table_has_figures():
 def test_unknown_configs():
     assert find_config("nothing", CONFIGS) is None
     assert paper_figures(CONFIGS / "detection/_base_/runtime.py") is None
+
+
+def test_the_readme_repeats_them():
+    """``box / mask`` of detectors, ``one scale / several`` of segmentors."""
+    text = (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([\d.]+) / ([\d.]+) \|$", text, re.MULTILINE)
+    assert len(rows) == 7 + 6
+    for name, *printed in rows:
+        known = paper_figures(find_config(name, CONFIGS)).figures
+        keys = (
+            ("bbox_mAP", "segm_mAP") if "bbox_mAP" in known else ("mIoU", "mIoU of several scales")
+        )
+        assert [float(figure) for figure in printed] == [known[key] for key in keys], name

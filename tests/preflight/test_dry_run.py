@@ -35,7 +35,7 @@ def run(capsys, config, *flags) -> str:
     args = parser.parse_args([str(config), *map(str, flags), *name])
     capsys.readouterr()
     own = own_data.from_args(args, ("train", "val", "test"))
-    train.train(TrainFlags.of(args, own))
+    train.train(arguments.to_flags(TrainFlags, args, own_data=own))
     return capsys.readouterr().out
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from dataclasses import fields
+from typing import Any
 
 from mmengine.config import DictAction
 
@@ -141,6 +143,12 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
     # torchrun sets LOCAL_RANK; torch.distributed.launch passes the flag.
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def to_flags(kind: type, args: argparse.Namespace, **others: Any) -> Any:
+    """A frozen dataclass of flags from what a parser has read; the parser may know more."""
+    names = {field.name for field in fields(kind)} - set(others)
+    return kind(**{name: value for name, value in vars(args).items() if name in names}, **others)
 
 
 def set_local_rank(local_rank: int) -> None:
