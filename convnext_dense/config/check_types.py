@@ -33,6 +33,7 @@ from mmengine.registry import (
     Registry,
 )
 
+from convnext_dense.config.options import ALIKE
 from convnext_dense.errors import UserError
 
 _DATA = (DATASETS, TRANSFORMS, DATA_SAMPLERS, FUNCTIONS)
@@ -62,7 +63,6 @@ TAKEN = {
 }
 FUNCTIONS_TOO = ("model", "tta_views")  # types there may be functions without a registry (NMS)
 UNCHECKED = ("init_cfg",)  # settings of the weights, which the backbone checks
-NEAR = 0.8  # likeness from which a name is taken for a misspelling of another
 FAR = 0.6  # and where it may be something else
 SOME = 0.4  # likeness that is worth a hint where the name is wrong for certain
 
@@ -141,7 +141,7 @@ def _check_settings(path: str, node: ConfigDict, found: Any, taken: tuple[str, .
     for key in node:
         if key == "type" or key.startswith("_") or key in known or key in taken:
             continue
-        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=NEAR if open_ended else 0)
+        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=ALIKE if open_ended else 0)
         if near:
             raise UserError(
                 f"{path}: {found.__name__} has no setting {key!r}; the nearest is {near[0]!r}. It "

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from mmengine.registry import registry
 
+from convnext_dense.config.config_tree import walk
 from convnext_dense.errors import UserError
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -54,7 +55,7 @@ def read_plain_file(path: Path) -> dict[str, Any]:
             "tools/print_config.py CONFIG.py --out FILE."
         )
     imports = (content.get("custom_imports") or {}).get("imports") or []
-    scopes = [node[key] for node in _dicts(content) for key in SCOPES if node.get(key)]
+    scopes = [node[key] for node in walk(content) for key in SCOPES if node.get(key)]
     for name in [*([imports] if isinstance(imports, str) else imports), *scopes]:
         if str(name).split(".")[0] not in PACKAGES:
             raise UserError(
@@ -126,15 +127,6 @@ def _json_of_tuples(node: Any) -> Any:
     if isinstance(node, tuple):
         return {TUPLE: [_json_of_tuples(value) for value in node]}
     return [_json_of_tuples(value) for value in node] if isinstance(node, list) else node
-
-
-def _dicts(node: Any) -> list[dict]:
-    """Every dict inside a node."""
-    if isinstance(node, dict):
-        return [node, *(inner for value in node.values() for inner in _dicts(value))]
-    if isinstance(node, list | tuple):
-        return [inner for value in node for inner in _dicts(value)]
-    return []
 
 
 def _build_registered_classes_alone() -> None:

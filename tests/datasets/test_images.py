@@ -1,6 +1,7 @@
 """Images as files have them: how they are read, compared with Pillow's pixels, and refusals."""
 
 import io
+import signal
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from mmengine.dataset import Compose
 from PIL import Image, ImageOps
 
 from convnext_dense.classification.decoding import decode_by_pillow
+from convnext_dense.data.image_scan import OpenedImage, open_in_parallel
 from convnext_dense.data.images import LoadImage, NamingPipeline, explaining_opencv, read_image
 from convnext_dense.errors import UserError
 from tests.hostile import files
@@ -64,3 +66,17 @@ def test_a_thin_picture_is_named():
         explaining_opencv("a/b.png"),
     ):  # a bug is none of its business
         raise ZeroDivisionError
+
+
+def handler_of_sigterm(_: int) -> OpenedImage:
+    return OpenedImage(str(signal.getsignal(signal.SIGTERM)))
+
+
+def test_processes_that_open_images_can_be_ended():
+    """A pool ends its processes by SIGTERM: a handler that they inherit would keep them alive."""
+    previous = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        opened = open_in_parallel(handler_of_sigterm, range(4), "images")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert {image.path for image in opened} == {str(signal.SIG_DFL)}

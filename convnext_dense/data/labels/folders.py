@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mmengine.fileio import list_dir_or_file
 
+from convnext_dense.data.images import IMAGE_SUFFIXES
 from convnext_dense.errors import UserError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 LABELS = (".png", ".bmp", ".tif", ".tiff")  # without loss
 TRIED = 20  # images whose label is looked for by name
 
@@ -24,9 +24,9 @@ def image_suffix(folder: Path) -> str:
     """
     names = _files(folder)
     endings = Counter(Path(name).suffix for name in names)
-    endings = Counter({end: n for end, n in endings.items() if end.lower() in IMAGES})
+    endings = Counter({end: n for end, n in endings.items() if end.lower() in IMAGE_SUFFIXES})
     if not endings:
-        raise UserError(f"{folder} holds no image ({', '.join(IMAGES)}).")
+        raise UserError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     if len(endings) > 1:
         counts = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
         raise UserError(
