@@ -1,6 +1,7 @@
 """Images as files have them: how they are read, compared with Pillow's pixels, and refusals."""
 
 import io
+import multiprocessing
 import signal
 
 import cv2
@@ -74,9 +75,18 @@ def handler_of_sigterm(_: int) -> OpenedImage:
 
 def test_processes_that_open_images_can_be_ended():
     """A pool ends its processes by SIGTERM: a handler that they inherit would keep them alive."""
-    previous = signal.signal(signal.SIGTERM, lambda *_: None)
+
+    def hangs(*_) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise AssertionError("the pool waits for its processes")
+
+    previous = signal.signal(signal.SIGTERM, lambda *_: None), signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(60)
     try:
         opened = open_in_parallel(handler_of_sigterm, range(4), "images")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, previous[0])
+        signal.signal(signal.SIGALRM, previous[1])
     assert {image.path for image in opened} == {str(signal.SIG_DFL)}
