@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+CONFIGS = "convnext_dense.configs"
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "convnext_dense/version.py").read_text())[1]
 
 # What the bare backbone needs: register, build, load weights.
@@ -17,23 +18,52 @@ CORE = [
     "numpy>=1.26",
     "safetensors>=0.4",
     "rich>=13",
+    "argcomplete>=3.1",
 ]
 TASKS = ["mmcv-lite>=2.1,<2.2", "tensorboard>=2.14", "matplotlib>=3.7", "jinja2>=3.1"]
 DETECTION = ["mmdet>=3.3,<4", "pycocotools>=2.0.7", "faster-coco-eval>=1.6"]
 SEGMENTATION = ["mmsegmentation>=1.2.2,<2", "ftfy", "regex"]
 
+# A package index shows the README apart from its repository: relative links lead there.
+REPOSITORY = "https://github.com/convnext-dense/convnext_dense"
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)]+)\)")
+README = LINK.sub(rf"]({REPOSITORY}/blob/main/\1)", (ROOT / "README.md").read_text("utf-8"))
+
 setup(
     name="convnext_dense",
     version=VERSION,
     description="Detection and segmentation with ConvNeXt: the paper's tables, end to end",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=README,
     long_description_content_type="text/markdown",
+    author="The maintainers of convnext_dense",
+    url=REPOSITORY,
+    project_urls={
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+        "Changes": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Issues": f"{REPOSITORY}/issues",
+    },
+    keywords="ConvNeXt detection segmentation Mask R-CNN Cascade UperNet mmdet mmsegmentation",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     license="Apache-2.0",
-    packages=find_packages(include=["convnext_dense", "convnext_dense.*"]),
+    license_files=["LICENSE"],
+    # The configs' only source is the folder at the top; a wheel has them inside of the package.
+    packages=[*find_packages(include=["convnext_dense", "convnext_dense.*"]), CONFIGS],
+    package_dir={CONFIGS: "configs"},
     package_data={
         "convnext_dense.paper.tables": ["tables.csv"],
         "convnext_dense.report": ["page.html"],
+        CONFIGS: ["**/*.py"],
     },
+    entry_points={"console_scripts": ["convnext-dense = convnext_dense.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=CORE,
     extras_require={

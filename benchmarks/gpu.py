@@ -23,7 +23,8 @@ from report import check_table, choose, speed_table, verdict
 from speed import LINES
 
 from convnext_dense import kernels
-from convnext_dense.cli.shared.run_command import Parser, run_command
+from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.errors import UserError
 
 # Seconds for all checks, for everything, and for the parts still running at such a limit.

@@ -1,4 +1,9 @@
-"""Dense prediction with ConvNeXt: importing this package registers its models and optimizer parts.
+"""Dense prediction with ConvNeXt.
+
+``import convnext_dense`` alone is light: it imports neither torch nor mmengine, so that ``--help``
+and shell completion answer at once. Its models, optimizer constructor and schedules are registered
+as soon as mmengine is there (``registration.py``); a sub-package that is imported by itself
+registers what it defines.
 
 Everything that the import changes outside of this package, with the reason:
 
@@ -10,11 +15,20 @@ Everything that the import changes outside of this package, with the reason:
 The engine (``convnext_dense.engine``) registers its runner, loops and hooks when it is imported.
 """
 
-from convnext_dense import ops
+from importlib import import_module
+from typing import Any
+
+from convnext_dense import ops, registration
 from convnext_dense.version import __version__
 
-ops.install()
-
-from convnext_dense import models, optim  # noqa: E402  (after the operators are in place)
-
 __all__ = ["__version__", "models", "ops", "optim"]
+
+ops.install()
+registration.register_with_mmengine()
+
+
+def __getattr__(name: str) -> Any:
+    """Imports ``models`` and ``optim`` when they are first asked for."""
+    if name in ("models", "optim"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,10 +14,10 @@ MOST_FILES = 15
 # Rooms from the lowest to the highest: each may import from rooms above it in this list alone.
 ROOMS = (
     "version", "errors", "text_table", "atomic_files", "tasks",
-    "kernels", "weights", "models", "ops", "optim",
+    "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "data", "engine", "preflight", "browse",
     "detection", "segmentation", "classification",
-    "paper", "report", "benchmark", "predictor", "cli",
+    "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip
 TASKS = ("detection", "segmentation", "classification")
 # No task knows another.

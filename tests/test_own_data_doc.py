@@ -13,7 +13,10 @@ import cv2
 import pytest
 
 from convnext_dense.cli import train
-from convnext_dense.cli.train_settings import fit_settings, load_settings
+from convnext_dense.cli.main import parse_tool
+from convnext_dense.cli.shared.settle_arguments import settle_arguments
+from convnext_dense.cli.shared.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
 from convnext_dense.data.shapes.dataset import prepare_shapes
 
 ROOT = Path(__file__).parents[1]
@@ -55,10 +58,11 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-def training_flags(command: list[str], monkeypatch):
+def training_flags(command: list[str]) -> TrainFlags:
     """What ``tools/train.py`` reads from a command."""
-    monkeypatch.setattr(sys, "argv", command[1:])
-    return train.parse_flags()
+    _, args = parse_tool("train", command[2:])
+    settle_arguments(args)
+    return train.read_flags(args)
 
 
 def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
@@ -66,7 +70,7 @@ def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
     found = commands("sh recipe")
     assert len(found) == 2
     for command in found:
-        flags = training_flags(command, monkeypatch)
+        flags = training_flags(command)
         settled = load_settings(flags)
         fit_settings(settled, flags)
         cfg = settled.cfg

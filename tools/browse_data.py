@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Draws augmented samples and the statistics of a dataset: python tools/browse_data.py CONFIG."""
 
-from convnext_dense.cli.browse_data import main
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 
 if __name__ == "__main__":
-    run_command(main)
+    open_tool("browse_data")

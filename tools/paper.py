@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """The paper's tables beside ours: python tools/paper.py complexity --only swin_t."""
 
-from convnext_dense.cli.paper import main
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 
 if __name__ == "__main__":
-    run_command(main)
+    open_tool("paper")

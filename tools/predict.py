@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Predicts an image or a folder of images: overlays, one JSON file, label images."""
 
-from convnext_dense.cli.predict import main
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 
 if __name__ == "__main__":
-    run_command(main)
+    open_tool("predict")

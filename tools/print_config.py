@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Prints a config with its bases and options, or writes it as plain YAML or JSON."""
 
-from convnext_dense.cli.print_config import main
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 
 if __name__ == "__main__":
-    run_command(main)
+    open_tool("print_config")

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Prints the optimizer's parameter groups of a config and draws their rates over the training."""
 
-from convnext_dense.cli.print_lr import main
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 
 if __name__ == "__main__":
-    run_command(main)
+    open_tool("print_lr")

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """One page about runs: python tools/report.py WORK_DIR... --out report.html."""
 
-from convnext_dense.cli.report import main
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 
 if __name__ == "__main__":
-    run_command(main)
+    open_tool("report")

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Tests a checkpoint: python tools/test.py CONFIG CHECKPOINT."""
 
-from convnext_dense.cli.shared.run_command import run_command
-from convnext_dense.cli.test import main
+from convnext_dense.cli.main import open_tool
 
 if __name__ == "__main__":
-    run_command(main)
+    open_tool("test")

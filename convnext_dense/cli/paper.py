@@ -1,9 +1,4 @@
-"""The paper's tables beside ours: python tools/paper.py complexity --only swin_t.
-
-complexity counts parameters and multiply-adds of every row of tables 3 and 4, without weights or
-data; roadmap those of every step from ResNet to ConvNeXt (tables 10 and 11), and draws them;
-tables puts the figures of all tables beside ours; reproduce trains and tests one row of them.
-"""
+"""The paper's tables beside ours: complexity, roadmap, tables, reproduce."""
 
 import argparse
 import contextlib
@@ -12,7 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.shipped import CONFIGS, ROOT
 from convnext_dense.errors import UserError
 from convnext_dense.paper.costs import complexity
@@ -21,55 +15,14 @@ from convnext_dense.paper.roadmap import costs
 from convnext_dense.paper.tables import compare
 
 
-def parse_flags() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    subcommands = parser.add_subparsers(dest="command", required=True)
-    counting = subcommands.add_parser("complexity", help="parameters and multiply-adds")
-    counting.add_argument("--only", metavar="NAME", help="rows whose name contains this")
-    counting.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    walking = subcommands.add_parser("roadmap", help="the steps from ResNet to ConvNeXt")
-    walking.add_argument("--regime", metavar="NAME", help="resnet50 or resnet200; both if left out")
-    walking.add_argument(
-        "--results", metavar="FILE", help="JSON: config name -> our top-1, percent"
-    )
-    walking.add_argument("--draw", metavar="DIR", help="draw the steps and the chart into it")
-    walking.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    comparing = subcommands.add_parser("tables", help="all tables, the paper's figures and ours")
-    comparing.add_argument("--table", type=int, metavar="N", help="one table; all if left out")
-    comparing.add_argument("--runs", metavar="DIR", help="folder that holds work folders")
-    comparing.add_argument(
-        "--benchmark",
-        nargs="+",
-        default=(),
-        metavar="SIZE:FILE",
-        help="output of tools/benchmark.py infer --json at an image size",
-    )
-    comparing.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    repeating = subcommands.add_parser("reproduce", help="train and test what a row says")
-    repeating.add_argument(
-        "row", metavar="TABLE:ROW", help="such as 3:cascade_convnext_t_3x, or 3:7"
-    )
-    repeating.add_argument("--print", action="store_true", help="print the commands alone")
-    repeating.add_argument("--data-root", metavar="DIR", help="as of tools/train.py")
-    repeating.add_argument("--work-dir", metavar="DIR", default="work_dirs", help="of all steps")
-    repeating.add_argument(
-        "--gpus",
-        type=int,
-        default=8,
-        metavar="N",
-        help="default: 8; 0: one process, on what there is",
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_flags()
+def run(args: argparse.Namespace) -> None:
+    """The command."""
     {
         "complexity": count,
         "roadmap": walk,
         "tables": put_side_by_side,
         "reproduce": repeat,
-    }[args.command](args)
+    }[args.subject](args)
 
 
 def count(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Predicts an image or a folder of images: overlays, one JSON file, label images."""
+"""Predicts an image or a folder of images."""
 
 import argparse
 import json
@@ -6,24 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from convnext_dense.atomic_files import make_folder, write_atomically
-from convnext_dense.cli.shared import arguments
-from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.data.images import find_images, read_image, write_image
 from convnext_dense.errors import UserError
 from convnext_dense.predictor import Predictor
 from convnext_dense.runs.progress import new_progress
 from convnext_dense.runs.work_folder import resolve_checkpoint
-
-
-def parse_flags() -> argparse.Namespace:
-    parser = Parser(description=__doc__)
-    arguments.add_config_argument(parser)
-    parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("images", help="image or folder of images")
-    parser.add_argument("--out", required=True, help="folder for overlays and predictions.json")
-    parser.add_argument("--score-threshold", type=float, default=0.3)
-    parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
-    return parser.parse_args()
 
 
 def overlay_names(images: list[Path], out: Path) -> list[Path]:
@@ -36,8 +23,8 @@ def overlay_names(images: list[Path], out: Path) -> list[Path]:
     return overlays
 
 
-def main() -> None:
-    args = parse_flags()
+def run(args: argparse.Namespace) -> None:
+    """The command."""
     images = find_images(args.images)
     out = Path(args.out)
     overlays = overlay_names(images, out)

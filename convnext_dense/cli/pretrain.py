@@ -1,17 +1,12 @@
-"""Trains a classifier: python tools/pretrain_cls.py CONFIG.
-
-Flags, logs and work folder are those of tools/train.py. The last line is the command that hands
-the weights to a detector.
-"""
+"""Trains a classifier; the last line is the command that hands its weights to a detector."""
 
 import argparse
 import os
 from pathlib import Path
 
 from convnext_dense.cli.shared import arguments
-from convnext_dense.cli.shared.run_command import Parser
+from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.train import train
-from convnext_dense.cli.train_flags import TrainFlags
 from convnext_dense.config import launcher
 from convnext_dense.config.shipped import ROOT
 
@@ -26,20 +21,10 @@ DETECTORS = {
 }
 
 
-def parse_flags() -> TrainFlags:
-    """Reads the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_config_arguments(parser)
-    arguments.add_training_arguments(parser)
-    arguments.add_launcher_arguments(parser)
-    args = parser.parse_args()
-    arguments.set_local_rank(args.local_rank)
-    return arguments.to_flags(TrainFlags, args)
-
-
-def main() -> None:
+def run(args: argparse.Namespace) -> None:
     """The command."""
-    flags = parse_flags()
+    arguments.set_local_rank(args.local_rank)
+    flags = arguments.to_flags(TrainFlags, args)
     cfg = train(flags)
     backbone = cfg.model.backbone
     trained = not (flags.replay or flags.dry_run)

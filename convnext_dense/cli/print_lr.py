@@ -1,18 +1,11 @@
-"""Prints the optimizer's parameter groups of a config and draws their rates over the training.
+"""Prints a config's parameter groups and draws their rates over the training."""
 
-    python tools/print_lr.py configs/detection/cascade_convnext_t_3x.py
-
-Needs no data. Where it is not there, heads have their library's default number of classes, and the
-length of an epoch is the published COCO's or assumed; the answer says which.
-"""
-
+import argparse
 import contextlib
 import json
 import sys
 from pathlib import Path
 
-from convnext_dense.cli.shared.arguments import add_config_arguments
-from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.config.load import load_config
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.errors import UserError
@@ -21,14 +14,8 @@ from convnext_dense.optim.schedule_curve import training_annotations
 from convnext_dense.tasks import task_of
 
 
-def main() -> None:
-    parser = Parser(description=__doc__.splitlines()[0])
-    add_config_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
-    parser.add_argument(
-        "--out", metavar="PNG", help="the curve (default: work_dirs/print_lr/<config>.png)"
-    )
-    args = parser.parse_args()
+def run(args: argparse.Namespace) -> None:
+    """The command."""
     out = Path(args.out or Path("work_dirs", "print_lr", f"{Path(args.config).stem}.png"))
     if out.is_dir():
         raise UserError(f"--out names the folder {out}: give the name of a PNG file.")

@@ -1,5 +1,6 @@
-"""Tests a checkpoint: python tools/test.py CONFIG CHECKPOINT."""
+"""Tests a checkpoint."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from mmengine.logging import print_log
 
 from convnext_dense.atomic_files import keep_previous
 from convnext_dense.cli.shared import arguments
-from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.cli.shared.surroundings import surrounded
 from convnext_dense.config import launcher
 from convnext_dense.config.config_tree import datasets, evaluators
@@ -24,7 +24,7 @@ from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.kernels.availability import read_switch
-from convnext_dense.runs.work_folder import lock, resolve_checkpoint
+from convnext_dense.runs.work_folder import checkpoint_of, lock
 from convnext_dense.tasks import HEADLINE, task_of
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, trained_classes
@@ -43,7 +43,7 @@ class TestFlags:
     __test__ = False  # for pytest: no test class
 
     config: str
-    checkpoint: str
+    checkpoint: str | None = None
     work_dir: str | None = None
     data_root: str | None = None
     cfg_options: dict[str, Any] | None = None
@@ -55,33 +55,16 @@ class TestFlags:
     own_data: OwnData | None = None
 
 
-def parse_flags() -> TestFlags:
-    """Reads the command line."""
-    parser = Parser(description=__doc__)
-    arguments.add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="checkpoint file, work folder, address or official name")
-    parser.add_argument(
-        "--work-dir", help="folder of metrics.json and logs (default: work_dirs/<config name>_test)"
-    )
-    parser.add_argument("--show-dir", help="write images of the ground truth beside predictions")
-    parser.add_argument(
-        "--out", metavar="FILE.json", help="write each image's results: COCO format or a row each"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="test the first N images only")
-    parser.add_argument(
-        "--tta", action="store_true", help="test in all views of the config's tta_views, and merge"
-    )
-    own_data.add_arguments(parser, training=False)
-    arguments.add_launcher_arguments(parser)
-    args = parser.parse_args()
+def read_flags(args: argparse.Namespace) -> TestFlags:
+    """The flags of a parsed command line."""
     arguments.set_local_rank(args.local_rank)
     own = own_data.from_args(args, ("test",))
     return arguments.to_flags(TestFlags, args, own_data=own)
 
 
-def main() -> None:
+def run(args: argparse.Namespace) -> None:
     """The command."""
-    test(parse_flags())
+    test(read_flags(args))
 
 
 @safe_reading()
@@ -93,7 +76,7 @@ def test(flags: TestFlags) -> None:
     """
     launcher.announce(flags.launcher)
     read_switch()  # a wrong value is named before anything is read
-    checkpoint = resolve_checkpoint(flags.checkpoint)
+    checkpoint = checkpoint_of(flags.config, flags.checkpoint)
     cfg = test_config(flags, checkpoint)
     work_dir = Path(cfg.work_dir)
     is_first = launcher.rank(flags.launcher) == 0

@@ -1,15 +1,15 @@
-"""Trains a detector or segmentor: python tools/train.py CONFIG."""
+"""Trains a detector, segmentor or classifier."""
 
+import argparse
 from pathlib import Path
 
 from mmengine.config import Config
 
 from convnext_dense.atomic_files import explaining_full_disks
 from convnext_dense.cli.shared import arguments
-from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.cli.shared.surroundings import surrounded
-from convnext_dense.cli.train_flags import TrainFlags
-from convnext_dense.cli.train_settings import fit_settings, load_settings
+from convnext_dense.cli.shared.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
 from convnext_dense.config import launcher
 from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
@@ -31,25 +31,16 @@ ROOM = "Make room and start again with --resume."
 AGAIN = "Start the same command again, on every machine, with --resume."
 
 
-def parse_flags() -> TrainFlags:
-    """Reads the command line."""
-    parser = Parser(description=__doc__)
-    arguments.add_config_arguments(parser)
-    arguments.add_training_arguments(parser)
-    own_data.add_arguments(parser)
-    parser.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over your own data (default: by its size)"
-    )
-    arguments.add_launcher_arguments(parser)
-    args = parser.parse_args()
+def read_flags(args: argparse.Namespace) -> TrainFlags:
+    """The flags of a parsed command line."""
     arguments.set_local_rank(args.local_rank)
     own = own_data.from_args(args, ("train", "val", "test"))
     return arguments.to_flags(TrainFlags, args, own_data=own)
 
 
-def main() -> None:
+def run(args: argparse.Namespace) -> None:
     """The command."""
-    train(parse_flags())
+    train(read_flags(args))
 
 
 @safe_reading()

@@ -4,11 +4,21 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 from convnext_dense.errors import UserError
 
 ALIKE = 0.8  # likeness from which a name is taken for a misspelling of another
+
+
+def parse_options(texts: Mapping[str, str]) -> dict[str, Any]:
+    """The values of ``KEY=VALUE`` pairs, as mmengine reads them; a plain text keeps its spaces."""
+    return {
+        key: DictAction._parse_iterable(text)
+        if any(mark in text for mark in ",[]()")
+        else DictAction._parse_int_float_bool(text.strip("'\""))
+        for key, text in texts.items()
+    }
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:

@@ -1,6 +1,9 @@
-"""The configs that come with this project."""
+"""The configs that come with this package: of the clone, or of the installed wheel."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / "configs"
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent
+_IN_CLONE = ROOT / "configs"  # their only source; setup.py puts them into the wheel
+IS_CLONE = (ROOT / "setup.py").is_file() and _IN_CLONE.is_dir()
+CONFIGS = _IN_CLONE if IS_CLONE else PACKAGE / "configs"

@@ -40,42 +40,11 @@ class OwnData:
     reduce_zero_label: bool = False
 
 
-def add_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
-    """Flags of the tools that read data; ``training`` adds those of a training split."""
-    group = parser.add_argument_group("your own data")
-    parser.set_defaults(train_json=None, epochs=None)
-    if training:
-        group.add_argument("--train-json", metavar="JSON", help="COCO file to train on")
-    group.add_argument("--val-json", metavar="JSON", help="COCO file to evaluate on")
-    group.add_argument(
-        "--images",
-        nargs="+",
-        metavar="DIR",
-        help="the images: one folder, or one of training and one of validation",
-    )
-    group.add_argument(
-        "--labels",
-        nargs="+",
-        metavar="DIR",
-        help="folders of label images, as --images (segmentation)",
-    )
-    group.add_argument(
-        "--classes",
-        metavar="FILE",
-        help="class names, one a line (segmentation; default: classes.txt by the folders)",
-    )
-    group.add_argument(
-        "--reduce-zero-label",
-        action="store_true",
-        help="label 0 is ignored, the first class is label 1 (segmentation)",
-    )
-
-
 def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData | None:
     """The own data that the flags name; None where they name none.
 
     Args:
-        args: What a parser with :func:`add_arguments` read.
+        args: What a parser with ``add_own_data_arguments`` has read.
         splits: The splits that the tool needs, out of ``train``, ``val`` and ``test``.
 
     Raises:

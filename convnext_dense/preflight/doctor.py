@@ -1,11 +1,14 @@
 """What is wrong with this machine's environment, and how to mend it.
 
-``tools/doctor.py`` reads this file by its path, since importing the package already needs what may
-be broken: at the top it imports the standard library alone.
+At the top this imports the standard library alone, since anything else may be broken; for the same
+reason ``tools/doctor.py`` reads this file by its path.
 """
 
+import argparse
 import ast
+import contextlib
 import importlib
+import json
 import os
 import platform
 import re
@@ -14,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -60,6 +64,29 @@ class Finding(NamedTuple):
     topic: str
     found: str
     fix: str = ""
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command: prints the report.
+
+    Args:
+        args: ``json`` asks for JSON.
+
+    Returns:
+        Exit code: 0, or 2 where something is broken.
+    """
+    warnings.filterwarnings("ignore")
+    with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
+        findings = examine()
+    usable = all(finding.state != BROKEN for finding in findings)
+    if args.json:
+        rows = [finding._asdict() for finding in findings]
+        print(json.dumps(dict(usable=usable, findings=rows), indent=2))
+    else:
+        for state, topic, found, fix in findings:
+            print(f"{state:8} {topic:28} {found}" + (f"\n{'':8} -> {fix}" if fix else ""))
+        print("usable" if usable else "broken: mend the lines above that say so")
+    return 0 if usable else 2
 
 
 def examine() -> list[Finding]:

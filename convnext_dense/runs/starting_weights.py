@@ -8,11 +8,10 @@ from mmengine.logging import print_log
 
 from convnext_dense import weights
 from convnext_dense.errors import UserError
+from convnext_dense.runs import AUTO
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.runs.work_folder import resolve_checkpoint
 from convnext_dense.weights.loading import find_state_dict
-
-AUTO = "auto"  # --resume without a checkpoint
 
 
 def choose_weights(

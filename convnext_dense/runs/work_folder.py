@@ -16,10 +16,12 @@ from mmengine.logging import print_log
 
 from convnext_dense import ops
 from convnext_dense.atomic_files import keep_previous, write_atomically
+from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.errors import UserError
 from convnext_dense.kernels.availability import SWITCH
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.version import __version__
+from convnext_dense.weights.zoo import OFFICIAL_FILES
 
 PACKAGES = (
     "torch",
@@ -108,6 +110,30 @@ def resolve_checkpoint(source: str) -> str:
     """The newest checkpoint where ``source`` is a work folder; else ``source``: file, URL, name."""
     found = newest_whole(Path(source)) if Path(source).is_dir() else None
     return str(found or source)
+
+
+def checkpoint_of(config: str | Path, checkpoint: str | None) -> str:
+    """The checkpoint that a command means.
+
+    Args:
+        config: The config file.
+        checkpoint: What the user named: see :func:`resolve_checkpoint`. Without it, the newest
+            checkpoint of the work folder that holds the config, else the config's official file.
+
+    Raises:
+        UserError: When nothing is named and there is neither.
+    """
+    if checkpoint is not None:
+        return resolve_checkpoint(checkpoint)
+    path = Path(config)
+    if found := newest_whole(path.parent):
+        return str(found)
+    if (official := OFFICIAL_FILES.get(path.stem)) and path.is_relative_to(CONFIGS):
+        return official
+    raise UserError(
+        f"{path.name} has no official file and lies in no work folder with a checkpoint: name a "
+        "checkpoint."
+    )
 
 
 def environment(processes: int = 1) -> dict[str, Any]:

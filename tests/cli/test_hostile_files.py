@@ -29,7 +29,7 @@ from convnext_dense.benchmark import data_loading, memory
 from convnext_dense.browse.samples_page import browse
 from convnext_dense.cli import test, train
 from convnext_dense.cli.shared.run_command import run_command
-from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.config import load as config_load
 from convnext_dense.config.reading import read_config
 from convnext_dense.config.safe_reading import safe_reading

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from convnext_dense.cli.train_flags import TrainFlags
-from convnext_dense.cli.train_settings import fit_settings, load_settings
+from convnext_dense.cli.shared.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
 from convnext_dense.data import own_data
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
 from tests.datasets.test_own_data import detection_flags, label_flags, parse

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from convnext_dense.cli.shared.run_command import Parser, run_command, sentence
+from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.run_command import run_command, sentence
 from convnext_dense.errors import UserError
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -37,11 +38,10 @@ DOORS = sorted(path for path in TOOLS.glob("*.py") if path.stem != "doctor")
 @pytest.mark.parametrize("tool", DOORS, ids=lambda path: path.stem)
 def test_every_tool_has_the_flag(tool, monkeypatch, capsys):
     commands = ["complexity", "roadmap", "tables", "reproduce"] if tool.stem == "paper" else []
-    main = runpy.run_path(str(tool))["main"]
     for command in [None, *commands]:
         monkeypatch.setattr(sys, "argv", ["tool", *([command] if command else []), "--help"])
         with pytest.raises(SystemExit):
-            main()
+            runpy.run_path(str(tool), run_name="__main__")
         assert "--debug" in capsys.readouterr().out
 
 

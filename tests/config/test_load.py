@@ -153,11 +153,12 @@ def test_options_keep_the_spaces_of_paths():
     import argparse
 
     from convnext_dense.cli.shared import arguments
+    from convnext_dense.config.options import parse_options
 
     parser = argparse.ArgumentParser()
     arguments.add_config_arguments(parser)
     text = ["a.path=my birds ü/", "b=3", "c=(1,2)", "d=None", "e='x y'", "f=[(1,2),(3,4)]"]
-    options = parser.parse_args(["c.py", "--cfg-options", *text]).cfg_options
+    options = parse_options(parser.parse_args(["c.py", "--cfg-options", *text]).cfg_options)
     assert options == {
         "a.path": "my birds ü/", "b": 3, "c": (1, 2), "d": None, "e": "x y", "f": [(1, 2), (3, 4)]
     }  # fmt: skip

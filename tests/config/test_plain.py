@@ -11,8 +11,8 @@ import yaml
 from mmengine.registry import registry
 
 from convnext_dense.benchmark.whole_models import is_config
-from convnext_dense.cli.train_flags import TrainFlags
-from convnext_dense.cli.train_settings import fit_settings, load_settings
+from convnext_dense.cli.shared.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
 from convnext_dense.config.plain import format_plain
 from convnext_dense.config.reading import read_config
 from convnext_dense.engine.runner import DenseRunner

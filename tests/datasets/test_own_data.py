@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from convnext_dense.cli.shared.arguments import add_own_data_arguments
 from convnext_dense.data import own_data
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.labels.folders import label_suffix
@@ -23,7 +24,7 @@ TRAINING = ("train", "val", "test")
 
 def parse(*arguments) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    own_data.add_arguments(parser)
+    add_own_data_arguments(parser)
     parser.add_argument("--epochs", type=int)
     return parser.parse_args(list(map(str, arguments)))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.hooks import Hook
 
-from convnext_dense.cli.train_settings import stop_after
+from convnext_dense.cli.shared.train_settings import stop_after
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import build_runner
 from tests.runs.test_processes import CLASSIFIER, data_root

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from convnext_dense.cli.train_settings import stop_after
+from convnext_dense.cli.shared.train_settings import stop_after
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import FiniteChecksHook, build_runner
 from convnext_dense.preflight.replay import replay

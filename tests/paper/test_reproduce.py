@@ -1,13 +1,12 @@
 """Chains of commands: the tools understand them, they go on where they were, they check first."""
 
-import importlib.util
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 
+from convnext_dense.cli.main import parse_tool
 from convnext_dense.errors import UserError
 from convnext_dense.paper.reproduce import commands
 from convnext_dense.paper.reproduce.chain import ReproduceSettings, Step, find_row, steps_of_row
@@ -21,20 +20,12 @@ def chain(key: str, work_dir: Path, gpus: int = 8, data_root: str | None = None)
     return steps_of_row(find_row(key), ReproduceSettings(ROOT, work_dir, data_root, gpus))
 
 
-def load_tool(path: str | Path):
-    """The main and parse_flags of the command that a tool opens."""
-    spec = importlib.util.spec_from_file_location("tool", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool.main, sys.modules[tool.main.__module__].parse_flags
-
-
-def parsed(command: str, monkeypatch):
+def parsed(command: str):
     """A command's flags, as its tool reads them."""
     words = shlex.split(command)
     script = next(i for i, word in enumerate(words) if word.endswith(".py"))
-    monkeypatch.setattr(sys, "argv", words[script:])
-    return Path(words[script]).stem, load_tool(words[script])[1]()
+    tool = Path(words[script]).stem
+    return tool, parse_tool(tool, words[script + 1 :])[1]
 
 
 def command_lines(steps: list[Step]) -> list[str]:
@@ -43,7 +34,7 @@ def command_lines(steps: list[Step]) -> list[str]:
 
 def test_the_tools_understand_the_commands(tmp_path, monkeypatch):
     seen = [
-        parsed(command, monkeypatch)
+        parsed(command)
         for command in command_lines(chain("3:cascade_convnext_t_3x", tmp_path, data_root="/d"))
     ]
     assert [tool for tool, _ in seen] == ["pretrain_cls", "train", "test", "test"]
@@ -68,7 +59,7 @@ def test_the_tools_understand_the_commands(tmp_path, monkeypatch):
     ],
 )
 def test_chains_of_other_rows(key, expected, tmp_path, monkeypatch):
-    seen = [parsed(one, monkeypatch) for one in command_lines(chain(key, tmp_path, gpus=2))]
+    seen = [parsed(one) for one in command_lines(chain(key, tmp_path, gpus=2))]
     assert [tool for tool, _ in seen] == expected
     first = seen[0][1]
     assert first.accumulate == (4 if key.startswith("3:") else 16)
@@ -186,11 +177,10 @@ def test_what_counts_as_finished(tmp_path):
     assert not test.is_done
 
 
-def test_the_tool(monkeypatch, capsys):
-    main, _ = load_tool(ROOT / "tools/paper.py")
-    monkeypatch.setattr(sys, "argv", ["paper.py", "reproduce", "3:cascade_swin_t_3x", "--print"])
-    main()
+def test_the_tool(capsys):
+    command, args = parse_tool("paper", ["reproduce", "3:cascade_swin_t_3x", "--print"])
+    command.run(args)
     assert capsys.readouterr().out.count("torchrun --nproc-per-node 8") == 3
-    monkeypatch.setattr(sys, "argv", ["paper.py", "reproduce", "3:x", "--gpus", "-1"])
+    command, args = parse_tool("paper", ["reproduce", "3:x", "--gpus", "-1"])
     with pytest.raises(UserError, match="Table 3 has no row 'x'"):
-        main()
+        command.run(args)

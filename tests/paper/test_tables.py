@@ -1,14 +1,13 @@
 """All tables: printed numbers copied by hand, counts against torch, runs that are matched."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torchvision
 
+from convnext_dense.cli.main import parse_tool
 from convnext_dense.errors import UserError
 from convnext_dense.models import ConvNeXtClassifier
 from convnext_dense.paper.tables import costs
@@ -246,19 +245,16 @@ def test_wrong_input_is_one_sentence(tmp_path):
         compare_tables(7, CONFIGS, benchmarks=[f"224:{tmp_path}/b.json"])
 
 
-def test_the_tool_prints_json(monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools/paper.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    monkeypatch.setattr(sys, "argv", ["paper.py", "tables", "--table", "7", "--json"])
-    tool.main()
+def test_the_tool_prints_json(capsys):
+    command, args = parse_tool("paper", ["tables", "--table", "7", "--json"])
+    command.run(args)
     cells = json.loads(capsys.readouterr().out)
     assert len(cells) == 6
     for cell in cells:
         assert tuple(cell) == FIELDS and cell["ours"] is None and cell["source"]
         assert isinstance(cell["paper"], float) and cell["table"] == 7
-    monkeypatch.setattr(sys, "argv", ["paper.py", "tables", "--table", "9"])
-    tool.main()
+    command, args = parse_tool("paper", ["tables", "--table", "9"])
+    command.run(args)
     lines = capsys.readouterr().out.splitlines()
     (line,) = (line for line in lines if "d" in line and "28.6" in line)
     assert line.split()[:4] == ["ConvNeXt-T@224", "params_m", "28.6", "28.59"]

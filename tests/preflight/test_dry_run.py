@@ -1,6 +1,5 @@
 """--dry-run through the engine: a page, the run's own parts, and nothing left behind."""
 
-import argparse
 import json
 import tempfile
 import uuid
@@ -12,10 +11,8 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from convnext_dense.cli import train
-from convnext_dense.cli.shared import arguments
-from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.cli.main import parse_tool
 from convnext_dense.config.load import load_config
-from convnext_dense.data import own_data
 from convnext_dense.errors import UserError
 from tests.config.test_load import SHAPES
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
@@ -24,18 +21,11 @@ CLASSIFIER = Path(__file__).parents[2] / "configs/classification/convnext_a_shap
 
 
 def run(capsys, config, *flags) -> str:
-    parser = argparse.ArgumentParser()
-    arguments.add_config_arguments(parser)
-    arguments.add_training_arguments(parser)
-    own_data.add_arguments(parser)
-    parser.add_argument("--epochs", type=int)
-    arguments.add_launcher_arguments(parser)
     # mmengine keeps visualizers by name, with the folder of the run that built them.
     name = ["--cfg-options", f"visualizer.name={uuid.uuid4()}"]
-    args = parser.parse_args([str(config), *map(str, flags), *name])
+    command, args = parse_tool("train", [str(config), *map(str, flags), *name])
     capsys.readouterr()
-    own = own_data.from_args(args, ("train", "val", "test"))
-    train.train(arguments.to_flags(TrainFlags, args, own_data=own))
+    command.run(args)
     return capsys.readouterr().out
 
 

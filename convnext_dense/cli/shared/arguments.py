@@ -5,15 +5,45 @@ import os
 from dataclasses import fields
 from typing import Any
 
-from mmengine.config import DictAction
+from convnext_dense.config.names import shipped_configs
+from convnext_dense.runs import AUTO
 
-from convnext_dense.runs.starting_weights import AUTO
-
+OPTIONAL = "optional_positionals"  # names of them, in the parsed arguments
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
-class OptionsAction(DictAction):
-    """``KEY=VALUE`` pairs as mmengine reads them, but a plain value keeps its spaces."""
+class Parser(argparse.ArgumentParser):
+    """The parser of every command, with the flags that all of them have."""
+
+    debugging = False  # --debug was given in this process
+
+    def __init__(self, *args, **kwargs) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+        self.add_argument("--debug", action=_Debug, help="show the traceback of a refusal too")
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """As argparse does, but an optional positional may also stand behind a flag."""
+        found, left = self.parse_known_args(args, namespace)
+        names = [name for name in getattr(found, OPTIONAL, ()) if getattr(found, name) is None]
+        while names and left and not left[0].startswith("-"):
+            setattr(found, names.pop(0), left.pop(0))
+        if left:
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        return found
+
+
+class _Debug(argparse.Action):
+    def __init__(self, option_strings, dest, help=None) -> None:
+        # Suppressed: else a sub-command's default would hide the flag before it.
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        Parser.debugging = True
+
+
+class OptionsAction(argparse.Action):
+    """``KEY=VALUE`` pairs as texts; ``config.options.parse_options`` reads the values."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         options = dict(getattr(namespace, self.dest) or {})
@@ -21,13 +51,14 @@ class OptionsAction(DictAction):
             key, equals, value = pair.partition("=")
             if not equals:
                 parser.error(f"{option_string} needs KEY=VALUE, got {pair!r}")
-            nested = any(mark in value for mark in ",[]()")
-            options[key] = (
-                self._parse_iterable(value)
-                if nested
-                else self._parse_int_float_bool(value.strip("'\""))
-            )
+            options[key] = value
         setattr(namespace, self.dest, options)
+
+
+def add_optional_positional(parser: argparse.ArgumentParser, name: str, **kwargs: Any) -> None:
+    """A positional argument that may be left out: None then."""
+    parser.add_argument(name, nargs="?", **kwargs)
+    parser.set_defaults(**{OPTIONAL: (*(parser.get_default(OPTIONAL) or ()), name)})
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +69,20 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """The config file itself."""
-    parser.add_argument(
-        "config", help="config file: .py is executed as a program, .yaml and .json are read as data"
+    config = parser.add_argument(
+        "config",
+        help="name of a shipped config, work folder, or file: .py is executed as a program, .yaml "
+        "and .json are read as data",
     )
+    config.completer = complete_config
+
+
+def complete_config(prefix: str, **_: object) -> list[str]:
+    """Shipped configs and files that a shell may complete; called by argcomplete."""
+    from argcomplete.completers import FilesCompleter
+
+    names = [name for name in shipped_configs() if name.startswith(prefix)]
+    return [*names, *FilesCompleter()(prefix)]
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +168,7 @@ def _add_origin_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone-weights",
         metavar="WORK_DIR|CKPT",
-        help="start the backbone from a pretraining run of tools/pretrain_cls.py",
+        help="start the backbone from a pretraining run",
     )
     parser.add_argument(
         "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
@@ -143,6 +185,37 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")
     # torchrun sets LOCAL_RANK; torch.distributed.launch passes the flag.
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
+    """Flags of the tools that read data; ``training`` adds those of a training split."""
+    group = parser.add_argument_group("your own data")
+    parser.set_defaults(train_json=None, epochs=None)
+    if training:
+        group.add_argument("--train-json", metavar="JSON", help="COCO file to train on")
+    group.add_argument("--val-json", metavar="JSON", help="COCO file to evaluate on")
+    group.add_argument(
+        "--images",
+        nargs="+",
+        metavar="DIR",
+        help="the images: one folder, or one of training and one of validation",
+    )
+    group.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="DIR",
+        help="folders of label images, as --images (segmentation)",
+    )
+    group.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class names, one a line (segmentation; default: classes.txt by the folders)",
+    )
+    group.add_argument(
+        "--reduce-zero-label",
+        action="store_true",
+        help="label 0 is ignored, the first class is label 1 (segmentation)",
+    )
 
 
 def to_flags(kind: type, args: argparse.Namespace, **others: Any) -> Any:

@@ -1,14 +1,15 @@
 """Running a command: one sentence and an exit code instead of a traceback."""
 
-import argparse
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 
 from convnext_dense.atomic_files import explaining_full_disks
+from convnext_dense.cli.shared.arguments import Parser
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import RunEndedError, UserError
 from convnext_dense.runs.signals import Interrupted, handling_signals, ignore_signals
@@ -18,29 +19,21 @@ BUG = (
     "with all lines from 'Traceback' on, the command, and env.json of the work folder if there is "
     "one."
 )
+# Packages that a part of the toolkit needs -> the extra of setup.py that brings them.
+EXTRAS = {
+    "mmcv": "all",
+    "mmdet": "detection",
+    "pycocotools": "detection",
+    "faster_coco_eval": "detection",
+    "mmseg": "segmentation",
+    "matplotlib": "all",
+    "jinja2": "all",
+    "tensorboard": "all",
+}
 NO_MEMORY = (
     "This needs more memory than there is: make the batch smaller (--cfg-options "
     "train_dataloader.batch_size=N), or the images."
 )
-
-
-class Parser(argparse.ArgumentParser):
-    """The parser of every command, with the flags that all of them have."""
-
-    debugging = False  # --debug was given in this process
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self.add_argument("--debug", action=_Debug, help="show the traceback of a refusal too")
-
-
-class _Debug(argparse.Action):
-    def __init__(self, option_strings, dest, help=None) -> None:
-        # Suppressed: else a sub-command's default would hide the flag before it.
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        Parser.debugging = True
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -53,7 +46,6 @@ def run_command(main: Callable[[], None]) -> None:
     # The toolboxes warn about their own code, which a user cannot mend.
     for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
         warnings.filterwarnings("ignore", module=package)
-    Parser.debugging = False
     room = "Make room and start again."
     try:
         with handling_signals(), explaining_full_disks("A file", room), safe_reading():
@@ -62,6 +54,16 @@ def run_command(main: Callable[[], None]) -> None:
         if Parser.debugging:
             traceback.print_exc()
         print(f"error: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            _report_bug(error)
+        print(
+            f"error: This needs {package}, which is not installed: run pip install "
+            f"'convnext_dense[{EXTRAS[package]}]'.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except RunEndedError as error:
         if str(error):  # of several processes the first one speaks
@@ -73,10 +75,16 @@ def run_command(main: Callable[[], None]) -> None:
             print(error, file=sys.stderr)
         sys.exit(error.code)
     except Exception as error:
-        traceback.print_exc()
-        memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        print(NO_MEMORY if memory else BUG, file=sys.stderr)
-        sys.exit(1)
+        _report_bug(error)
+    finally:
+        Parser.debugging = False
+
+
+def _report_bug(error: Exception) -> NoReturn:
+    traceback.print_exc()
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    print(NO_MEMORY if memory else BUG, file=sys.stderr)
+    sys.exit(1)
 
 
 def sentence(error: UserError) -> str:

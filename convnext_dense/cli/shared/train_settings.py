@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from convnext_dense.cli.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.config import launcher
 from convnext_dense.config.load import settle_config
 from convnext_dense.config.machine import use_fused_optimizer

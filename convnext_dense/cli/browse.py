@@ -1,0 +1,22 @@
+"""Draws augmented samples and the statistics of a dataset."""
+
+import argparse
+from pathlib import Path
+
+from convnext_dense.browse.samples_page import browse
+from convnext_dense.data import own_data
+from convnext_dense.data.fit import load_fitted_config
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
+    cfg = load_fitted_config(
+        args.config,
+        data_root=args.data_root,
+        cfg_options=args.cfg_options,
+        splits=(args.split,),
+        own_data=own_data.from_args(args, (args.split,)),
+    )
+    out = Path(args.out)
+    print(browse(cfg, args.split, out, args.number, args.seed))
+    print(f"\n{out / 'sheet.jpg'}  {out / 'statistics.png'}  {out / 'statistics.json'}")

@@ -1,0 +1,11 @@
+"""Rewrites a checkpoint in another library's parameter names."""
+
+import argparse
+
+from convnext_dense.weights import convert_file
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
+    conversion = convert_file(args.source, args.target, args.to, ema=args.ema, force=args.force)
+    print(f"{conversion} Written to {args.target}.")

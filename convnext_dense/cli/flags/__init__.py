@@ -1,0 +1,1 @@
+"""The flags of each command: modules that import neither torch nor mmengine."""

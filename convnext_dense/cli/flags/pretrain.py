@@ -1,0 +1,16 @@
+"""Trains a classifier.
+
+Flags, logs and work folder are those of the command that trains detectors. The last line is the
+command that hands the weights to a detector.
+"""
+
+import argparse
+
+from convnext_dense.cli.shared import arguments
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of this command."""
+    arguments.add_config_arguments(parser)
+    arguments.add_training_arguments(parser)
+    arguments.add_launcher_arguments(parser)
