@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from convnext_dense.config.shipped import CONFIGS, ROOT
+from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.errors import UserError
 from convnext_dense.paper.costs import complexity
 from convnext_dense.paper.reproduce import chain, commands
@@ -43,7 +43,7 @@ def repeat(args: argparse.Namespace) -> None:
     row = chain.find_row(args.row)
     if args.gpus < 0:
         raise UserError(f"--gpus must be at least 0, got {args.gpus}.")
-    root = Path(os.path.relpath(ROOT))
+    root = Path(os.path.relpath(CONFIGS.parent))
     settings = chain.ReproduceSettings(root, Path(args.work_dir), args.data_root, args.gpus)
     steps = chain.steps_of_row(row, settings)
     if args.print:

@@ -1,14 +1,12 @@
 """Trains a classifier; the last line is the command that hands its weights to a detector."""
 
 import argparse
-import os
-from pathlib import Path
 
 from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.invocation import command_line
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.train import train
 from convnext_dense.config import launcher
-from convnext_dense.config.shipped import ROOT
 
 # A detector of each size that takes the weights.
 DETECTORS = {
@@ -30,7 +28,6 @@ def run(args: argparse.Namespace) -> None:
     trained = not (flags.replay or flags.dry_run)
     if not trained or launcher.rank(flags.launcher) or backbone.type != "ConvNeXtClassifier":
         return
-    root = Path(os.path.relpath(ROOT))
-    config = root / f"configs/detection/{DETECTORS.get(str(backbone.arch), 'CONFIG')}.py"
-    data = f" --data-root {flags.data_root}" if flags.data_root else ""
-    print(f"python {root / 'tools/train.py'} {config} --backbone-weights {cfg.work_dir}{data}")
+    data = ["--data-root", flags.data_root] if flags.data_root else []
+    detector = DETECTORS.get(str(backbone.arch), "CONFIG")
+    print(command_line("train", detector, "--backbone-weights", cfg.work_dir, *data))

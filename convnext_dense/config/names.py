@@ -47,8 +47,8 @@ def find_shipped(name: str, source: str | Path | None = None) -> Path:
         return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=NEAREST, cutoff=0)
     raise UserError(
-        f"There is no config file {source or name}, and no config of this name comes with convnext_dense; "
-        f"the nearest are {', '.join(near)}. All of them: convnext-dense configs."
+        f"There is no config file {source or name}, and no config of this name comes with "
+        f"convnext_dense; the nearest are {', '.join(near)}. All of them: convnext-dense configs."
     )
 
 

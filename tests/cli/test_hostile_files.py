@@ -22,7 +22,9 @@ from mmengine.config import ConfigDict
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import dump
 from mmengine.fileio import load as load_file
+from mmengine.fileio.handlers.registry_utils import file_handlers
 from mmengine.registry import DATASETS, FUNCTIONS, METRICS, registry
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch.utils.data import Dataset
 
 from convnext_dense.benchmark import data_loading, memory
@@ -202,12 +204,20 @@ def assert_a_user_loads(folder: Path) -> None:
         assert load_file(str(folder / name)) == {"boxes": (1, 2)}
 
 
+def readers() -> tuple:
+    """What mmengine reads files and checkpoints with."""
+    return dict(file_handlers), dict(CheckpointLoader._schemes), yaml.SafeLoader.yaml_constructors
+
+
 def test_a_run_reads_no_pickles(evil, tmp_path):
+    before = readers()
     with safe_reading():
+        assert readers() != before
         assert_refused(evil)
         with safe_reading():  # a tool, and in it a runner
             pass
         assert_refused(evil)
+    assert readers() == before
     assert_a_user_loads(tmp_path)
 
 
@@ -224,7 +234,7 @@ ENTRIES = [  # what a user may call -> something that it calls
     (config_load.load_config, (SHAPES,), "convnext_dense.config.load.require_toolbox"),
     (read_config, (SHAPES,), "mmengine.config.Config.fromfile"),
     (train.train, (TrainFlags(SHAPES),), "convnext_dense.cli.train.load_settings"),
-    (test.test, (test.TestFlags(SHAPES, ""),), "convnext_dense.cli.test.resolve_checkpoint"),
+    (test.test, (test.TestFlags(SHAPES, ""),), "convnext_dense.cli.test.checkpoint_of"),
     (
         browse,
         (ConfigDict(default_scope="mmdet"), "train", None, 1, 0),

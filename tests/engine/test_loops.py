@@ -78,17 +78,14 @@ def run(
             dict(type="MultiStepLR", by_epoch=True, end=9, milestones=[2], gamma=0.1),
         ],
     )
+    checkpoint = dict(
+        type="CheckpointHook", interval=1 if by_epoch else checkpoint_interval, by_epoch=by_epoch
+    )
+    kwargs.setdefault("default_hooks", dict(checkpoint=checkpoint))
     runner = runner_type(
         model=Line(),
         work_dir=str(work_dir),
         train_cfg=loop,
-        default_hooks=dict(
-            checkpoint=dict(
-                type="CheckpointHook",
-                interval=1 if by_epoch else checkpoint_interval,
-                by_epoch=by_epoch,
-            )
-        ),
         randomness=dict(seed=seed),
         experiment_name=f"{work_dir.name}-{id(loop)}",
         **kwargs,

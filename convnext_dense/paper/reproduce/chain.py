@@ -38,7 +38,7 @@ class ReproduceSettings:
     """Settings of a chain.
 
     Attributes:
-        root: Folder with ``tools/`` and ``configs/``, as the commands shall name it.
+        root: Folder with ``configs/``, and with ``tools/`` in a clone, as the commands name it.
         work_dir: Folder of the work folders.
         data_root: As ``--data-root``; None for the tools' default.
         gpus: Number of processes with a GPU each; 0 for one process on the default device.
@@ -231,7 +231,7 @@ def _suite(suite: str, path: Path, training: Step, settings: ReproduceSettings) 
     figures = paper_figures(path)
     ema = ["--ema"] if figures and "top1_ema" in figures.figures else []
     words = (
-        "python", str(settings.root / "tools/eval_cls.py"), str(training.checkpoint),
+        "python", *_script(settings, "eval_cls"), str(training.checkpoint),
         "--data", str(data), "--suite", suite, "--out", str(out), *ema,
     )  # fmt: skip
     expected = {"suite": suite, "checkpoint": training.checkpoint.name}
@@ -241,9 +241,16 @@ def _suite(suite: str, path: Path, training: Step, settings: ReproduceSettings) 
 
 def _words(settings: ReproduceSettings, tool: str, *arguments: str) -> tuple[str, ...]:
     """The words of a tool's command, with a process for each GPU."""
-    script = str(settings.root / f"tools/{tool}.py")
+    script = _script(settings, tool)
     data = ("--data-root", settings.data_root) if settings.data_root else ()
     if settings.gpus < 2:
-        return ("python", script, *arguments, *data)
+        return ("python", *script, *arguments, *data)
     launch = ("torchrun", "--nproc-per-node", str(settings.gpus))
-    return (*launch, script, *arguments, *data, "--launcher", "pytorch")
+    return (*launch, *script, *arguments, *data, "--launcher", "pytorch")
+
+
+def _script(settings: ReproduceSettings, tool: str) -> tuple[str, ...]:
+    """What Python or torchrun is to run: a script of the clone, or the installed package."""
+    if (settings.root / "tools").is_dir():
+        return (str(settings.root / f"tools/{tool}.py"),)
+    return ("-m", "convnext_dense", tool.removesuffix("_cls"))
