@@ -52,7 +52,7 @@ def read_plain_file(path: Path) -> dict[str, Any]:
     if "_base_" in content:
         raise UserError(
             f"{path} names a _base_, but a plain config stands alone: write the whole one with "
-            "tools/print_config.py CONFIG.py --out FILE."
+            "convnext-dense print-config CONFIG.py --out FILE."
         )
     imports = (content.get("custom_imports") or {}).get("imports") or []
     scopes = [node[key] for node in walk(content) for key in SCOPES if node.get(key)]

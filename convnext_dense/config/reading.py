@@ -47,7 +47,7 @@ def require_toolbox(cfg: Config) -> None:
     if entry and entry.toolbox and importlib.util.find_spec(entry.toolbox) is None:
         raise UserError(
             f"This config needs {entry.toolbox}, which is not installed: "
-            f"run pip install '.[{entry.name}]' in a checkout of convnext_dense."
+            f"run pip install 'convnext_dense[{entry.name}]'."
         )
 
 

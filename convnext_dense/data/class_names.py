@@ -28,7 +28,7 @@ def class_names(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tupl
             return tuple(names)
     raise UserError(
         f"{source} names no classes, and its heads are not those of the config's dataset: give a "
-        "checkpoint that names them, as those of tools/train.py do."
+        "checkpoint that names them, as those of our trainings do."
     )
 
 

@@ -112,6 +112,6 @@ def _message(kernel: str, device: torch.device, error: Exception) -> str:
     return (
         f"The fused kernel {kernel} failed on {name}: {reason}. This step and the rest of the run "
         "are computed by torch's own operators: slower, the same results; nothing is lost. Please "
-        "report it to the project with this line and the output of tools/doctor.py; "
+        "report it to the project with this line and the output of convnext-dense doctor; "
         "CONVNEXT_DENSE_KERNELS=0 disables the kernels from the start."
     )

@@ -36,7 +36,7 @@ IMPORTS = {
     "cv2": "pip uninstall opencv-python opencv-python-headless, then pip install one of them",
     "timm": "pip install --upgrade timm",
     "mmengine.runner": "pip install mmengine==0.10.7",
-    "convnext_dense": "run pip install '.[all]' in a checkout of convnext_dense",
+    "convnext_dense": "run pip install 'convnext_dense[all]'",
     "mmcv.ops": "pip uninstall mmcv mmcv-lite, then pip install mmcv-lite==2.1.0",
     "mmdet.models": "pip install mmdet==3.3.0",
     "mmseg.models": "pip install mmsegmentation==1.2.2",

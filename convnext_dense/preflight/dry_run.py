@@ -96,5 +96,5 @@ def _check_step(measured: StepMeasurements) -> None:
     ]
     raise UserError(
         f"The first training step gives {', '.join(wrong) or 'a gradient that is not finite'}: "
-        "check images, labels and weights (tools/browse_data.py shows them), or give --amp off."
+        "check images, labels and weights (convnext-dense browse shows them), or give --amp off."
     )

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from convnext_dense.atomic_files import make_folder, write_atomically
+from convnext_dense.config.shipped import command_of_test
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.dense_rows import ROWS
 from convnext_dense.paper.tables.figures import find_config, paper_figures
@@ -172,7 +173,7 @@ def _analysis(analysis: Analysis | None) -> dict[str, Any]:
 def _test_command(test: Test) -> str:
     """The command that repeats a test and writes its results."""
     config = test.folder / f"{test.config_name}.py"
-    words = ["python", "tools/test.py", config, test.metrics["checkpoint"], "--work-dir"]
+    words = [*command_of_test(), config, test.metrics["checkpoint"], "--work-dir"]
     words += [test.folder, "--out", test.folder / RESULTS]
     return shlex.join(map(str, words))
 

@@ -5,6 +5,7 @@ import shlex
 from statistics import median
 from typing import Any
 
+from convnext_dense.config.shipped import command_of_test
 from convnext_dense.runs.saved_runs import RESULTS, Training
 from convnext_dense.tasks import HEADLINE
 
@@ -138,6 +139,6 @@ def test_command(run: Training) -> str:
     """The command that tests a run and writes the results for the page."""
     out = run.folder / "test"
     config = run.folder / f"{run.config_name}.py"
-    words = ["python", "tools/test.py", config, run.folder]
+    words = [*command_of_test(), config, run.folder]
     words += ["--work-dir", out, "--out", out / RESULTS]
     return shlex.join(map(str, words))

@@ -75,7 +75,7 @@ def test_a_failure_at_the_second_iteration(interpreted, kernel, with_cp):
     assert len(calls) == a_step + 1  # never tried again
     (warning,) = [str(w.message) for w in caught]
     assert f"kernel {kernel} failed on cpu: RuntimeError: Triton Error [CUDA]: misal" in warning
-    assert "Please report it" in warning and "tools/doctor.py" in warning
+    assert "Please report it" in warning and "convnext-dense doctor" in warning
     assert found == pytest.approx(train(fast=False), rel=1e-4)
     assert "earlier in this process" in kernels.available("cpu", torch.float32).reason
 
