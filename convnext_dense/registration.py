@@ -50,7 +50,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         the first import after it registers the rest.
         """
         names = [] if is_loaded else [MMENGINE]
-        if MMENGINE not in sys.modules or self not in sys.meta_path:
+        if sys.modules.get(MMENGINE) is None or self not in sys.meta_path:
             return
         names += [name for name in sys.modules if name.startswith("convnext_dense.")]
         if any(_is_half_imported(name) for name in names):
