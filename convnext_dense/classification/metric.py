@@ -13,6 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.runs.console import short_table
 from convnext_dense.text_table import format_columns
 
 MAX_LOGGED_CLASSES = 50  # with more classes the log has no table
@@ -130,7 +131,7 @@ def _report(classes: Sequence[str], per_class: torch.Tensor) -> None:
             for name, row in top1.items()
         ]
         lines = format_columns(rows, ("<", "<"))
-        print_log("top-1 per class\n" + "\n".join(lines), logger="current")
+        print_log(short_table("top-1 per class\n" + "\n".join(lines)), logger="current")
 
 
 def _all_reduce(tensor: torch.Tensor) -> None:

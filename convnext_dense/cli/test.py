@@ -24,6 +24,8 @@ from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.kernels.availability import read_switch
+from convnext_dense.preflight.start_page import start_page
+from convnext_dense.runs.console import LogText
 from convnext_dense.runs.work_folder import checkpoint_of, lock
 from convnext_dense.tasks import HEADLINE, task_of
 from convnext_dense.weights import read_checkpoint
@@ -86,6 +88,8 @@ def test(flags: TestFlags) -> None:
             if path and (kept := keep_previous(path)):
                 print_log(f"An earlier {path.name} is kept as {kept}.")
     runner = build_runner(cfg)
+    page = start_page(runner, ("test",), checkpoint)
+    runner.logger.info(LogText(page.plain, page))
     with surrounded(runner, AGAIN):
         metrics = runner.test()
     if is_first:

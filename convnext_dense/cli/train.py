@@ -23,6 +23,8 @@ from convnext_dense.preflight.data_check import check_data
 from convnext_dense.preflight.dry_run import dry_run
 from convnext_dense.preflight.replay import replay
 from convnext_dense.preflight.start_check import check_space, check_weights
+from convnext_dense.preflight.start_page import start_page
+from convnext_dense.runs.console import LogText
 from convnext_dense.runs.signals import request
 from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.runs.work_folder import claim
@@ -98,8 +100,10 @@ def claim_folder(cfg: Config, flags: TrainFlags) -> None:
 
 def check_runner(runner: DenseRunner, flags: TrainFlags) -> None:
     """Compares weights and disk space with the built model; compiles it if asked to."""
-    runner.logger.info(f"Weights: {check_weights(runner)}.")
+    weights = check_weights(runner)
     check_space(runner.cfg, plain_model(runner), Path(runner.work_dir))
+    page = start_page(runner, ("train", "val"), weights)
+    runner.logger.info(LogText(page.plain, page))
     if flags.compile:
         compile_blocks(plain_model(runner), flags.shape_buckets)
 

@@ -14,6 +14,7 @@ from mmengine.registry import METRICS
 from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco, garbage_collection_paused
 from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
+from convnext_dense.runs.console import short_table
 from convnext_dense.text_table import format_columns
 
 TASKS = ("bbox", "segm")
@@ -92,7 +93,7 @@ class CocoInstanceMetric(BaseMetric):
             for name in classes
         }
         MessageHub.get_current_instance().update_info("per_class", per_class)
-        print_log(format_per_class(per_class), logger="current")
+        print_log(short_table(format_per_class(per_class)), logger="current")
         return {
             f"{task}_{name}": value
             for task, figures in figures_by_task.items()

@@ -1,8 +1,9 @@
-"""Hooks every run uses: the layer-wise learning rates and the metrics file."""
+"""Hooks every run uses: the log, the layer-wise learning rates and the metrics file."""
 
 import json
 import math
 import resource
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -14,11 +15,13 @@ from mmengine.runner import LogProcessor
 
 from convnext_dense.atomic_files import write_atomically
 from convnext_dense.optim.lr_report import group_table, lr_range, write_csv
+from convnext_dense.runs.console import LogText, Pause, format_figures, format_step
 from convnext_dense.runs.signals import request
 
 # Names under which the message hub holds what goes into metrics.json beside the figures.
 PER_CLASS = "per_class"
 TEST_FACTS = "facts_of_the_run"
+TIMES = ("time", "data_time")  # of an evaluation's batches
 ASKED = "asked_to_end"  # travels with the losses
 
 
@@ -46,10 +49,42 @@ class MeanLossHook(Hook):
 
 @LOG_PROCESSORS.register_module()
 class PassLogProcessor(LogProcessor):
-    """mmengine's log lines; an evaluation inside of an epoch names that epoch, not the one before.
+    """mmengine's log lines, with shorter ones for the console.
 
-    In a run that ``--max-iters`` shortens the first one would be ``Epoch(val) [0]``.
+    An evaluation inside of an epoch names that epoch, not the one before: in a run that
+    ``--max-iters`` shortens the first one would be ``Epoch(val) [0]``.
     """
+
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
+        self.pause = Pause()  # between the console's lines about an evaluation that goes on
+
+    def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
+        """The scalars of an iteration and its line, of which the console shows the main part."""
+        tag, line = super().get_log_after_iter(runner, batch_idx, mode)
+        seconds = runner.message_hub.runtime_info.get("eta")
+        eta = "" if seconds is None else str(timedelta(seconds=int(seconds)))
+        if mode == "train":
+            epoch = tag["epoch"] if self.by_epoch else None
+            short = format_step(tag, runner.iter + 1, runner.max_iters, epoch, eta)
+        elif self.pause.over():
+            total = self._get_dataloader_size(runner, mode)
+            short = f"{mode}  {batch_idx + 1}/{total}  eta: {eta}"
+        else:
+            short = None
+        return tag, LogText(line, short, in_bar=True)
+
+    def get_log_after_epoch(
+        self, runner, batch_idx: int, mode: str, with_non_scalar: bool = False
+    ) -> tuple[dict, str]:
+        """The figures of an evaluation and their line, which is a table on the console."""
+        tag, line = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
+        where = f"after iteration {runner.iter}" if mode == "val" else ""
+        if where and self.by_epoch:
+            where = f"in epoch {self._get_epoch(runner, mode)}, {where}"
+        figures = {name: value for name, value in tag.items() if name not in TIMES}
+        title = f"Evaluation {where}".rstrip()
+        return tag, LogText(line, "\n".join([title, *format_figures(figures)]))
 
     def _get_epoch(self, runner, mode: str) -> int:
         epoch = super()._get_epoch(runner, mode)

@@ -42,7 +42,9 @@ from convnext_dense.engine.sharding import (
 )
 from convnext_dense.errors import UserError
 from convnext_dense.runs.checkpointing import check_resumable
+from convnext_dense.runs.console import LogText, use_console
 from convnext_dense.runs.data_workers import DataWorkerSetup
+from convnext_dense.runs.noise import quiet_annotation_files
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
@@ -70,8 +72,8 @@ class DenseRunner(Runner):
             **env_cfg,
         }
         text = "\n".join(f"    {key}: {value}" for key, value in lines.items())
-        self.logger.info(f"Environment:\n{text}\n")
-        self.logger.info(f"Config:\n{self.cfg.pretty_text}")
+        self.logger.info(LogText(f"Environment:\n{text}\n"))
+        self.logger.info(LogText(f"Config:\n{self.cfg.pretty_text}"))
 
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
@@ -113,8 +115,12 @@ class DenseRunner(Runner):
         return super().build_visualizer(rename_types(visualizer))
 
     def build_logger(self, *args, **kwargs) -> logging.Logger:
-        """Builds the logger; a full disk ends the run instead of printing a traceback a line."""
+        """Builds the logger, whose console is this project's.
+
+        A full disk ends the run instead of printing a traceback a line.
+        """
         logger = super().build_logger(*args, **kwargs)
+        use_console(logger)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = _raise_if_full(handler.handleError)
@@ -130,7 +136,8 @@ class DenseRunner(Runner):
     @safe_reading()
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Builds a loader whose errors name the image; its processes live until this one ends."""
-        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        with quiet_annotation_files():
+            loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         name_images_in_errors(loader.dataset)
         if not isinstance(loader.worker_init_fn, DataWorkerSetup):
             loader.worker_init_fn = DataWorkerSetup(loader.worker_init_fn)

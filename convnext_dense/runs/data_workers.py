@@ -12,6 +12,7 @@ from torch.utils.data._utils.signal_handling import _error_if_any_worker_fails
 
 from convnext_dense.config.safe_reading import read_safely_from_now_on
 from convnext_dense.errors import RunEndedError
+from convnext_dense.runs.noise import filter_warnings
 
 DIED = 1  # exit code: a process of the run is gone
 # What torch says of a dead process, and the likely cause.
@@ -42,6 +43,7 @@ class DataWorkerSetup:
     def __call__(self, number: int) -> None:
         """Runs in the process, before it reads anything."""
         read_safely_from_now_on()
+        filter_warnings()  # a process that is not forked begins with none
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=self._watch, daemon=True).start()

@@ -1,8 +1,7 @@
-"""A live progress bar on a terminal; elsewhere the plain log lines are enough."""
+"""A live progress bar on a terminal; elsewhere the plain lines are enough."""
 
 import contextlib
-import logging
-import sys
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -11,31 +10,49 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+
+from convnext_dense.runs.console import ConsoleHandler, console_of
+
+WIDE = 90  # columns of a terminal that has room for the bar itself
 
 
-def new_progress() -> Progress:
-    """The bar of this project: what, bar, count, elapsed, remaining, figures."""
-    return Progress(
+def new_progress(console: Console | None = None) -> Progress:
+    """The bar of this project: what, bar, count, elapsed, remaining, figures.
+
+    Args:
+        console: Where it is drawn; by default stderr.
+    """
+    console = console or Console(stderr=True)
+    return Progress(*_columns(console.width), console=console)
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """A narrow terminal has no room for the bar itself; figures are cut off at its edge."""
+    bar = [BarColumn(bar_width=24)] if width >= WIDE else []
+    elapsed = [TimeElapsedColumn()] if width >= WIDE else []
+    return [
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        *bar,
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        *elapsed,
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=Console(stderr=True),
-    )
+        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="crop")),
+    ]
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
     """Shows iterations, time left, loss, learning rates and memory while a run goes on.
 
-    On a terminal only, and only in the first process; a log file gets the plain lines.
+    On a terminal only, and only in the first process: the console's plain lines of an iteration
+    are left out there. With ``--debug`` there are plain lines and no bar.
     """
 
     priority = "LOWEST"
@@ -43,30 +60,27 @@ class ProgressHook(Hook):
     def __init__(self) -> None:
         self.progress: Progress | None = None
         self.tasks: dict[str, int] = {}
-        self._streams: list[tuple[logging.StreamHandler, object]] = []
+        self.handler: ConsoleHandler | None = None
 
     def before_run(self, runner) -> None:
         """Starts the bar."""
-        if runner.rank != 0 or not sys.stderr.isatty():
+        self.handler = console_of(runner.logger)
+        if runner.rank != 0 or self.handler is None or not self.handler.console.is_live:
             return
-        self.progress = new_progress()
+        self.progress = new_progress(self.handler.console)
         self.progress.start()
-        # The logger holds the terminal it was made with; through rich, lines go above the bar.
-        for handler in runner.logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and not isinstance(
-                handler, logging.FileHandler
-            ):
-                self._streams.append((handler, handler.stream))
-                handler.stream = sys.stderr
+        self.handler.has_bar = True
 
     def after_run(self, runner) -> None:
         """Stops the bar and gives the terminal back."""
-        if self.progress is None:
-            return
-        self.progress.stop()
-        for handler, stream in self._streams:
-            handler.stream = stream
-        self._streams.clear()
+        self.stop()
+
+    def stop(self) -> None:
+        """Stops the bar, where there is one."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.handler.has_bar = False
+            self.progress = None
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Moves the training bar."""
@@ -101,3 +115,14 @@ class ProgressHook(Hook):
             with contextlib.suppress(KeyError):  # not every run logs every figure
                 parts.append(pattern.format(scalars[f"train/{name}"].current()))
         return " ".join(parts)
+
+
+@contextlib.contextmanager
+def bar_ends_with(runner) -> Iterator[None]:
+    """Stops a runner's bar however the run ends, before the end is explained on the terminal."""
+    try:
+        yield
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressHook):
+                hook.stop()

@@ -145,7 +145,7 @@ def environment(processes: int = 1) -> dict[str, Any]:
         **{name: _version(name) for name in PACKAGES},
         "mmcv_operators": ops.provider(),
         "cuda": torch.version.cuda,
-        "device": _device(),
+        "device": device(),
         "fused_kernels": os.environ.get(SWITCH),
         "cpu_count": os.cpu_count(),
         "processes": processes,
@@ -162,7 +162,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _device() -> str:
+def device() -> str:
+    """The GPUs of this machine, or its CPU."""
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"

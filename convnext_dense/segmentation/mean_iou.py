@@ -11,6 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.runs.console import short_table
 from convnext_dense.segmentation.image_results import image_results
 from convnext_dense.text_table import format_columns
 
@@ -69,7 +70,7 @@ class MeanIoUMetric(BaseMetric):
             )
         }
         MessageHub.get_current_instance().update_info("per_class", per_class)
-        print_log(format_per_class(per_class), logger="current")
+        print_log(short_table(format_per_class(per_class)), logger="current")
         if self.outfile:
             rows = [{key: _none_if_nan(value) for key, value in row.items()} for row, _ in results]
             Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 import sys
 import traceback
-import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -12,6 +11,7 @@ from convnext_dense.atomic_files import explaining_full_disks
 from convnext_dense.cli.shared.arguments import Parser
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import RunEndedError, UserError
+from convnext_dense.runs.noise import filter_warnings
 from convnext_dense.runs.signals import Interrupted, handling_signals, ignore_signals
 
 BUG = (
@@ -43,9 +43,7 @@ def run_command(main: Callable[[], None]) -> None:
     for Ctrl-C in a tool that keeps nothing, others as the error has them. Any other exception is
     a bug: its traceback is the report, and the last line says so (code 1).
     """
-    # The toolboxes warn about their own code, which a user cannot mend.
-    for package in ("mmcv", "mmdet", "mmengine", "mmseg"):
-        warnings.filterwarnings("ignore", module=package)
+    filter_warnings()
     room = "Make room and start again."
     try:
         with handling_signals(), explaining_full_disks("A file", room), safe_reading():

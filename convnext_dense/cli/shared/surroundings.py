@@ -7,6 +7,7 @@ from convnext_dense.engine.fused_kernels import failures_in_log_file
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.runs.data_workers import explaining_dead_workers
 from convnext_dense.runs.peer_processes import ending_with_peers
+from convnext_dense.runs.progress import bar_ends_with
 
 
 @contextmanager
@@ -18,6 +19,7 @@ def surrounded(runner: DenseRunner, advice: str) -> Iterator[None]:
         advice: How to go on, a sentence.
     """
     with (
+        bar_ends_with(runner),
         ending_with_peers(advice),
         explaining_dead_workers(advice),
         failures_in_log_file(runner.logger),

@@ -1,0 +1,59 @@
+"""The first lines of a run on the console: what runs, on what data, from which weights, where."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.text import Text
+
+from convnext_dense.config.config_tree import datasets
+from convnext_dense.engine.fused_kernels import precision
+from convnext_dense.engine.runner import DenseRunner
+from convnext_dense.runs.console import format_rows
+from convnext_dense.runs.work_folder import device
+from convnext_dense.tasks import task_of
+
+KINDS = {"train": "training", "val": "validation", "test": "test"}
+UNITS = {"max_epochs": "epochs", "max_iters": "iterations"}
+
+
+def start_page(runner: DenseRunner, splits: tuple[str, ...], weights: str) -> Text:
+    """The page: a line each for data, weights, device and length, below the config's name.
+
+    Args:
+        runner: The built runner; its loaders are built here, in the order of the splits.
+        splits: Which data the run reads: ``train``, ``val``, ``test``.
+        weights: The origin of the weights, in a line.
+    """
+    cfg = runner.cfg
+    number_type = str(precision(cfg)).removeprefix("torch.")
+    rows = [
+        ("data", _data(runner, splits)),
+        ("weights", weights),
+        ("device", f"{device()}, {number_type}"),
+        *([("length", _length(cfg))] if "train" in splits else []),
+        ("work folder", str(runner.work_dir)),
+    ]
+    title = f"{Path(cfg.filename or 'config').stem} ({task_of(cfg).name})"
+    return format_rows(title, rows)
+
+
+def _data(runner: DenseRunner, splits: tuple[str, ...]) -> str:
+    """The images of each split, the classes, and the folders they are in."""
+    built = {split: loader.dataset for split in splits if (loader := _loader(runner, split))}
+    counts = [f"{len(data):,} {KINDS[split]}" for split, data in built.items()]
+    roots = {str(one.data_root): None for split in built for one in datasets(runner.cfg, split)}
+    names = [getattr(data, "metainfo", {}).get("classes") for data in built.values()]
+    classes = f", {len(names[0])} classes" if names and names[0] else ""
+    return f"{' and '.join(counts)} images{classes}: {', '.join(roots)}"
+
+
+def _loader(runner: DenseRunner, split: str):
+    if getattr(runner, f"_{split}_loop") is None:
+        return None
+    return getattr(runner, f"{split}_loop").dataloader
+
+
+def _length(cfg: Config) -> str:
+    plan = cfg.train_cfg
+    lengths = [f"{plan[key]:,} {unit}" for key, unit in UNITS.items() if plan.get(key)]
+    return ", at most ".join(lengths)
