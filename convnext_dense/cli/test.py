@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from convnext_dense.atomic_files import keep_previous
 from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_end import format_headline, say_end_of_test
 from convnext_dense.cli.shared.surroundings import surrounded
 from convnext_dense.config import launcher
 from convnext_dense.config.config_tree import datasets, evaluators
@@ -27,7 +28,7 @@ from convnext_dense.kernels.availability import read_switch
 from convnext_dense.preflight.start_page import start_page
 from convnext_dense.runs.console import LogText
 from convnext_dense.runs.work_folder import checkpoint_of, lock
-from convnext_dense.tasks import HEADLINE, task_of
+from convnext_dense.tasks import task_of
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, trained_classes
 
@@ -93,6 +94,7 @@ def test(flags: TestFlags) -> None:
     with surrounded(runner, AGAIN):
         metrics = runner.test()
     if is_first:
+        say_end_of_test(runner, checkpoint, flags.out, flags.show_dir)
         if flags.tta:
             print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
         print(f"{format_headline(metrics)}  ({work_dir / 'metrics.json'})")
@@ -148,13 +150,6 @@ def _apply_flags(settled: SettledConfig, flags: TestFlags) -> None:
         if flags.out:
             for evaluator in evaluators(cfg, "test"):
                 evaluator.outfile = str(Path(flags.out).resolve())  # found again from anywhere
-
-
-def format_headline(metrics: dict[str, float]) -> str:
-    """The figures that a test prints last, of any task."""
-    short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
-    names = [name for name in HEADLINE if name in short]
-    return "  ".join(f"{name} {short[name]:.3f}" for name in names)
 
 
 def time_line(measured: dict[str, int | float]) -> str:

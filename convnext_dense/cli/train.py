@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from convnext_dense.atomic_files import explaining_full_disks
 from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared.run_end import say_end_of_training
 from convnext_dense.cli.shared.surroundings import surrounded
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
@@ -75,6 +76,8 @@ def train(flags: TrainFlags) -> Config:
         check_runner(runner, flags)
         with surrounded(runner, AGAIN):
             runner.train()
+        if runner.rank == 0:
+            say_end_of_training(runner)
     return settled.cfg
 
 

@@ -87,11 +87,15 @@ class DenseRunner(Runner):
         super().set_randomness(**self._randomness_cfg)
         use_repeatable_kernels(deterministic)
 
+    @property
+    def config_file(self) -> Path:
+        """The resolved config in the work folder."""
+        return Path(self.work_dir) / f"{Path(self.cfg.filename or self.timestamp).stem}.py"
+
     @master_only
     def dump_config(self) -> None:
         """Writes the resolved config; one that differs from an earlier one does not replace it."""
-        name = Path(self.cfg.filename or self.timestamp).stem
-        path = Path(self.work_dir) / f"{name}.py"
+        path = self.config_file
         text = format_python(self.cfg.pretty_text)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             kept = keep_previous(path)

@@ -195,8 +195,8 @@ def format_figures(figures: Mapping[str, float]) -> list[str]:
 
 
 def _format_figure(value: float) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
+    if value > 1 and float(value).is_integer():  # a count
+        return f"{value:,.0f}"
     return f"{value:.3f}" if value == value and value != -1 else "-"
 
 

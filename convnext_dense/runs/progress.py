@@ -19,7 +19,8 @@ from rich.table import Column
 
 from convnext_dense.runs.console import ConsoleHandler, console_of
 
-WIDE = 90  # columns of a terminal that has room for the bar itself
+# Columns of a terminal from which on there is room for a wide bar, a short one, the figures.
+WIDE, SHORT, FIGURES = 100, 72, 60
 
 
 def new_progress(console: Console | None = None) -> Progress:
@@ -33,23 +34,23 @@ def new_progress(console: Console | None = None) -> Progress:
 
 
 def _columns(width: int) -> list[ProgressColumn]:
-    """A narrow terminal has no room for the bar itself; figures are cut off at its edge."""
-    bar = [BarColumn(bar_width=24)] if width >= WIDE else []
-    elapsed = [TimeElapsedColumn()] if width >= WIDE else []
+    """What fits into a line: a bar that is cut off says nothing."""
+    bar = [BarColumn(bar_width=24 if width >= WIDE else 10)] if width >= SHORT else []
+    figures = TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True))
     return [
         TextColumn("{task.description}"),
         *bar,
         MofNCompleteColumn(),
-        *elapsed,
+        *([TimeElapsedColumn()] if width >= WIDE else []),
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="crop")),
+        *([figures] if width >= FIGURES else []),
     ]
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows iterations, time left, loss, learning rates and memory while a run goes on.
+    """Shows iterations, time left, loss, largest learning rate and memory while a run goes on.
 
     On a terminal only, and only in the first process: the console's plain lines of an iteration
     are left out there. With ``--debug`` there are plain lines and no bar.
@@ -108,8 +109,7 @@ class ProgressHook(Hook):
         parts = []
         for name, pattern in (
             ("loss", "loss {:.4f}"),
-            ("min_lr", "lr {:.2e}"),
-            ("max_lr", "to {:.2e}"),
+            ("max_lr", "lr {:.2e}"),
             ("memory", "{:.0f} MB"),
         ):
             with contextlib.suppress(KeyError):  # not every run logs every figure

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -137,8 +138,11 @@ def final_figures(run: Training) -> tuple[dict[str, float], str]:
 
 def test_command(run: Training) -> str:
     """The command that tests a run and writes the results for the page."""
-    out = run.folder / "test"
-    config = run.folder / f"{run.config_name}.py"
-    words = [*command_of_test(), config, run.folder]
-    words += ["--work-dir", out, "--out", out / RESULTS]
-    return shlex.join(map(str, words))
+    words = test_words(run.folder, run.folder / f"{run.config_name}.py")
+    return shlex.join(map(str, [*command_of_test(), *words]))
+
+
+def test_words(folder: Path, config: Path) -> list[Path | str]:
+    """Arguments of a test of a run whose figures and results the report finds."""
+    out = folder / "test"
+    return [config, folder, "--work-dir", out, "--out", out / RESULTS]

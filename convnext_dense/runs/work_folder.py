@@ -40,6 +40,7 @@ PACKAGES = (
 )
 
 LOCK = ".lock"
+BEGUN = "lr_groups.csv"  # written when the first step begins
 _locks = []  # closing such a file would unlock it
 
 
@@ -68,8 +69,8 @@ def refuse_used(work_dir: Path, resume: bool) -> None:
     Raises:
         UserError: Says how to go on.
     """
-    # Written when the first step begins: a run that failed before it left nothing to lose.
-    if (work_dir / "lr_groups.csv").exists() and not resume:
+    # A run that failed before its first step left nothing to lose.
+    if (work_dir / BEGUN).exists() and not resume:
         raise UserError(
             f"{work_dir} holds a run already: continue it with --resume, or name another folder "
             "with --work-dir."

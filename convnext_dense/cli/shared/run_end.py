@@ -1,0 +1,91 @@
+"""The end of a run on the console: what it has made, and the commands that go on from there."""
+
+from pathlib import Path
+from typing import Any
+
+from convnext_dense.cli.shared.invocation import command_line
+from convnext_dense.engine.runner import DenseRunner
+from convnext_dense.runs.checkpointing import newest_whole
+from convnext_dense.runs.console import format_rows, say
+from convnext_dense.runs.run_summary import headline, test_words
+from convnext_dense.runs.saved_files import read_json
+from convnext_dense.runs.work_folder import BEGUN
+from convnext_dense.tasks import task_of
+
+PAGE = "report.html"
+
+
+def say_end_of_training(runner: DenseRunner) -> None:
+    """Prints figures, checkpoint and log of a training, and how to test it, compare it, use it."""
+    folder = Path(runner.work_dir)
+    metrics = folder / "metrics.json"
+    figures = format_headline(read_json(metrics, [])) if metrics.is_file() else ""
+    made = [
+        *([("figures", f"{figures}  ({metrics})")] if figures else []),
+        *_checkpoint_rows(folder),
+        ("log", str(runner.logger.log_file)),
+    ]
+    test = [*test_words(folder, runner.config_file), "--show-dir", folder / "test/images"]
+    loop = runner.train_loop if runner.val_loop is None else runner.val_loop
+    following = [
+        *([("test", command_line("test", *test))] if runner.cfg.get("test_dataloader") else []),
+        ("report", command_line("report", folder, "--out", folder / PAGE)),
+        *_predict_rows(runner, loop.dataloader.dataset, folder),
+    ]
+    say("", format_rows(f"Trained: {runner.iter:,} iterations", made))
+    say(format_rows("Next", following))
+
+
+def say_end_of_test(
+    runner: DenseRunner, checkpoint: str, out: str | None, images: str | None
+) -> None:
+    """Prints what a test has made, but for its figures, and how to compare and use the model.
+
+    Args:
+        runner: The runner of the test.
+        checkpoint: What was tested.
+        out, images: ``--out`` and ``--show-dir``.
+    """
+    folder = Path(runner.work_dir)
+    made = [
+        *([("results", str(out))] if out else []),
+        *([("images", f"{images}  (ground truth, prediction)")] if images else []),
+        ("log", str(runner.logger.log_file)),
+    ]
+    following = [
+        ("report", command_line("report", *_compared(folder, checkpoint), "--out", folder / PAGE)),
+        *_predict_rows(runner, runner.test_loop.dataloader.dataset, checkpoint),
+    ]
+    say("", format_rows(f"Tested: {checkpoint}", made), format_rows("Next", following))
+
+
+def format_headline(metrics: dict[str, Any]) -> str:
+    """The figures that a run prints last, of any task."""
+    short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
+    return "  ".join(f"{name} {value:.3f}" for name, value in headline(short).items())
+
+
+def _checkpoint_rows(folder: Path) -> list[tuple[str, str]]:
+    best = sorted(folder.glob("best_*.pth"), key=lambda path: path.stat().st_mtime)
+    rows = [("best checkpoint", str(path)) for path in best[-1:]]
+    newest = newest_whole(folder)
+    return [*rows, *([("checkpoint", str(newest))] if newest else [])]
+
+
+def _compared(folder: Path, checkpoint: str) -> list[Path]:
+    """The folders of a report about a test: with its training, where the checkpoint is in one."""
+    training = Path(checkpoint).parent
+    if not (training / BEGUN).is_file():
+        return [folder]
+    inside = training.resolve() in (folder.resolve(), folder.resolve().parent)
+    return [training] if inside else [training, folder]
+
+
+def _predict_rows(runner: DenseRunner, dataset: Any, checkpoint: object) -> list[tuple[str, str]]:
+    """The command that predicts an image of a dataset, where it is a file of its own."""
+    read = getattr(dataset, "get_data_info", None)
+    image = read(0).get("img_path") if read and len(dataset) else None
+    if task_of(runner.cfg).results((), 0.3) is None or not image or not Path(image).is_file():
+        return []
+    words = [runner.config_file, checkpoint, image, "--out", Path(runner.work_dir) / "predictions"]
+    return [("predict", command_line("predict", *words))]
