@@ -4,6 +4,7 @@ import argparse
 
 from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.invocation import command_line
+from convnext_dense.cli.shared.run_end import say_commands
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.train import train
 from convnext_dense.config import launcher
@@ -30,4 +31,4 @@ def run(args: argparse.Namespace) -> None:
         return
     data = ["--data-root", flags.data_root] if flags.data_root else []
     detector = DETECTORS.get(str(backbone.arch), "CONFIG")
-    print(command_line("train", detector, "--backbone-weights", cfg.work_dir, *data))
+    say_commands([command_line("train", detector, "--backbone-weights", cfg.work_dir, *data)])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.text import Text
 
@@ -123,8 +124,9 @@ def console_of(logger: logging.Logger) -> ConsoleHandler | None:
 
 @contextmanager
 def showing(everything: bool) -> Iterator[None]:
-    """Loggers that are made meanwhile show everything on the console, or what a person needs."""
+    """Loggers show everything on the console, or what a person needs: mmengine's and new ones."""
     before, ConsoleHandler.everything = ConsoleHandler.everything, everything
+    use_console(MMLogger.get_current_instance())
     try:
         yield
     finally:

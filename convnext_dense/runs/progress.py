@@ -20,7 +20,7 @@ from rich.table import Column
 from convnext_dense.runs.console import ConsoleHandler, console_of
 
 # Columns of a terminal from which on there is room for a wide bar, a short one, the figures.
-WIDE, SHORT, FIGURES = 100, 72, 60
+WIDE, SHORT, FIGURES = 100, 74, 64
 
 
 def new_progress(console: Console | None = None) -> Progress:

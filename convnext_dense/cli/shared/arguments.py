@@ -20,7 +20,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, **kwargs) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
-        self.add_argument("--debug", action=_Debug, help="show the traceback of a refusal too")
+        self.add_argument(
+            "--debug",
+            action=_Debug,
+            help="show the traceback of a refusal too, and all lines of the log",
+        )
 
     def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
         """As argparse does, but an optional positional may also stand behind a flag."""

@@ -11,6 +11,7 @@ from convnext_dense.atomic_files import explaining_full_disks
 from convnext_dense.cli.shared.arguments import Parser
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import RunEndedError, UserError
+from convnext_dense.runs.console import showing
 from convnext_dense.runs.noise import filter_warnings
 from convnext_dense.runs.signals import Interrupted, handling_signals, ignore_signals
 
@@ -46,7 +47,12 @@ def run_command(main: Callable[[], None]) -> None:
     filter_warnings()
     room = "Make room and start again."
     try:
-        with handling_signals(), explaining_full_disks("A file", room), safe_reading():
+        with (
+            handling_signals(),
+            explaining_full_disks("A file", room),
+            safe_reading(),
+            showing(everything=Parser.debugging),
+        ):
             main()
     except UserError as error:
         if Parser.debugging:

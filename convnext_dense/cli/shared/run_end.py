@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from convnext_dense.cli.shared.invocation import command_line
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.runs.checkpointing import newest_whole
@@ -28,12 +30,13 @@ def say_end_of_training(runner: DenseRunner) -> None:
     test = [*test_words(folder, runner.config_file), "--show-dir", folder / "test/images"]
     loop = runner.train_loop if runner.val_loop is None else runner.val_loop
     following = [
-        *([("test", command_line("test", *test))] if runner.cfg.get("test_dataloader") else []),
-        ("report", command_line("report", folder, "--out", folder / PAGE)),
-        *_predict_rows(runner, loop.dataloader.dataset, folder),
+        *([command_line("test", *test)] if runner.cfg.get("test_dataloader") else []),
+        command_line("report", folder, "--out", folder / PAGE),
+        *_predict(runner, loop.dataloader.dataset, folder),
     ]
     say("", format_rows(f"Trained: {runner.iter:,} iterations", made))
-    say(format_rows("Next", following))
+    say(Text("Next", "bold"))
+    say_commands(following)
 
 
 def say_end_of_test(
@@ -53,10 +56,16 @@ def say_end_of_test(
         ("log", str(runner.logger.log_file)),
     ]
     following = [
-        ("report", command_line("report", *_compared(folder, checkpoint), "--out", folder / PAGE)),
-        *_predict_rows(runner, runner.test_loop.dataloader.dataset, checkpoint),
+        command_line("report", *_compared(folder, checkpoint), "--out", folder / PAGE),
+        *_predict(runner, runner.test_loop.dataloader.dataset, checkpoint),
     ]
-    say("", format_rows(f"Tested: {checkpoint}", made), format_rows("Next", following))
+    say("", format_rows(f"Tested: {checkpoint}", made), Text("Next", "bold"))
+    say_commands(following)
+
+
+def say_commands(commands: list[str]) -> None:
+    """Prints commands, a line each, to be copied."""
+    say(*(f"  {command}" for command in commands))
 
 
 def format_headline(metrics: dict[str, Any]) -> str:
@@ -81,11 +90,11 @@ def _compared(folder: Path, checkpoint: str) -> list[Path]:
     return [training] if inside else [training, folder]
 
 
-def _predict_rows(runner: DenseRunner, dataset: Any, checkpoint: object) -> list[tuple[str, str]]:
+def _predict(runner: DenseRunner, dataset: Any, checkpoint: object) -> list[str]:
     """The command that predicts an image of a dataset, where it is a file of its own."""
     read = getattr(dataset, "get_data_info", None)
     image = read(0).get("img_path") if read and len(dataset) else None
     if task_of(runner.cfg).results((), 0.3) is None or not image or not Path(image).is_file():
         return []
     words = [runner.config_file, checkpoint, image, "--out", Path(runner.work_dir) / "predictions"]
-    return [("predict", command_line("predict", *words))]
+    return [command_line("predict", *words)]
