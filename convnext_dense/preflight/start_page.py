@@ -31,7 +31,7 @@ def start_page(runner: DenseRunner, splits: tuple[str, ...], weights: str) -> Te
         ("weights", weights),
         ("device", f"{device()}, {number_type}"),
         *([("length", _length(cfg))] if "train" in splits else []),
-        ("work folder", str(runner.work_dir)),
+        ("work folder", str(cfg.work_dir)),
     ]
     title = f"{Path(cfg.filename or 'config').stem} ({task_of(cfg).name})"
     return format_rows(title, rows)

@@ -31,8 +31,12 @@ class LibraryWarning:
 
 TOOLBOXES = r"(mmcv|mmdet|mmengine|mmseg)(\.|$)"
 WARNINGS = (
+    LibraryWarning("", FutureWarning, TOOLBOXES, "about the toolboxes' own calls"),
     LibraryWarning(
-        "", FutureWarning, TOOLBOXES, "about the toolboxes' calls; their versions are locked"
+        "DeprecationWarning: |.*would be deprecated soon",
+        UserWarning,
+        TOOLBOXES,
+        "about names inside of the toolboxes, whose versions are locked",
     ),
     LibraryWarning(
         "To copy construct from a tensor", UserWarning, r"mmdet\.", "one copy more, equal numbers"
@@ -41,19 +45,31 @@ WARNINGS = (
         "Creating a tensor from a list of numpy", UserWarning, r"mmdet\.", "slow, equal numbers"
     ),
     LibraryWarning(
-        "Seems like `optimizer.step\\(\\)` has been overridden",
+        "Default ``avg_non_ignore`` is False", UserWarning, r"(mmdet|mmseg)\.", "as the recipes are"
+    ),
+    LibraryWarning(
+        "Seems like `optimizer.step|Detected call of `scheduler.step",
         UserWarning,
         r"mmengine\.optim\.",
-        "the optimizer steps within mmengine's wrapper",
+        "the optimizer steps inside of a wrapper, and not where a step is skipped",
     ),
     LibraryWarning(
-        "``build_loss`` would be deprecated", UserWarning, r"mmseg\.", "mmsegmentation's own call"
+        "The length of history buffer",
+        UserWarning,
+        r"mmengine\.logging\.",
+        "a resumed run needs the last values only",
     ),
     LibraryWarning(
-        "Warning: The (bbox|polygon) is out of bounds",
+        "Multi-processing start method|Setting (OMP|MKL)_NUM_THREADS",
+        UserWarning,
+        r"mmengine\.utils\.",
+        "the config's env_cfg says so",
+    ),
+    LibraryWarning(
+        "Warning: The [a-z]+ is out of bounds",
         UserWarning,
         r"mmengine\.visualization\.",
-        "drawn up to the image's edge, as it should be",
+        "it is drawn up to the image's edge",
     ),
 )
 # Beginnings of records of mmengine's logger that the log file has, and the console has not.

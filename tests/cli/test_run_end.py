@@ -17,7 +17,7 @@ DUMPS = ("Environment:", "Config:\n", "Hooks will be executed", "after_train_ite
 def commands(output: str) -> list[list[str]]:
     """The commands below the last ``Next``, as the words that a shell makes of them."""
     below = output.rsplit("\nNext\n", 1)[1].splitlines()
-    return [shlex.split(line) for line in below if line.startswith("  ")]
+    return [shlex.split(line) for line in below if line.startswith("  python ")]
 
 
 def run_printed(words: list[str], cwd) -> str:
@@ -84,6 +84,7 @@ def test_as_one_command(trained, monkeypatch):
         make_parser().parse_args(spelled[1:])
 
 
+@pytest.mark.slow
 def test_debug_shows_everything(data_root, options, tmp_path):
     flags = ["--data-root", data_root, "--cfg-options", *(f"{k}={v}" for k, v in options.items())]
     flags = ["--max-iters", 1, "--work-dir", tmp_path / "w", "--debug", *flags]
@@ -91,6 +92,7 @@ def test_debug_shows_everything(data_root, options, tmp_path):
     assert not [text for text in DUMPS if text not in out]
 
 
+@pytest.mark.slow
 def test_a_segmentor_is_tested_and_predicts(data_root, tmp_path):
     splits = ("train", "val", "test")
     options = [f"{split}_dataloader.dataset.data_root=mini/" for split in splits]

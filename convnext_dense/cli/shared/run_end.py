@@ -19,15 +19,15 @@ PAGE = "report.html"
 
 def say_end_of_training(runner: DenseRunner) -> None:
     """Prints figures, checkpoint and log of a training, and how to test it, compare it, use it."""
-    folder = Path(runner.work_dir)
+    folder = near(runner.work_dir)
     metrics = folder / "metrics.json"
     figures = format_headline(read_json(metrics, [])) if metrics.is_file() else ""
     made = [
         *([("figures", f"{figures}  ({metrics})")] if figures else []),
         *_checkpoint_rows(folder),
-        ("log", str(runner.logger.log_file)),
+        ("log", str(near(runner.logger.log_file))),
     ]
-    test = [*test_words(folder, runner.config_file), "--show-dir", folder / "test/images"]
+    test = [*test_words(folder, near(runner.config_file)), "--show-dir", folder / "test/images"]
     loop = runner.train_loop if runner.val_loop is None else runner.val_loop
     following = [
         *([command_line("test", *test)] if runner.cfg.get("test_dataloader") else []),
@@ -49,11 +49,11 @@ def say_end_of_test(
         checkpoint: What was tested.
         out, images: ``--out`` and ``--show-dir``.
     """
-    folder = Path(runner.work_dir)
+    folder = near(runner.work_dir)
     made = [
         *([("results", str(out))] if out else []),
         *([("images", f"{images}  (ground truth, prediction)")] if images else []),
-        ("log", str(runner.logger.log_file)),
+        ("log", str(near(runner.logger.log_file))),
     ]
     following = [
         command_line("report", *_compared(folder, checkpoint), "--out", folder / PAGE),
@@ -96,5 +96,13 @@ def _predict(runner: DenseRunner, dataset: Any, checkpoint: object) -> list[str]
     image = read(0).get("img_path") if read and len(dataset) else None
     if task_of(runner.cfg).results((), 0.3) is None or not image or not Path(image).is_file():
         return []
-    words = [runner.config_file, checkpoint, image, "--out", Path(runner.work_dir) / "predictions"]
+    out = near(runner.work_dir) / "predictions"
+    words = [near(runner.config_file), checkpoint, near(image), "--out", out]
     return [command_line("predict", *words)]
+
+
+def near(path: str | Path) -> Path:
+    """A path as it is called from the present folder, where it lies in it."""
+    path = Path(path)
+    inside = path.is_absolute() and path.is_relative_to(Path.cwd())
+    return path.relative_to(Path.cwd()) if inside else path
