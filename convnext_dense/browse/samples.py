@@ -1,7 +1,5 @@
 """Images as the network gets them: the config's own pipeline and preprocessor, undone last."""
 
-import contextlib
-import io
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from mmengine.runner import set_random_seed
 from torch import nn
 
 from convnext_dense.data.images import name_images_in_errors
+from convnext_dense.runs.noise import filter_warnings, quiet_annotation_files
 
 TRUTH_STEPS = ("LoadAnnotations", "LoadLabels")
 
@@ -35,7 +34,7 @@ class Sample:
 
 def build_dataset(config: ConfigDict, **changes: Any) -> BaseDataset:
     """Builds a dataset in the current scope, without pycocotools' chatter."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with quiet_annotation_files():
         dataset = DATASETS.build({**deepcopy(config), **changes})
     name_images_in_errors(dataset)
     return dataset
@@ -71,7 +70,7 @@ def take(
     set_random_seed((seed * 1_000_003 + index) % 2**32)
     batch = pseudo_collate([dataset[index]])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mmdet's masks are padded through lists
+        filter_warnings()  # mmdet's masks are padded through lists
         batch = preprocessor(batch, training=training)
     return Sample(to_image(batch["inputs"][0], preprocessor), batch["data_samples"][0])
 

@@ -10,8 +10,6 @@ The rule, and docs/own_data.md states it for users:
 - What ``--epochs`` or ``--cfg-options`` say is not touched.
 """
 
-import contextlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -21,6 +19,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
 from convnext_dense.errors import UserError
+from convnext_dense.runs.noise import quiet_annotation_files
 
 MIN_STEPS = 2000
 WARMUP_SHARE = 10  # at most one in so many iterations
@@ -156,7 +155,7 @@ def count_training_images(cfg: Config) -> int:
     """The images that training uses (mmdet leaves out those without an instance)."""
     with (
         DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry,
-        contextlib.redirect_stdout(io.StringIO()),  # pycocotools' chatter
+        quiet_annotation_files(),
     ):
         return len(registry.build({**cfg.train_dataloader.dataset, "pipeline": []}))
 
