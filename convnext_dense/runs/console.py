@@ -166,11 +166,11 @@ def format_step(
     parts.append(f"{done:>{len(str(total))}}/{total} ")
     same_rate = tag.get("min_lr") == tag.get("max_lr")
     for name, pattern in (
-        ("loss", ".4f"),
+        ("loss", ".4g"),
         ("min_lr", ".2e"),
         ("max_lr", ".2e"),
         ("grad_norm", ".3g"),
-        ("time", ".3f"),
+        ("time", ".3g"),
         ("memory", ".0f"),
     ):
         if name in tag and not (name == "min_lr" and same_rate):
