@@ -67,6 +67,7 @@ class PassLogProcessor(LogProcessor):
         if mode == "train":
             epoch = tag["epoch"] if self.by_epoch else None
             short = format_step(tag, runner.iter + 1, runner.max_iters, epoch, eta)
+            self.pause.begin()
         elif self.pause.over():
             total = self._get_dataloader_size(runner, mode)
             short = f"{mode}  {batch_idx + 1}/{total}  eta: {eta}"

@@ -162,8 +162,8 @@ def format_step(
         epoch: The epoch, where the run counts them.
         eta: The time left; empty where it is not known.
     """
-    parts = [f"epoch {epoch} "] if epoch is not None else []
-    parts.append(f"{done:>{len(str(total))}}/{total} ")
+    where = "" if epoch is None else f"epoch {epoch}  "
+    parts = [f"{where}{done:>{len(str(total))}}/{total}"]
     same_rate = tag.get("min_lr") == tag.get("max_lr")
     for name, pattern in (
         ("loss", ".4g"),
@@ -175,7 +175,7 @@ def format_step(
     ):
         if name in tag and not (name == "min_lr" and same_rate):
             parts.append(f"{name}: {tag[name]:{pattern}}")
-    return "  ".join([*parts, f"eta: {eta}"] if eta else parts).replace("   ", "  ")
+    return "  ".join([*parts, f"eta: {eta}"] if eta else parts)
 
 
 def format_figures(figures: Mapping[str, float]) -> list[str]:
@@ -215,12 +215,15 @@ class Pause:
 
     def __init__(self, seconds: float = QUIET_SECONDS) -> None:
         self.seconds = seconds
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins it anew."""
         self.last = time.monotonic()
 
     def over(self) -> bool:
         """Whether it is over; it begins again then."""
-        now = time.monotonic()
-        if now - self.last < self.seconds:
+        if time.monotonic() - self.last < self.seconds:
             return False
-        self.last = now
+        self.begin()
         return True
