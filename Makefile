@@ -5,10 +5,11 @@ BIN = $(VENV)/bin
 DEMO_DIR ?= work_dirs/demo-$(shell date +%Y%m%d-%H%M%S)
 DEMO_CONFIG = configs/detection/cascade_convnext_a_shapes.py
 CHAIN_DIR ?= work_dirs/chain-$(shell date +%Y%m%d-%H%M%S)
+DOCS_VENV ?= .venv-docs
 # Added to the three trainings, such as `--max-iters 2` to try the chain.
 CHAIN_FLAGS ?=
 
-.PHONY: install demo chain test test-slow test-interpreted test-gpu test-mmpretrain test-pythons lint lock
+.PHONY: install demo chain test test-slow test-interpreted test-gpu test-mmpretrain test-pythons lint lock docs
 
 install: $(VENV)/installed
 
@@ -68,7 +69,17 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The site from docs/ and the docstrings, into site/: open site/index.html, or serve the folder.
+docs: $(DOCS_VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict
+
+$(DOCS_VENV)/installed: requirements/docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --only-binary :all: -r requirements/docs.txt
+	touch $@
+
 # Exact versions for all supported Pythons; needs `pip install uv`.
+LOCK = uv pip compile --universal --python-version 3.10 --only-binary :all: --no-header --no-annotate
 lock:
-	uv pip compile --universal --python-version 3.10 --only-binary :all: --no-header \
-		--no-annotate requirements/lock.in -o requirements/lock.txt
+	$(LOCK) requirements/lock.in -o requirements/lock.txt
+	$(LOCK) --constraint requirements/lock.txt requirements/docs.in -o requirements/docs.txt
