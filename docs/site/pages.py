@@ -10,8 +10,6 @@ import posixpath
 import re
 from pathlib import Path
 
-from mkdocs.structure.files import File
-
 ROOT = Path(__file__).parents[2]
 # Markdown outside of docs/, with its address on the site.
 REPOSITORY_PAGES = {
@@ -26,27 +24,41 @@ LANGUAGES = {".py": "python", ".yml": "yaml", ".sh": "bash", ".toml": "toml"}
 
 def on_files(files, config):
     """Adds the pages that mkdocs does not find in docs/."""
+    # Here, since the tests read this module without mkdocs.
+    from mkdocs.structure.files import File, InclusionLevel
+
+    def add(address: str, content: str, level=InclusionLevel.INCLUDED) -> None:
+        files.append(File.generated(config, address, content=content, inclusion=level))
+
     for source, address in REPOSITORY_PAGES.items():
-        files.append(File.generated(config, address, content=(ROOT / source).read_text("utf-8")))
+        add(address, (ROOT / source).read_text("utf-8"))
     for address in reference_pages(config.nav):
-        files.append(File.generated(config, address, content=f"::: {module_of(address)}\n"))
-    for source in _linked_files([file for file in files if file.is_documentation_page()]):
-        files.append(File.generated(config, _address(source), content=_shown(ROOT / source)))
+        add(address, f"::: {module_of(address)}\n")
+    pages = {file.src_uri: file.content_string for file in files.documentation_pages()}
+    for source in linked_files(pages):
+        add(address_of(source), _shown(ROOT / source), InclusionLevel.NOT_IN_NAV)
     return files
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Turns links between files of the repository into links between pages of the site."""
+    """Turns what GitHub reads into what the site reads: links, fences and tables."""
     here = page.file.src_uri
-    folder = posixpath.dirname(here)
+    if here.startswith("source/"):
+        return markdown
+    folder = posixpath.dirname(here) or "."
 
     def place(match: re.Match) -> str:
-        target = _in_repository(here, match[1])
-        found = files.get_file_from_path(_address(target)) is not None
-        return posixpath.relpath(_address(target), folder or ".") if found else match[1]
+        address = address_of(_in_repository(here, match[1]))
+        found = files.get_file_from_path(address) is not None
+        return posixpath.relpath(address, folder) if found else match[1]
 
-    # GitHub takes the first word after a fence, pymdownx one word alone.
-    return re.sub(r"(?m)^(```\w+) .*$", r"\1", LINK.sub(place, markdown))
+    return _as_python_markdown(LINK.sub(place, markdown))
+
+
+def on_page_content(html, page, config, files):
+    """Leaves the source code below the reference's entries out of the search."""
+    source = '<details class="mkdocstrings-source"'
+    return html.replace(source, source + " data-search-exclude")
 
 
 def reference_pages(nav) -> list[str]:
@@ -62,21 +74,28 @@ def module_of(address: str) -> str:
     return "convnext_dense." + address.removeprefix("api/").removesuffix(".md")
 
 
-def _linked_files(pages: list[File]) -> list[str]:
-    """The files of the repository that pages link to and that are no pages or images yet."""
-    known = {page.src_uri for page in pages}
+def linked_files(pages: dict[str, str]) -> list[str]:
+    """The files of the repository that pages (text by address) link to and that are none yet."""
     targets = {
-        _in_repository(page.src_uri, target)
-        for page in pages
-        for target in LINK.findall(page.content_string)
+        _in_repository(page, target)
+        for page, text in pages.items()
+        for target in LINK.findall(text)
     }
     return sorted(
         target
         for target in targets
-        if _address(target) not in known
+        if address_of(target) not in pages
         and (ROOT / target).is_file()
         and (not target.startswith("docs/") or target.endswith(".ipynb"))
     )
+
+
+def _as_python_markdown(text: str) -> str:
+    """A fence has one word after it, and a pipe in a table's code no backslash before it."""
+    text = re.sub(r"(?m)^(```\w+) .*$", r"\1", text)
+    row = re.compile(r"(?m)^\|.*$")
+    code = re.compile(r"`[^`]+`")
+    return row.sub(lambda r: code.sub(lambda c: c[0].replace("\\|", "|"), r[0]), text)
 
 
 def _in_repository(page: str, target: str) -> str:
@@ -86,7 +105,7 @@ def _in_repository(page: str, target: str) -> str:
     return posixpath.normpath(posixpath.join(folder, target))
 
 
-def _address(source: str) -> str:
+def address_of(source: str) -> str:
     """Where the site has a file of the repository."""
     if source in REPOSITORY_PAGES:
         return REPOSITORY_PAGES[source]
