@@ -5,7 +5,7 @@ ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim-bookworm AS wheel
 WORKDIR /source
-COPY setup.py pyproject.toml README.md ./
+COPY setup.py pyproject.toml README.md LICENSE ./
 COPY configs configs
 COPY convnext_dense convnext_dense
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .

@@ -43,6 +43,7 @@ test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: install
+	$(BIN)/python -m pip install --quiet --only-binary :all: -r requirements/notebook.txt
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 # Every test of the fused kernels, and every twin of a test on the fused path, in Triton's interpreter.
@@ -83,3 +84,4 @@ LOCK = uv pip compile --universal --python-version 3.10 --only-binary :all: --no
 lock:
 	$(LOCK) requirements/lock.in -o requirements/lock.txt
 	$(LOCK) --constraint requirements/lock.txt requirements/docs.in -o requirements/docs.txt
+	$(LOCK) --constraint requirements/lock.txt requirements/notebook.in -o requirements/notebook.txt

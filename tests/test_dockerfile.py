@@ -44,6 +44,9 @@ def test_copied_paths_exist_and_reach_the_build():
     copied = [path for arguments in _arguments("COPY") for path in arguments.split()[:-1]]
     assert copied and [path for path in copied if not (ROOT / path).exists()] == []
     assert sorted(copied) == sorted(sent)
+    setup = (ROOT / "setup.py").read_text()
+    read = re.findall(r'ROOT / "([^"]+)"', setup) + re.findall(r'license_files=\["(\w+)"\]', setup)
+    assert "LICENSE" in read and [path for path in read if path.split("/")[0] not in copied] == []
 
 
 def test_images_are_pinned_and_run_without_root():
