@@ -1,6 +1,7 @@
 """Tests a checkpoint."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.kernels.availability import read_switch
 from convnext_dense.runs.work_folder import checkpoint_of, lock
 from convnext_dense.tasks import HEADLINE, task_of
+from convnext_dense.trackers.choose import settle_trackers
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, trained_classes
 
@@ -51,6 +53,7 @@ class TestFlags:
     out: str | None = None
     limit: int | None = None
     tta: bool = False
+    log: Sequence[str] | None = None
     launcher: str = "none"
     own_data: OwnData | None = None
 
@@ -115,6 +118,7 @@ def test_config(flags: TestFlags, checkpoint: str) -> Config:
     with settled.changing("a test opens nothing of the other splits") as cfg:
         _keep_test_alone(cfg)
     _apply_flags(settled, flags)
+    settle_trackers(settled, flags.log)
     with settled.changing("the scores that the evaluators read") as cfg:
         task.keep_scores(cfg, "test")
     return settled.cfg
