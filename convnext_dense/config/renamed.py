@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from convnext_dense.config.config_tree import walk
 
-# Registered name in an older config -> the present one. The first five are mmengine's own classes: a
+# Registered name in an older config -> the present one. The first five are mmengine's own: a
 # run takes this project's in their place.
 TYPES = {
     "CheckpointHook": "WholeCheckpointHook",
