@@ -25,6 +25,7 @@ def model_card(
     *,
     license: str | None,
     ema: bool,
+    iteration: int | None = None,
 ) -> str:
     """The card as Markdown with the Hub's header.
 
@@ -35,13 +36,14 @@ def model_card(
         facts: Counts of the data.
         license: Identifier of the weights' licence; without one the header has no such entry.
         ema: Whether the weights are the averaged ones.
+        iteration: That of the weights, where it is known: figures may be of a later evaluation.
     """
     figures = headline(run.metrics)
     parts = [
         f"# {repo.split('/')[-1]}",
         _what(run, classes, ema),
         _use(repo),
-        _figures(run, figures),
+        _figures(run, figures, iteration),
         _data(classes, facts),
         "## Training\n\n" + _table(("setting", "value"), _settings(run)),
     ]
@@ -100,13 +102,16 @@ for result in model.predict("image.jpg"):
 Weights are safetensors and the config is plain YAML: loading them executes nothing."""
 
 
-def _figures(run: Training, figures: Mapping[str, float]) -> str:
+def _figures(run: Training, figures: Mapping[str, float], iteration: int | None) -> str:
     if not run.metrics:
         return "## Figures\n\nThis run was not evaluated."
     rows = [(name, f"{value:.4f}") for name, value in figures.items()]
     text = "## Figures\n\nOf the last validation"
     at = [f"{key} {run.metrics[key]}" for key in ("epoch", "iter") if key in run.metrics]
-    text += f" ({', '.join(at)}).\n\n" if at else ".\n\n"
+    text += f" ({', '.join(at)})." if at else "."
+    if iteration is not None and run.metrics.get("iter", iteration) != iteration:
+        text += f" The weights are those of iteration {iteration}, which has other figures."
+    text += "\n\n"
     text += _table(("figure", "value"), rows)
     per_class = run.metrics.get("per_class") or {}
     if per_class:

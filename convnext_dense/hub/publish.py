@@ -105,7 +105,15 @@ def make_folder(
     cfg = _config_of(content, source)
     classes = class_names(cfg, content, str(source))
     portable = portable_config(cfg.to_dict())
-    card = model_card(run, repo, classes, count_data(cfg), license=license, ema=ema)
+    card = model_card(
+        run,
+        repo,
+        classes,
+        count_data(cfg),
+        license=license,
+        ema=ema,
+        iteration=(content.get("meta") or {}).get("iter"),
+    )
     meta = {**_meta(content, classes, run.metrics), "cfg": Config(portable).pretty_text}
     make_parent(target.parent)
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
