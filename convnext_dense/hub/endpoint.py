@@ -33,35 +33,37 @@ def explaining_hub(repo: str) -> Iterator[None]:
     Raises:
         UserError: In the place of its errors.
     """
-    from huggingface_hub import constants, errors
-
-    place = f"{repo} at {constants.ENDPOINT}"
     try:
         yield
     except UserError:
         raise
-    except errors.HFValidationError as error:
-        raise UserError(f"{repo} is no name of a repository: {error}.") from error
-    except errors.GatedRepoError as error:
-        raise UserError(f"{place} is gated: accept its terms on its page, and {LOG_IN}.") from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{place} has no such revision: name a branch, tag or commit.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(
-            f"There is no {place}, or it is private: check the name, or {LOG_IN}."
-        ) from error
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
+    except Exception as error:  # also whatever the libraries below huggingface_hub raise
+        raise UserError(_sentence(repo, error)) from error
+
+
+def _sentence(repo: str, error: Exception) -> str:
+    from huggingface_hub import constants, errors
+
+    if isinstance(
+        error.__cause__, errors.HfHubHTTPError
+    ):  # why no copy could be brought up to date
+        error = error.__cause__
+    place = f"{repo} at {constants.ENDPOINT}"
+    if isinstance(error, errors.GatedRepoError):
+        return f"{place} is gated: accept its terms on its page, and {LOG_IN}."
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{place} has no such revision: name a branch, tag or commit."
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"There is no {place}, or it is private: check the name, or {LOG_IN}."
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code
         if status in (401, 403):
-            raise UserError(
-                f"{place} is refused (HTTP {status}): {LOG_IN}, with a token that may do this."
-            ) from error
-        raise UserError(f"{place} answers with HTTP {status}: {_first_line(error)}.") from error
-    except Exception as error:  # no network, and whatever the libraries below it raise
-        raise UserError(
-            f"{place} cannot be reached or read ({type(error).__name__}: {_first_line(error)}): "
-            "check the network, and start the command again."
-        ) from error
+            return f"{place} is refused (HTTP {status}): {LOG_IN}, with a token that may do this."
+        return f"{place} answers with HTTP {status}: {_first_line(error)}."
+    return (
+        f"{place} cannot be reached or read ({type(error).__name__}: {_first_line(error)}): check "
+        "the network, and start the command again."
+    )
 
 
 def _first_line(error: Exception) -> str:

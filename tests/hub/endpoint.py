@@ -18,7 +18,7 @@ class Hub:
         files: By repository: file name -> content.
         private: Repositories that were made private.
         refusal: Status and ``X-Error-Code`` of every answer; None answers properly.
-        cut: Bytes that are left out at the end of every file that is sent.
+        cut: Bytes that a proxy on the way leaves out at the end of every file.
         asked: Files that were asked for.
         token: The token of the last request that wrote.
     """
@@ -137,11 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{_hash(content)}"', "X-Repo-Commit": COMMIT}
         if self.command == "GET":
             self.hub.asked.append(name)
-        if self.hub.cut and self.command == "GET":
-            self._send(200, content, headers, sent=content[: -self.hub.cut])
-            self.close_connection = True
-            self.connection.close()
-            return
+        if self.command == "GET":
+            content = content[: len(content) - self.hub.cut]
         self._send(200, content, headers)
 
     def _refused(self) -> bool:
@@ -152,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, content) -> None:
         self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
-    def _send(self, status, content=b"", headers=None, code="", sent=None) -> None:
+    def _send(self, status, content=b"", headers=None, code="") -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         if code:
@@ -161,8 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content if sent is None else sent)
-            self.wfile.flush()
+            self.wfile.write(content)
 
 
 def _hash(content: bytes) -> str:
