@@ -58,7 +58,14 @@ def test_the_wheel_holds_the_configs_and_its_metadata(wheel):
     inside = {name.partition("convnext_dense/")[2] for name in names if "configs/" in name}
     own = {str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.py")}
     assert own <= inside and not [name for name in names if name.startswith(("tests", "tools"))]
-    for entry in ("Author", "Project-URL", "Classifier", "License", "License-File", "Requires-Python"):
+    for entry in (
+        "Author",
+        "Project-URL",
+        "Classifier",
+        "License",
+        "License-File",
+        "Requires-Python",
+    ):
         assert f"\n{entry}: " in text, entry
     body = text.partition("\n\n")[2]
     assert "# " in body and "](docs/" not in body  # links lead to the repository
