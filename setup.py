@@ -72,6 +72,11 @@ setup(
         "all": TASKS + DETECTION + SEGMENTATION,
         # The same with mmcv's own compiled operators; builds mmcv from source.
         "compiled": ["mmcv>=2.1,<2.2", *TASKS[1:], *DETECTION, *SEGMENTATION],
+        # Where a run is logged to beside its work folder: --log
+        "wandb": ["wandb>=0.16"],
+        "mlflow": ["mlflow>=2.9"],
+        "clearml": ["clearml>=1.14"],
+        "trackio": ["trackio>=0.4"],
         "robustness": ["imagecorruptions-imaug>=1.1.5"],  # tools/eval_cls.py --corrupt
         "jpeg": ["torchcodec>=0.16"],  # another JPEG decoder for classification: dataset.decoder
         "test": [

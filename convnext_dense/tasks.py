@@ -156,6 +156,20 @@ class Task(ABC):
         """A :class:`convnext_dense.browse.samples_page.DataBrowser`; None where there is none."""
         return None
 
+    def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
+        """Draws what a model says of an image, the ground truth beside it, where the task can.
+
+        Args:
+            visualizer: The config's, which knows the dataset's class names and colours.
+            name: Of the drawing.
+            sample: One of the model's outputs of a validation or a test.
+            step: Iteration of the drawing.
+
+        Raises:
+            UserError: When the image is not a file that can be read.
+        """
+        return  # by default nothing
+
     def results(self, classes: tuple[str, ...], score_threshold: float) -> "Results | None":
         """What a prediction of one image is made of; None where the predictor has no such task."""
         return None

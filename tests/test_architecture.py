@@ -15,8 +15,8 @@ MOST_FILES = 15
 ROOMS = (
     "version", "errors", "text_table", "atomic_files", "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
-    "config", "runs", "data", "engine", "preflight", "browse",
-    "detection", "segmentation", "classification",
+    "config", "runs", "trackers", "data", "engine", "preflight", "browse",
+    "detection", "segmentation", "classification", "hub",
     "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip
 TASKS = ("detection", "segmentation", "classification")

@@ -39,19 +39,21 @@ class DrawClassesHook(Hook):
             predicted = classes[int(sample["logits"].argmax())]
             folder = Path(self.test_out_dir) / truth
             folder.mkdir(parents=True, exist_ok=True)
-            image = _caption(_read(sample["path"]), truth, predicted)
+            image = draw_classes(sample["path"], truth, predicted)
             cv2.imwrite(str(folder / f"{Path(sample['path']).stem}.jpg"), image)
 
 
-def _read(path: str) -> np.ndarray:
+def draw_classes(path: str, truth: str, predicted: str) -> np.ndarray:
+    """An image with its class, and with the predicted one if it is another: BGR (248, 224, 3).
+
+    Raises:
+        UserError: When the image is none of a file.
+    """
     if not Path(path).is_file():
         raise UserError(
             f"--show-dir needs image files, but {path} is not a file: leave --show-dir out."
         )
-    return cv2.resize(read_image(path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-
-
-def _caption(image: np.ndarray, truth: str, predicted: str) -> np.ndarray:
+    image = cv2.resize(read_image(path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     bar = np.full((24, SIDE, 3), 255, np.uint8)
     correct = truth == predicted
     text = truth if correct else f"{truth}: {predicted}"

@@ -35,6 +35,15 @@ class ClassificationTask(Task):
         """See :func:`convnext_dense.data.class_folders.check_images.check_classified_images`."""
         return check_classified_images(cfg, dataset, every)
 
+    def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
+        """The image with its class, and with the predicted one if it is another."""
+        from convnext_dense.classification.draw_results import draw_classes
+
+        classes = visualizer.dataset_meta["classes"]
+        truth, predicted = int(sample["label"]), int(sample["logits"].argmax())
+        image = draw_classes(sample["path"], classes[truth], classes[predicted])
+        visualizer.add_image(name, image[..., ::-1], step)
+
     def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts | None:
         """Images, where the reader can count them."""
         counts = dataset.count_labels()

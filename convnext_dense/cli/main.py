@@ -61,8 +61,9 @@ COMMANDS = {
     "print-lr": Command("print_lr", "print_lr"),
     "convert": Command("convert", "convert_weights"),
     "report": Command("report", "report"),
-    "tables": Command("tables", work="convnext_dense.cli.paper"),
-    "paper": Command("paper", "paper"),
+    "push": Command("push"),
+    "tables": Command("paper.tables", work="convnext_dense.cli.paper"),
+    "paper": Command("paper.paper", "paper", work="convnext_dense.cli.paper"),
     "benchmark": Command("benchmark", "benchmark"),
     DOCTOR: Command(DOCTOR, DOCTOR, work="convnext_dense.preflight.doctor"),
 }

@@ -1,6 +1,7 @@
 """Tests a checkpoint."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from convnext_dense.preflight.start_page import start_page
 from convnext_dense.runs.console import LogText
 from convnext_dense.runs.work_folder import checkpoint_of, lock
 from convnext_dense.tasks import task_of
+from convnext_dense.trackers.choose import settle_trackers
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_parts, trained_classes
 
@@ -54,6 +56,7 @@ class TestFlags:
     out: str | None = None
     limit: int | None = None
     tta: bool = False
+    log: Sequence[str] | None = None
     launcher: str = "none"
     own_data: OwnData | None = None
 
@@ -121,6 +124,7 @@ def test_config(flags: TestFlags, checkpoint: str) -> Config:
     with settled.changing("a test opens nothing of the other splits") as cfg:
         _keep_test_alone(cfg)
     _apply_flags(settled, flags)
+    settle_trackers(settled, flags.log)
     with settled.changing("the scores that the evaluators read") as cfg:
         task.keep_scores(cfg, "test")
     return settled.cfg

@@ -7,11 +7,14 @@ from mmengine.config import Config
 
 from convnext_dense.config.config_tree import walk
 
-# Registered name in an older config -> the present one. The first two are mmengine's own classes: a
+# Registered name in an older config -> the present one. The first five are mmengine's own: a
 # run takes this project's in their place.
 TYPES = {
     "CheckpointHook": "WholeCheckpointHook",
+    "ClearMLVisBackend": "ClearMLTracker",
     "LocalVisBackend": "JsonVisBackend",
+    "MLflowVisBackend": "MLflowTracker",
+    "WandbVisBackend": "WandbTracker",
     "ClassPicturesHook": "DrawClassesHook",
     "LabelPicturesHook": "DrawLabelsHook",
     "LabelledPictures": "LabelledImages",

@@ -13,6 +13,7 @@ from convnext_dense.data.coco.fit_config import (
     min_size,
     set_num_classes,
 )
+from convnext_dense.data.images import read_image
 from convnext_dense.detection.results import DetectionResults
 from convnext_dense.tasks import ClassCounts, Task
 from convnext_dense.weights.checkpoints import has_masks
@@ -89,6 +90,11 @@ class DetectionTask(Task):
         from convnext_dense.detection.browser import BROWSER  # needs matplotlib
 
         return BROWSER
+
+    def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
+        """The true boxes and masks on the left, the predicted ones on the right."""
+        image = read_image(sample.img_path)[..., ::-1]
+        visualizer.add_datasample(name, image, sample, step=step)
 
     def results(self, classes: tuple[str, ...], score_threshold: float) -> DetectionResults:
         """Detections above a score."""

@@ -18,6 +18,7 @@ from convnext_dense.runs.checkpointing import WholeCheckpointHook
 from convnext_dense.runs.json_log import JsonVisBackend
 from convnext_dense.runs.progress import ProgressHook
 from convnext_dense.runs.signals import InterruptHook
+from convnext_dense.trackers import TrackerHook
 
 __all__ = [
     "BothWeightsTestLoop",
@@ -36,6 +37,7 @@ __all__ = [
     "ResumableEpochLoop",
     "ResumableIterLoop",
     "ShardedStateHook",
+    "TrackerHook",
     "WeightAverageHook",
     "WholeCheckpointHook",
     "build_runner",

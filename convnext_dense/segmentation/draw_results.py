@@ -1,6 +1,7 @@
 """Drawings of a test: the ground truth beside the prediction."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 from mmengine.hooks import Hook
@@ -34,6 +35,10 @@ class DrawLabelsHook(Hook):
         folder.mkdir(parents=True, exist_ok=True)
         for sample in outputs:
             name = Path(sample.img_path).stem
-            image = cv2.cvtColor(read_image(sample.img_path), cv2.COLOR_BGR2RGB)
-            out_file = str(folder / f"{name}.jpg")
-            visualizer.add_datasample(name, image, sample.cpu(), out_file=out_file)
+            draw_labels(visualizer, name, sample, out_file=str(folder / f"{name}.jpg"))
+
+
+def draw_labels(visualizer: Visualizer, name: str, sample: Any, **where: Any) -> None:
+    """Draws the truth beside the prediction: into ``out_file``, or at a ``step`` of the log."""
+    image = cv2.cvtColor(read_image(sample.img_path), cv2.COLOR_BGR2RGB)
+    visualizer.add_datasample(name, image, sample.cpu(), **where)

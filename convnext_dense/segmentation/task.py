@@ -14,6 +14,7 @@ from convnext_dense.data.labels.fit_config import (
     set_label_classes,
     use_own_labels,
 )
+from convnext_dense.segmentation.draw_results import draw_labels
 from convnext_dense.segmentation.results import SegmentationResults
 from convnext_dense.tasks import ClassCounts, Task
 
@@ -85,6 +86,10 @@ class SegmentationTask(Task):
         from convnext_dense.segmentation.browser import BROWSER  # needs matplotlib
 
         return BROWSER
+
+    def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
+        """The true labels over the image on the left, the predicted ones on the right."""
+        draw_labels(visualizer, name, sample, step=step)
 
     def results(self, classes: tuple[str, ...], score_threshold: float) -> SegmentationResults:
         """A label for each pixel; a score threshold has no meaning here."""

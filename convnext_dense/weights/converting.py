@@ -14,6 +14,7 @@ from convnext_dense.weights.formats import from_official, recognise, to_official
 from convnext_dense.weights.loading import find_state_dict
 from convnext_dense.weights.namings import TARGETS
 from convnext_dense.weights.reading import read_checkpoint
+from convnext_dense.weights.saving import write_safetensors
 
 # The key of the state dict in each library's files; other libraries have no such key.
 FILE_KEYS = {"official": "model", "ours": "state_dict", "mmpretrain": "state_dict"}
@@ -98,16 +99,14 @@ def convert_file(
 
 
 def _write(conversion: Conversion, target: Path) -> None:
-    # Views of one storage would be written whole, or refused by safetensors: they are copied.
-    state = {name: value.clone().contiguous() for name, value in conversion.state_dict.items()}
     try:
+        if target.suffix == ".safetensors":
+            write_safetensors(target, conversion.state_dict, {})
+            return
+        # Views of one storage would be written whole: they are copied.
+        state = {name: value.clone().contiguous() for name, value in conversion.state_dict.items()}
+        key = FILE_KEYS.get(conversion.target)
         with replacing(target) as temporary:
-            if target.suffix == ".safetensors":
-                from safetensors.torch import save_file
-
-                save_file(state, temporary, metadata={"format": "pt"})
-            else:
-                key = FILE_KEYS.get(conversion.target)
-                torch.save({key: state} if key else state, temporary)
+            torch.save({key: state} if key else state, temporary)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError
         raise UserError(f"{target} cannot be written: {error}") from error

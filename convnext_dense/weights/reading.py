@@ -4,6 +4,7 @@
 replaces mmengine's loaders by it, so that resuming, testing and pretrained weights use it too.
 """
 
+import json
 import pickletools
 import re
 import zipfile
@@ -18,6 +19,7 @@ from convnext_dense.weights.download import check_form, fetch, file_sha256
 from convnext_dense.weights.safe_pickle import RefusedGlobalError, only_plain_data
 from convnext_dense.weights.zoo import ZOO, published_sha256
 
+META = "convnext_dense"  # in the header of a .safetensors file
 WEB_SCHEMES = ("http://", "https://")
 
 
@@ -101,14 +103,31 @@ def local_file(source: str | Path, sha256: str | None = None) -> Path:
     return path
 
 
-def _read_safetensors(path: Path, map_location: Any) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
+def _read_safetensors(path: Path, map_location: Any) -> dict[str, Any]:
+    """The tensors; where this project wrote the file, a checkpoint of ``state_dict`` and ``meta``.
+
+    Its header has the meta as JSON, which is data.
+    """
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
-        return load_file(path, device=str(map_location or "cpu"))
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        state = load_file(path, device=str(map_location or "cpu"))
+        meta = json.loads(header[META]) if META in header else None
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
+    if meta is None:
+        return state
+    if not isinstance(meta, dict):
+        raise _damaged(path, ValueError(f"{META} in its header is no dict"))
+    return {"state_dict": state, "meta": meta}
+
+
+def format_meta(meta: Mapping[str, Any]) -> str:
+    """A checkpoint's meta as the header of a .safetensors file has it."""
+    return json.dumps(meta, ensure_ascii=False)
 
 
 def _read_pickle(path: Path, map_location: Any) -> Any:

@@ -14,13 +14,14 @@ from convnext_dense.cli import configs
 from convnext_dense.cli.flags import benchmark, convert
 from convnext_dense.cli.flags import eval as eval_flags
 from convnext_dense.cli.main import COMMANDS, make_parser, parse_tool
-from convnext_dense.cli.shared import invocation
+from convnext_dense.cli.shared import arguments, invocation
 from convnext_dense.config.names import find_config, shipped_configs
 from convnext_dense.config.options import parse_options
 from convnext_dense.config.reading import read_config
 from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.errors import UserError
 from convnext_dense.runs.work_folder import checkpoint_of
+from convnext_dense.trackers import choose
 from convnext_dense.weights import ZOO, namings
 from convnext_dense.weights.zoo import OFFICIAL_FILES
 from tests.running import ROOT
@@ -76,6 +77,7 @@ def test_choices_that_flags_repeat_are_those_of_the_modules():
     assert tuple(suites.SUITES) == eval_flags.SUITES
     assert tuple(modes.MODES) == benchmark.MODES and tuple(modes.AMP) == benchmark.AMP
     assert benchmark.AUTO == modes.AUTO
+    assert arguments.TRACKERS == choose.NAMES
     _, args = parse_tool("benchmark", ["evaluation"])
     assert args.pictures == coco_evaluation.PICTURES
     assert tuple(args.workers) == data_loading.WORKERS

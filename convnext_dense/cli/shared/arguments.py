@@ -9,6 +9,7 @@ from convnext_dense.config.names import shipped_configs
 from convnext_dense.runs import AUTO
 
 OPTIONAL = "optional_positionals"  # names of them, in the parsed arguments
+TRACKERS = ("wandb", "mlflow", "clearml", "trackio", "none")
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -133,8 +134,20 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scan", action="store_true", help="open every image and label before the first step"
     )
+    add_tracker_argument(parser)
     _add_step_arguments(parser)
     _add_origin_arguments(parser)
+
+
+def add_tracker_argument(parser: argparse.ArgumentParser) -> None:
+    """Where a run is logged to beside its work folder."""
+    parser.add_argument(
+        "--log",
+        nargs="+",
+        choices=TRACKERS,
+        metavar="TRACKER",
+        help="log there too: wandb, mlflow, clearml, trackio; none: not even where the config says",
+    )
 
 
 def _add_step_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """The flags of a training, as a value that is handed on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ class TrainFlags:
     ema: bool = False
     replay: str | None = None
     epochs: int | None = None
+    log: Sequence[str] | None = None
     launcher: str = "none"
     own_data: OwnData | None = None
 

@@ -16,6 +16,7 @@ from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError
 from convnext_dense.tasks import task_of
+from convnext_dense.trackers.choose import settle_trackers
 
 SPLITS = ("train", "val")
 
@@ -43,6 +44,7 @@ def load_settings(flags: TrainFlags) -> SettledConfig:
     if flags.fsdp:
         with settled.changing("--fsdp") as cfg:
             use_fsdp(cfg)
+    settle_trackers(settled, flags.log)
     if flags.accumulate is not None:
         with settled.changing("--accumulate") as cfg:
             accumulate(cfg, flags.accumulate)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from convnext_dense.cli.flags.paper import add_table_flags
+from convnext_dense.cli.flags.paper.paper import add_table_flags
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""The flags of what shows and repeats the paper."""
