@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from convnext_dense.atomic_files import explaining_full_disks, write_atomically
 from convnext_dense.atomic_files import make_folder as make_parent
-from convnext_dense.config.plain import format_plain, read_plain
+from convnext_dense.config.plain import format_plain, format_python, read_plain
 from convnext_dense.data.class_names import class_names
 from convnext_dense.errors import UserError
 from convnext_dense.hub.data_facts import count_data
@@ -114,7 +114,8 @@ def make_folder(
         ema=ema,
         iteration=(content.get("meta") or {}).get("iter"),
     )
-    meta = {**_meta(content, classes, run.metrics), "cfg": Config(portable).pretty_text}
+    text = format_python("".join(f"{key} = {value!r}\n" for key, value in portable.items()))
+    meta = {**_meta(content, classes, run.metrics), "cfg": text}
     make_parent(target.parent)
     made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:

@@ -1,5 +1,6 @@
 """A work folder as a training leaves it, and a Hub in this process."""
 
+import copy
 import json
 
 import huggingface_hub
@@ -16,16 +17,34 @@ PALETTE = [(10 * i, 20, 30) for i in range(len(CLASSES))]
 
 
 @pytest.fixture(scope="session")
-def trained(data_root, options, tmp_path_factory):
-    """The work folder ``birds`` with a checkpoint, ``metrics.json`` and ``env.json``."""
+def fitted(data_root, options):
+    """The config of a run on the miniature."""
+    return load_fitted_config(SHAPES, data_root=data_root, cfg_options=options)
+
+
+@pytest.fixture(scope="session")
+def trained(fitted, tmp_path_factory):
+    """The work folder ``birds``; of its model there are two small tensors."""
     folder = tmp_path_factory.mktemp("runs") / "birds"
-    folder.mkdir()
-    cfg = load_fitted_config(SHAPES, data_root=data_root, cfg_options=options)
-    cfg.work_dir, cfg.load_from = str(folder), str(folder / "start.pth")
-    cfg.visualizer.vis_backends = [dict(type="WandbTracker", init_kwargs=dict(entity="secret"))]
+    state = {"backbone.a": torch.rand(3, 4), "neck.b": torch.rand(2)}
+    return write_run(folder, fitted, state)
+
+
+@pytest.fixture(scope="session")
+def whole(fitted, tmp_path_factory):
+    """A work folder with all of the model."""
     init_default_scope("mmdet")
     torch.manual_seed(0)
-    state = MODELS.build(cfg.model).state_dict()
+    state = MODELS.build(fitted.model).state_dict()
+    return write_run(tmp_path_factory.mktemp("runs") / "whole", fitted, state)
+
+
+def write_run(folder, fitted, state):
+    """Writes a checkpoint, the config, ``metrics.json`` and ``env.json``."""
+    folder.mkdir()
+    cfg = copy.deepcopy(fitted)
+    cfg.work_dir, cfg.load_from = str(folder), str(folder / "start.pth")
+    cfg.visualizer.vis_backends = [dict(type="WandbTracker", init_kwargs=dict(entity="secret"))]
     meta = dict(
         cfg=cfg.pretty_text,
         iter=2,
@@ -33,7 +52,7 @@ def trained(data_root, options, tmp_path_factory):
         dataset_meta=dict(classes=CLASSES, palette=PALETTE),
         best_thresholds={"circle": {"threshold": 0.4, "f1": 0.5}},
     )
-    average = {name: value + 1 for name, value in state.items()}
+    average = {name: value + 1 for name, value in list(state.items())[:2]}
     content = dict(state_dict=state, state_dict_ema=average, meta=meta)
     torch.save(content, folder / "iter_2.pth")
     (folder / "cascade_convnext_a_shapes.py").write_text(cfg.pretty_text)

@@ -47,13 +47,14 @@ def test_the_folder_stands_alone(trained, folder):
         assert json.loads(file.metadata()["convnext_dense"])["iter"] == 2
 
 
-def test_predicts_the_same_as_its_work_folder(trained, folder, tmp_path):
-    alone = shutil.copytree(folder, tmp_path / "elsewhere")
+def test_predicts_the_same_as_its_work_folder(whole, tmp_path):
+    made = make_folder(whole, "me/birds", tmp_path / "made")
+    alone = made.rename(tmp_path / "elsewhere")
     image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
     ours, theirs = (
         Predictor(config, checkpoint, device="cpu", score_threshold=0.0)(image).pred_instances
         for config, checkpoint in (
-            (trained / "cascade_convnext_a_shapes.py", trained / "iter_2.pth"),
+            (whole / "cascade_convnext_a_shapes.py", whole / "iter_2.pth"),
             (alone / "config.yaml", alone / "model.safetensors"),
         )
     )
@@ -198,7 +199,7 @@ def test_without_a_network_the_copy_is_taken(trained, hub, monkeypatch):
 
 def test_a_file_that_breaks_off_is_not_taken(trained, hub):
     push(trained, "me/birds")
-    hub.cut = 100
+    hub.cut = 10
     with pytest.raises(UserError, match="cannot be reached or read"):
         fetch("hf:me/birds")
     hub.cut = 0
