@@ -111,15 +111,14 @@ def _inner(region: Region, size: tuple[int, int], margin: float) -> tuple[float,
 def join_cut(parts: Parts, regions: list[Region]) -> Parts:
     """Joins the parts of each object that no tile shows whole."""
     groups = np.arange(len(parts.found))  # the group of a part is named by one of them
-    in_tile = {
-        tile: np.flatnonzero((parts.tiles == tile) & parts.cut) for tile in range(len(regions))
+    cut_by = {
+        tile: np.flatnonzero((parts.tiles == tile) & parts.cut)
+        for tile in np.unique(parts.tiles[parts.cut]).tolist()
     }
-    busy = [tile for tile, rows in in_tile.items() if len(rows)]
-    for place_of_one, one in enumerate(busy):
-        for other in busy[place_of_one + 1 :]:
-            if strip := regions[one].shared(regions[other]):
-                for i, j in matches(parts.found, in_tile[one], in_tile[other], strip):
-                    groups[groups == groups[j]] = groups[i]
+    for one, other in combinations(cut_by, 2):
+        if strip := regions[one].shared(regions[other]):
+            for i, j in matches(parts.found, cut_by[one], cut_by[other], strip):
+                groups[groups == groups[j]] = groups[i]
     names, counts = np.unique(groups, return_counts=True)
     alone = np.isin(groups, names[counts == 1])
     joined = [_union(parts.found.select(groups == name)) for name in names[counts > 1]]

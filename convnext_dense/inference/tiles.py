@@ -83,8 +83,8 @@ def detect_in_tiles(
         batch_size: Tiles that are predicted together.
 
     Returns:
-        The detections in pixels of the image, best score first; those of ``predict``, where the
-        image is one tile.
+        The detections in pixels of the image, best score first. Where the image is one tile, those
+        of ``predict`` as they are.
 
     Raises:
         UserError: For a tile or an overlap that cannot be used.
@@ -94,7 +94,7 @@ def detect_in_tiles(
     if len(regions) == 1:
         return predict([image])[0]
     found, tiles = [], []
-    for number, result in enumerate(_predictions(predict, image, regions, batch_size)):
+    for number, result in enumerate(predictions(predict, image, regions, batch_size)):
         found.append(_move(result, regions[number], size))
         tiles.append(np.full(len(result), number))
     if whole:
@@ -111,7 +111,7 @@ def _shared(starts: list[int], tile: int) -> float:
     return tile - max(np.diff(starts)) if len(starts) > 1 else np.inf
 
 
-def _predictions(
+def predictions(
     predict: Callable[[list[np.ndarray]], Sequence],
     image: np.ndarray,
     regions: Sequence[Region],

@@ -38,7 +38,8 @@ def scenes(draw) -> np.ndarray:
     for number in range(1, draw(st.integers(0, 12)) + 1):
         largest = [int(rng.integers(1, side + 1)) for side in (height, width)]
         sides = [int(rng.integers(1, side + 1)) for side in largest]
-        top, left = (int(rng.integers(0, a - b + 1)) for a, b in zip((height, width), sides))
+        top = int(rng.integers(0, height - sides[0] + 1))
+        left = int(rng.integers(0, width - sides[1] + 1))
         spot = scene[top : top + sides[0], left : left + sides[1]]
         drawn = shape(rng, *sides)
         if not spot[drawn].any():
