@@ -13,7 +13,6 @@ with each other: the model's own NMS has judged them.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +34,10 @@ class Region(NamedTuple):
     right: int
     bottom: int
 
-    def shared(self, other: "Region") -> "Region | None":
-        """What both cover; None for regions that are apart."""
+    def shared(self, other: "Region") -> "Region":
+        """What both cover, if they overlap."""
         left, top = max(self.left, other.left), max(self.top, other.top)
-        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
-        return Region(left, top, right, bottom) if left < right and top < bottom else None
+        return Region(left, top, min(self.right, other.right), min(self.bottom, other.bottom))
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,13 @@ def _inner(region: Region, size: tuple[int, int], margin: float) -> tuple[float,
 def join_cut(parts: Parts, regions: list[Region]) -> Parts:
     """Joins the parts of each object that no tile shows whole."""
     groups = np.arange(len(parts.found))  # the group of a part is named by one of them
-    cut_by = {
-        tile: np.flatnonzero((parts.tiles == tile) & parts.cut)
-        for tile in np.unique(parts.tiles[parts.cut]).tolist()
-    }
-    for one, other in combinations(cut_by, 2):
-        if strip := regions[one].shared(regions[other]):
+    busy = np.unique(parts.tiles[parts.cut]).tolist()
+    cut_by = {tile: np.flatnonzero((parts.tiles == tile) & parts.cut) for tile in busy}
+    areas = np.array([regions[tile] for tile in busy], float).reshape(-1, 4)
+    for number, one in enumerate(busy):
+        for near in np.flatnonzero(_touch(areas[number + 1 :], regions[one])):
+            other = busy[number + 1 + near]
+            strip = regions[one].shared(regions[other])
             for i, j in matches(parts.found, cut_by[one], cut_by[other], strip):
                 groups[groups == groups[j]] = groups[i]
     names, counts = np.unique(groups, return_counts=True)

@@ -16,9 +16,9 @@ from convnext_dense.inference.merging import WHOLE_VIEW, Region, concatenate, me
 from convnext_dense.inference.runs_of_masks import place
 
 SMALLEST_TILE = 32  # pixels: a network's last feature map has one for so many
-LARGEST_OVERLAP = 0.9
+LARGEST_OVERLAP = 0.75
 LEAST_SHARED = 4  # pixels: by what tiles share, parts of one object are recognised
-MARGIN = 0.02  # of a tile: a box this near to an edge counts as cut; regression is not exact
+MARGIN = 0.04  # of a tile: a box this near to an edge counts as cut; regression is not exact
 WHOLE_SIDE = 2  # tiles: the longer side of the view of the whole image
 
 

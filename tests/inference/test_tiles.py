@@ -14,7 +14,7 @@ from convnext_dense.inference.tiles import LEAST_SHARED, cut, detect_in_tiles, t
 from tests.inference.oracle import encode, objects, scenes
 
 tiles = st.integers(32, 70)
-overlaps = st.floats(0, 0.9)
+overlaps = st.floats(0, 0.75)
 
 
 @given(st.integers(1, 5000), st.integers(32, 900), overlaps)
@@ -181,7 +181,7 @@ def test_nothing_found():
 
 @pytest.mark.parametrize(
     ("tile", "overlap", "said"),
-    [(16, 0.2, "at least 32 pixels"), (64.0, 0.2, "at least 32"), (64, 1, "from 0 to 0.9; got 1")],
+    [(16, 0.2, "at least 32 pixels"), (64.0, 0.2, "at least 32"), (64, 1, "from 0 to 0.75; got 1")],
 )
 def test_tiles_that_cannot_be_used(tile, overlap, said):
     with pytest.raises(UserError, match=said):
