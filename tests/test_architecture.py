@@ -17,7 +17,7 @@ ROOMS = (
     "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "data", "engine", "preflight", "browse",
     "detection", "segmentation", "classification",
-    "paper", "report", "benchmark", "predictor", "cli", "__main__",
+    "paper", "report", "benchmark", "predictor", "inference", "cli", "__main__",
 )  # fmt: skip
 TASKS = ("detection", "segmentation", "classification")
 # No task knows another.

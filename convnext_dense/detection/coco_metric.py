@@ -53,7 +53,10 @@ class CocoInstanceMetric(BaseMetric):
         self.outfile = outfile
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Stores the predictions of one batch on the CPU, with masks as RLE."""
+        """Stores the predictions of one batch on the CPU, with masks as RLE.
+
+        A test in tiles has encoded them already.
+        """
         for sample in data_samples:
             predicted = sample["pred_instances"]
             masks = predicted.get("masks")
@@ -63,7 +66,7 @@ class CocoInstanceMetric(BaseMetric):
                     "bboxes": predicted["bboxes"].cpu().numpy(),
                     "scores": predicted["scores"].cpu().numpy(),
                     "labels": predicted["labels"].cpu().numpy(),
-                    "masks": None if masks is None else encode_masks(masks),
+                    "masks": masks if masks is None or _is_encoded(masks) else encode_masks(masks),
                 }
             )
 
@@ -133,6 +136,10 @@ def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
     ]
     lines = format_columns([("class", *tasks), *rows], ["<", *[">"] * len(tasks)])
     return "AP per class\n" + "\n".join(lines)
+
+
+def _is_encoded(masks: Any) -> bool:
+    return isinstance(masks, list)
 
 
 def _none_if_nan(value: float) -> float | None:
