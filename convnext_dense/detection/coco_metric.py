@@ -11,9 +11,11 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.detection.best_thresholds import to_plain
 from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco, garbage_collection_paused
 from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
+from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
 from convnext_dense.runs.console import short_table
 from convnext_dense.text_table import format_columns
 
@@ -25,7 +27,9 @@ class CocoInstanceMetric(BaseMetric):
     """COCO average precision of boxes and masks by faster-coco-eval.
 
     Only the tested images count, so a test with a limit is not biased. The figures of each class
-    go to the message hub as ``per_class`` and from there into ``metrics.json``.
+    go to the message hub as ``per_class`` and from there into ``metrics.json``; so do the score
+    thresholds with the highest F1, as ``best_thresholds``: of boxes, or of masks where ``metric``
+    is these alone.
 
     Args:
         ann_file: COCO annotation file; the engine fills in that of the evaluated dataset.
@@ -95,7 +99,10 @@ class CocoInstanceMetric(BaseMetric):
             }
             for name in classes
         }
-        MessageHub.get_current_instance().update_info("per_class", per_class)
+        hub = MessageHub.get_current_instance()
+        hub.update_info("per_class", per_class)
+        best = figures_by_task[self.metrics[0]].best_thresholds
+        hub.update_info(BEST_THRESHOLDS, to_plain({name: best[ids[name]] for name in classes}))
         print_log(short_table(format_per_class(per_class)), logger="current")
         return {
             f"{task}_{name}": value
