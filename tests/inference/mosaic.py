@@ -37,9 +37,7 @@ def write_mosaic(shapes: Path, out: Path, columns: int = 8, rows: int = 8) -> Pa
             rle = mask_api.encode(np.asfortranarray(mask))
             x, y, w, h = annotation["bbox"]
             moved = dict(annotation, image_id=1, bbox=[x + left, y + top, w, h])
-            annotations.append(
-                dict(moved, segmentation={**rle, "counts": rle["counts"].decode()})
-            )
+            annotations.append(dict(moved, segmentation={**rle, "counts": rle["counts"].decode()}))
     (out / "val").mkdir(parents=True)
     (out / "annotations").mkdir()
     Image.fromarray(canvas).save(out / "val/mosaic.png")
