@@ -49,7 +49,7 @@ class CocoFigures:
         precision: At the IoU thresholds .50, .55 ... .95 and the recalls 0, .01 ... 1, for each
             category in the requested order, (10, 101, categories); -1 without ground truth.
         best_thresholds: Of each category id, the score threshold with the highest F1 at IoU .50;
-            None where no detection is correct.
+            None where no detection is correct, or where they were not asked for.
     """
 
     summary: dict[str, float]
@@ -64,6 +64,7 @@ def evaluate_coco(
     task: str,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
+    thresholds: bool = False,
 ) -> CocoFigures:
     """Average precision and recall over the given images and categories.
 
@@ -74,13 +75,14 @@ def evaluate_coco(
         task: ``bbox`` or ``segm``.
         image_ids: The images to evaluate; others do not count.
         category_ids: The categories to evaluate.
+        thresholds: Also find the best thresholds, in a third of the time more.
 
     Returns:
         The figures; equal to pycocotools' to 1e-6.
     """
     # The library prints its progress and a table; the log has its own table.
     with garbage_collection_paused(), contextlib.redirect_stdout(io.StringIO()):
-        return _evaluate(truth, results, task, image_ids, category_ids)
+        return _evaluate(truth, results, task, image_ids, category_ids, thresholds)
 
 
 @contextlib.contextmanager
@@ -101,6 +103,7 @@ def _evaluate(
     task: str,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
+    thresholds: bool,
 ) -> CocoFigures:
     truth, detections, images, categories = _renumber_ids(
         truth, results, task, image_ids, category_ids
@@ -124,8 +127,8 @@ def _evaluate(
         values = precision[:, :, index]
         values = values[values > -1]
         per_class[category] = float(np.mean(values)) if values.size else float("nan")
-    best = _best_thresholds(evaluation)
-    best = {old: best[new] for old, new in zip(category_ids, categories, strict=True)}
+    best = _best_thresholds(evaluation) if thresholds else {}
+    best = {old: best.get(new) for old, new in zip(category_ids, categories, strict=True)}
     return CocoFigures(summary, per_class, precision, best)
 
 

@@ -89,7 +89,9 @@ class CocoInstanceMetric(BaseMetric):
             Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)
             Path(self.outfile).write_text(json.dumps(detections))
         figures_by_task: dict[str, CocoFigures] = {
-            task: evaluate_coco(truth, detections, task, image_ids, category_ids)
+            task: evaluate_coco(
+                truth, detections, task, image_ids, category_ids, thresholds=task == self.metrics[0]
+            )
             for task in self.metrics
         }
         per_class = {
