@@ -16,8 +16,8 @@ ROOMS = (
     "version", "errors", "text_table", "atomic_files", "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "data", "engine", "preflight", "browse",
-    "detection", "segmentation", "classification",
-    "paper", "report", "benchmark", "predictor", "inference", "cli", "__main__",
+    "detection", "segmentation", "classification", "inference",
+    "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip
 TASKS = ("detection", "segmentation", "classification")
 # No task knows another.

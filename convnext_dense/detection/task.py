@@ -13,7 +13,6 @@ from convnext_dense.data.coco.fit_config import (
     min_size,
     set_num_classes,
 )
-from convnext_dense.detection.results import DetectionResults
 from convnext_dense.tasks import ClassCounts, Task
 from convnext_dense.weights.checkpoints import has_masks
 
@@ -89,10 +88,6 @@ class DetectionTask(Task):
         from convnext_dense.detection.browser import BROWSER  # needs matplotlib
 
         return BROWSER
-
-    def results(self, classes: tuple[str, ...], score_threshold: float) -> DetectionResults:
-        """Detections above a score."""
-        return DetectionResults(classes, score_threshold)
 
 
 TASK = DetectionTask()

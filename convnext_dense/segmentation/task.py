@@ -14,7 +14,6 @@ from convnext_dense.data.labels.fit_config import (
     set_label_classes,
     use_own_labels,
 )
-from convnext_dense.segmentation.results import SegmentationResults
 from convnext_dense.tasks import ClassCounts, Task
 
 
@@ -85,10 +84,6 @@ class SegmentationTask(Task):
         from convnext_dense.segmentation.browser import BROWSER  # needs matplotlib
 
         return BROWSER
-
-    def results(self, classes: tuple[str, ...], score_threshold: float) -> SegmentationResults:
-        """A label for each pixel; a score threshold has no meaning here."""
-        return SegmentationResults(classes)
 
 
 TASK = SegmentationTask()

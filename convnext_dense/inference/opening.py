@@ -1,0 +1,162 @@
+"""What a user names a model by, resolved to a checkpoint and the config it belongs to."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from convnext_dense.config.load import load_config
+from convnext_dense.config.plain import (
+    SUFFIXES,
+    building_registered_classes_alone,
+    check_imports,
+    read_plain,
+)
+from convnext_dense.errors import UserError
+from convnext_dense.runs.work_folder import resolve_checkpoint
+from convnext_dense.tasks import ENTRIES
+from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import count_classes
+from convnext_dense.weights.reading import is_elsewhere
+from convnext_dense.weights.zoo import ZOO, official_file
+
+HUB = "hf:"
+DENSE_SCOPES = tuple(entry.scope for entry in ENTRIES if entry.toolbox)
+CONFIG_SUFFIXES = (".py", *SUFFIXES)
+WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint and its config.
+
+    Attributes:
+        content: The checkpoint's content.
+        source: The checkpoint as messages name it.
+        config: The checked config; None for a classifier that brought none.
+        config_source: The config as messages name it.
+        stored: The config came with the checkpoint: it is data, and may name registered classes
+            alone.
+    """
+
+    content: Mapping[str, Any]
+    source: str
+    config: Config | None
+    config_source: str
+    stored: bool = False
+
+
+def open_named(source: str | os.PathLike, config: str | os.PathLike | None = None) -> Opened:
+    """Finds and reads the checkpoint and the config of a model.
+
+    Args:
+        source: A work folder, a checkpoint file or address, an official name, a config by path or
+            name whose weights the release has, or ``hf:owner/name``.
+        config: The config, by path or name, in the place of the one that belongs to the source.
+
+    Raises:
+        UserError: When there is no such thing, or no config belongs to it.
+    """
+    text = os.fspath(source)
+    if text.startswith(HUB):
+        from convnext_dense.hub import fetch  # needs huggingface_hub
+
+        text = str(fetch(text))
+    if Path(text).is_dir():
+        return _open_folder(Path(text), config)
+    if _is_config(text):
+        if config is not None:
+            raise UserError(f"{text} is a config, and config={config} names another one.")
+        path = _resolve_config(text)
+        return _with_config(_official_of(path), path)
+    return _with_config(text, config)
+
+
+def _open_folder(folder: Path, config: str | os.PathLike | None) -> Opened:
+    """A work folder, or a folder as the Hub has it: safetensors and a plain config."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not any(folder.glob("*.pth")) and len(weights) == 1:
+        configs = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".yml")]
+        if config is None and len(configs) != 1:
+            raise UserError(f"{folder} holds {len(configs)} configs (.yaml): name one by config.")
+        return _with_config(str(weights[0]), config or configs[0])
+    checkpoint = resolve_checkpoint(str(folder))
+    if checkpoint == str(folder):
+        raise UserError(f"{folder} holds no checkpoint: give the work folder of a training.")
+    return _with_config(checkpoint, config)
+
+
+def _with_config(checkpoint: str, config: str | os.PathLike | None) -> Opened:
+    """A checkpoint with the given config, or else its own: the one it stores, or the release's."""
+    content = read_checkpoint(resolve_checkpoint(checkpoint))
+    if config is not None:
+        path = _resolve_config(os.fspath(config))
+        return Opened(content, checkpoint, load_config(path), path)
+    text = (content.get("meta") or {}).get("cfg")
+    if isinstance(text, str) and any(f'"{s}"' in text or f"'{s}'" in text for s in DENSE_SCOPES):
+        name = f"the config in {checkpoint}"
+        with building_registered_classes_alone():
+            return Opened(content, checkpoint, load_config(_stored_config(text, name)), name, True)
+    official = checkpoint if checkpoint in ZOO else _official_name(checkpoint)
+    if official and ZOO[official].config:
+        path = _resolve_config(ZOO[official].config)
+        return Opened(content, checkpoint, load_config(path), path)
+    if count_classes(content) is not None:  # a detector or a segmentor
+        raise UserError(f"{checkpoint} brings no config: name the one it was trained with.")
+    return Opened(content, checkpoint, None, "")
+
+
+def _stored_config(text: str, name: str) -> Config:
+    """A run's config from its checkpoint, read as data: nothing in it is executed.
+
+    Raises:
+        UserError: When it is no plain data, or wants unknown modules imported.
+    """
+    try:
+        content = read_plain(text)
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{name} cannot be read as data ({error}): give its file.") from error
+    check_imports(content, name)
+    return Config(content)
+
+
+def _is_config(text: str) -> bool:
+    path = Path(text)
+    if is_elsewhere(text) or path.suffix in WEIGHT_SUFFIXES:
+        return False
+    return path.suffix in CONFIG_SUFFIXES or not path.exists()
+
+
+def _resolve_config(text: str) -> str:
+    return str(resolve_config(text))
+
+
+def _official_of(config: str) -> str:
+    name = official_file(Path(config).stem)
+    if name is None:
+        raise UserError(
+            f"The release has no weights of {config}: give a work folder or a checkpoint, and the "
+            "config beside it where the checkpoint brings none."
+        )
+    return name
+
+
+def _official_name(checkpoint: str) -> str | None:
+    """The official file that a path or address is by its file name."""
+    stem = Path(checkpoint).stem
+    return next((name for name in ZOO if name.rsplit("/", 1)[-1] == stem), None)
+
+
+def resolve_config(text: str) -> str:
+    """Stand-in until config.names."""
+    from convnext_dense.config.shipped import CONFIGS
+
+    if Path(text).is_file():
+        return text
+    found = sorted(CONFIGS.glob(f"*/{text}.py"))
+    if not found:
+        raise UserError(f"There is no config, work folder or checkpoint {text}.")
+    return str(found[0])
