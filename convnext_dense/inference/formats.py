@@ -17,9 +17,10 @@ from convnext_dense.errors import UserError
 from convnext_dense.inference.annotations import categories, to_yolo
 from convnext_dense.inference.results import ClassificationResult, Result, SegmentationResult
 
-CSV_OBJECTS = "file_name frame seconds class score left top right bottom mask_pixels".split()
-CSV_SHARES = "file_name frame seconds class share".split()
-CSV_CLASSES = "file_name frame seconds rank class probability".split()
+IMAGE = ["file_name", "frame", "seconds"]  # the first columns of every table
+OBJECTS = ["class", "score", "left", "top", "right", "bottom", "mask_pixels"]
+SHARES = ["class", "share"]
+CLASSES = ["rank", "class", "probability"]
 
 
 class Writer(ABC):
@@ -67,7 +68,7 @@ class JsonWriter(Writer):
 class CocoWriter(Writer):
     """``annotations.json``: a file of COCO with images, categories and annotations.
 
-    Images are numbered from 1 in their order.
+    Images are numbered from 1 in their order; a video's frames are named ``NAME_000012.jpg``.
     """
 
     def __init__(self, folder: Path, classes: tuple[str, ...]) -> None:
@@ -80,7 +81,7 @@ class CocoWriter(Writer):
         """Takes a result."""
         number, found = len(self.content["images"]) + 1, self.content["annotations"]
         height, width = result.size
-        name = result.source.name
+        name = result.source.name if result.source.frame is None else f"{stem}.jpg"
         self.content["images"].append(dict(id=number, file_name=name, width=width, height=height))
         for annotation in result.to_coco(number):
             found.append({"id": len(found) + 1, **annotation})
@@ -128,7 +129,7 @@ class CsvWriter(Writer):
         """Takes a result."""
         header, rows = _table(result)
         if not self.text.tell():
-            self.rows.writerow(header)
+            self.rows.writerow([*IMAGE, *header])
         source = result.source
         seconds = None if source.seconds is None else f"{source.seconds:.4f}"
         for row in rows:
@@ -140,13 +141,13 @@ class CsvWriter(Writer):
 
 
 def _table(result: Result) -> tuple[list[str], list[list[Any]]]:
-    """The header and the rows of a result, these without what names the image."""
+    """The columns and the rows of a result, without what names the image."""
     if isinstance(result, ClassificationResult):
         ranked = enumerate(result.top(), start=1)
-        return CSV_CLASSES, [[rank, name, f"{p:.6f}"] for rank, (name, p) in ranked]
+        return CLASSES, [[rank, name, f"{p:.6f}"] for rank, (name, p) in ranked]
     if isinstance(result, SegmentationResult):
-        return CSV_SHARES, [[name, f"{share:.6f}"] for name, share in result.shares.items()]
-    return CSV_OBJECTS, [
+        return SHARES, [[name, f"{share:.6f}"] for name, share in result.shares.items()]
+    return OBJECTS, [
         [
             result.classes[region.label],
             f"{region.score:.6f}",

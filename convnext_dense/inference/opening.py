@@ -123,6 +123,15 @@ def _stored_config(text: str, name: str) -> Config:
     return Config(content)
 
 
+def is_model(text: str) -> bool:
+    """Whether a text names a model by its form: a folder with weights, a checkpoint, a config."""
+    path = Path(text)
+    if path.is_dir():
+        return any(any(path.glob(f"*{suffix}")) for suffix in WEIGHT_SUFFIXES)
+    named = text in ZOO or text.startswith(HUB)
+    return named or path.suffix in (*WEIGHT_SUFFIXES, *CONFIG_SUFFIXES)
+
+
 def _is_config(text: str) -> bool:
     path = Path(text)
     if is_elsewhere(text) or path.suffix in WEIGHT_SUFFIXES:

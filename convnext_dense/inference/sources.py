@@ -85,6 +85,15 @@ def video_of(source: Any) -> str | int | None:
     return text if Path(text).suffix.lower() in VIDEO_SUFFIXES and "://" not in text else None
 
 
+def files(source: str | os.PathLike) -> list[str]:
+    """The images, videos, addresses and cameras that a text names; none of them is opened.
+
+    Raises:
+        UserError: When there is none.
+    """
+    return [str(source)] if video_of(source) is not None else _paths(os.fspath(source))
+
+
 @dataclass(frozen=True)
 class _Part:
     """Something that makes images when it is called."""
