@@ -13,10 +13,11 @@ import numpy as np
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.images import read_image
 from convnext_dense.errors import UserError
+from convnext_dense.inference.base_result import Result
 from convnext_dense.inference.model import Model, build_network, choose_device
 from convnext_dense.inference.networks import to_instances
 from convnext_dense.inference.opening import open_named
-from convnext_dense.inference.results import DetectionResult, Result, SegmentationResult
+from convnext_dense.inference.results import DetectionResult, SegmentationResult
 from convnext_dense.inference.sources import SourceImage
 from convnext_dense.tasks import entry_of
 

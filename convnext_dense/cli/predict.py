@@ -18,12 +18,13 @@ from convnext_dense.atomic_files import make_folder, replacing
 from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.data.images import IMAGE_SUFFIXES, write_image
 from convnext_dense.errors import UserError
-from convnext_dense.inference.formats import FORMATS, Writer, open_writer
+from convnext_dense.inference.base_result import Result
 from convnext_dense.inference.model import BEST, Model, load
 from convnext_dense.inference.opening import is_model
-from convnext_dense.inference.results import DetectionResult, Result, SegmentationResult
+from convnext_dense.inference.output.formats import FORMATS, Writer, open_writer
+from convnext_dense.inference.output.videos import writing_video
+from convnext_dense.inference.results import DetectionResult, SegmentationResult
 from convnext_dense.inference.sources import VIDEO_SUFFIXES, files, open_video, video_of
-from convnext_dense.inference.videos import writing_video
 from convnext_dense.runs.progress import new_progress
 
 DEFAULT_MODEL = "cascade_convnext_t_3x"

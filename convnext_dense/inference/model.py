@@ -1,7 +1,8 @@
 """A trained model: ``load("work_dirs/birds").predict("street.jpg")``."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,17 @@ import torch
 
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import UserError
+from convnext_dense.inference.base_result import Legend, Result
 from convnext_dense.inference.instances import Instances
 from convnext_dense.inference.networks import Detector, Network, Scores, Segmentor
 from convnext_dense.inference.opening import Opened, open_named
 from convnext_dense.inference.results import (
     ClassificationResult,
     DetectionResult,
-    Legend,
-    Result,
     SegmentationResult,
 )
 from convnext_dense.inference.sources import OnError, SourceImage, images
+from convnext_dense.inference.tiles import check_tiles, detect_in_tiles
 from convnext_dense.tasks import entry_of
 
 BEST = "best"
@@ -150,7 +151,9 @@ class Model:
         if tile is None:
             step = _Whole(self.network, tta, probabilities)
         else:
-            step = _Tiles(self.network, tta, probabilities, tile, overlap, whole, batch_size)
+            check_tiles(tile, overlap)
+            options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
+            step = _Tiles(self.network, tta, probabilities, options)
         return self._results(images(source, bgr, on_error), step, batch_size, least, on_error)
 
     def _results(
@@ -238,35 +241,42 @@ class _Tiles:
     """Predicts images in tiles, one image at a time."""
 
     def __init__(
-        self,
-        network: Network,
-        tta: bool,
-        probabilities: bool,
-        tile: int,
-        overlap: float,
-        whole: bool,
-        batch_size: int,
+        self, network: Network, tta: bool, probabilities: bool, options: dict[str, Any]
     ) -> None:
-        self.inner = _Whole(network, tta, probabilities)
-        self.options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
-        self.is_detector = network.task == "detection"
+        self.whole = _Whole(network, tta, probabilities or network.task == "segmentation")
+        self.probabilities, self.options = probabilities, options
 
     def prepare(self, image: SourceImage) -> SourceImage:
         return image
 
     def predict(self, prepared: Sequence[SourceImage]) -> list[Any]:
         """Results in the order of the images."""
-        return [self._one(image) for image in prepared]
+        detects = self.whole.network.task == "detection"
+        return [self._objects(image) if detects else self._labels(image) for image in prepared]
 
-    def _one(self, image: SourceImage) -> Any:
-        from convnext_dense.inference.tiles import detect_in_tiles, segment_in_tiles
+    def _objects(self, image: SourceImage) -> Instances:
+        return detect_in_tiles(partial(self._inside, image.name), image.array, **self.options)
 
-        def predict(tiles: list[np.ndarray]) -> list[Any]:
-            made = (SourceImage(tile, f"a tile of {image.name}") for tile in tiles)
-            return self.inner.predict([self.inner.prepare(tile) for tile in made])
+    def _labels(self, image: SourceImage) -> Scores:
+        from convnext_dense.inference.tiled_labels import segment_in_tiles
 
-        run: Callable = detect_in_tiles if self.is_detector else segment_in_tiles
-        return run(predict, image.array, **self.options)
+        threshold = self.whole.network.threshold
+        first = 0 if threshold is None else 1  # of one channel: the second class alone
+
+        def predict(tiles: list[np.ndarray]) -> list[np.ndarray]:
+            return [scores.probabilities[first:] for scores in self._inside(image.name, tiles)]
+
+        options = self.options if threshold is None else {**self.options, "threshold": threshold}
+        labels, mean = segment_in_tiles(
+            predict, image.array, keep_scores=self.probabilities, **options
+        )
+        if mean is not None and first:
+            mean = np.concatenate([1 - mean, mean])
+        return Scores(labels, mean)
+
+    def _inside(self, name: str, tiles: list[np.ndarray]) -> list[Any]:
+        made = [SourceImage(tile, f"a tile of {name}") for tile in tiles]
+        return self.whole.predict([self.whole.prepare(tile) for tile in made])
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -195,6 +195,15 @@ class Segmentor(ToolboxNetwork):
 
     task = "segmentation"
 
+    @property
+    def threshold(self) -> float | None:
+        """The probability from which the second of two classes is chosen; None for more channels.
+
+        For a head with one channel, which tells two classes apart.
+        """
+        head = self.model.decode_head
+        return head.threshold if head.out_channels == 1 else None
+
     def predict(
         self, prepared: Sequence[dict], views: bool = False, probabilities: bool = False
     ) -> list[Scores]:

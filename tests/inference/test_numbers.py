@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -63,7 +64,7 @@ def test_boxes_and_masks_of_every_image(views, batch_size, work_dirs, pictures, 
 def test_labels_of_every_image(views, probabilities, work_dirs, pictures, tested):
     model = load(work_dirs["segmentation"], device="cpu")
     options = dict(batch_size=5, tta=views, probabilities=probabilities)
-    rows = {row["file_name"]: row for row in tested["segmentation", views]}
+    rows = {Path(row["img_path"]).name: row for row in tested["segmentation", views]}
     images = pictures[:2] if views else mixed(pictures)[:6]
     for result in model.predict(images, **options):
         png = base64.b64decode(rows[result.source.name]["labels"])

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convnext_dense.inference.outlines import outlines
+from convnext_dense.inference.output.outlines import outlines
 
 if TYPE_CHECKING:
-    from convnext_dense.inference.results import Region, Result
+    from convnext_dense.inference.base_result import Region, Result
 
 LABELME_VERSION = "5.5.0"  # of the format that is written
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from convnext_dense.atomic_files import write_atomically
 from convnext_dense.errors import UserError
-from convnext_dense.inference.annotations import categories, to_yolo
-from convnext_dense.inference.results import ClassificationResult, Result, SegmentationResult
+from convnext_dense.inference.base_result import Result
+from convnext_dense.inference.output.annotations import categories, to_yolo
+from convnext_dense.inference.results import ClassificationResult, SegmentationResult
 
 IMAGE = ["file_name", "frame", "seconds"]  # the first columns of every table
 OBJECTS = ["class", "score", "left", "top", "right", "bottom", "mask_pixels"]
