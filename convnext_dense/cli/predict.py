@@ -1,8 +1,4 @@
-"""Predicts images or videos: drawings, one file of results, label images.
-
-predict MODEL SOURCE, or predict CONFIG CHECKPOINT SOURCE. Without a model the official Cascade
-Mask R-CNN T is taken, which knows the 80 classes of COCO.
-"""
+"""Predicts images and videos."""
 
 import argparse
 import json
@@ -15,65 +11,18 @@ from pathlib import Path
 import cv2
 
 from convnext_dense.atomic_files import make_folder, replacing
-from convnext_dense.cli.shared.run_command import Parser
 from convnext_dense.data.images import IMAGE_SUFFIXES, write_image
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Result
-from convnext_dense.inference.model import BEST, Model, load
+from convnext_dense.inference.model import Model, load
 from convnext_dense.inference.opening import is_model
-from convnext_dense.inference.output.formats import FORMATS, Writer, open_writer
+from convnext_dense.inference.output.formats import Writer, open_writer
 from convnext_dense.inference.output.videos import writing_video
 from convnext_dense.inference.results import DetectionResult, SegmentationResult
 from convnext_dense.inference.sources import VIDEO_SUFFIXES, files, open_video, video_of
 from convnext_dense.runs.progress import new_progress
 
 DEFAULT_MODEL = "cascade_convnext_t_3x"
-
-
-def parse_flags() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "words",
-        nargs="+",
-        metavar="[MODEL | CONFIG CHECKPOINT] SOURCE",
-        help="model: work folder, checkpoint, name of a config with official weights, "
-        "hf:owner/name; source: image, folder, glob, https address, video, number of a camera",
-    )
-    parser.add_argument("--out", help="folder of the results (default: predictions/<source>)")
-    parser.add_argument("--format", choices=FORMATS, default="json", help="of the results' file")
-    parser.add_argument(
-        "--threshold",
-        "--score-threshold",
-        type=_threshold,
-        default=0.3,
-        metavar="S",
-        help="leave out detections below this score; best: each class's best F1 (default: 0.3)",
-    )
-    parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="images of one size at a time"
-    )
-    parser.add_argument("--tile", type=int, metavar="PIXELS", help="predict in tiles and merge")
-    parser.add_argument(
-        "--overlap", type=float, default=0.2, help="part of a tile shared with the next one"
-    )
-    parser.add_argument("--whole", action="store_true", help="the whole image beside its tiles")
-    parser.add_argument("--tta", action="store_true", help="all views of the config's tta_views")
-    parser.add_argument(
-        "--probabilities",
-        action="store_true",
-        help="segmentors: the probability of every class as NAME_probabilities.npz",
-    )
-    parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
-    return parser.parse_args()
-
-
-def _threshold(text: str) -> float | str:
-    return text if text == BEST else float(text)
-
-
-def main() -> None:
-    """The command."""
-    run(parse_flags())
 
 
 def run(args: argparse.Namespace) -> None:

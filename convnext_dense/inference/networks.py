@@ -147,10 +147,20 @@ class ToolboxNetwork(Network):
 
 @contextmanager
 def _building(opened: Opened) -> Iterator[None]:
-    """Builds in the toolbox's scope; what a checkpoint's own config names must be registered."""
+    """Builds in the toolbox's scope; what a checkpoint's own config names must be registered.
+
+    Raises:
+        UserError: For a stored config that names anything else.
+    """
     closed = building_registered_classes_alone() if opened.stored else nullcontext()
     with DefaultScope.overwrite_default_scope(opened.config.default_scope), closed:
-        yield
+        try:
+            yield
+        except KeyError as error:
+            if not opened.stored:
+                raise
+            reason = str(error.args[0] if error.args else error).split(". ")[0]
+            raise UserError(f"{opened.config_source} cannot be built: {reason}.") from error
 
 
 def _pipeline(cfg: Config) -> Compose:

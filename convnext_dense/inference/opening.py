@@ -9,19 +9,21 @@ from typing import Any
 from mmengine.config import Config
 
 from convnext_dense.config.load import load_config
+from convnext_dense.config.names import PLAIN, find_config
 from convnext_dense.config.plain import (
     SUFFIXES,
     building_registered_classes_alone,
     check_imports,
     read_plain,
 )
+from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.errors import UserError
 from convnext_dense.runs.work_folder import resolve_checkpoint
 from convnext_dense.tasks import ENTRIES
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import count_classes
 from convnext_dense.weights.reading import is_elsewhere
-from convnext_dense.weights.zoo import ZOO, official_file
+from convnext_dense.weights.zoo import OFFICIAL_FILES, ZOO
 
 HUB = "hf:"
 DENSE_SCOPES = tuple(entry.scope for entry in ENTRIES if entry.toolbox)
@@ -70,7 +72,9 @@ def open_named(source: str | os.PathLike, config: str | os.PathLike | None = Non
     if _is_config(text):
         if config is not None:
             raise UserError(f"{text} is a config, and config={config} names another one.")
-        path = _resolve_config(text)
+        if os.sep in text and Path(text).suffix not in CONFIG_SUFFIXES:
+            raise UserError(f"There is no work folder or checkpoint {text}.")
+        path = _config_path(text)
         return _with_config(_official_of(path), path)
     return _with_config(text, config)
 
@@ -79,10 +83,7 @@ def _open_folder(folder: Path, config: str | os.PathLike | None) -> Opened:
     """A work folder, or a folder as the Hub has it: safetensors and a plain config."""
     weights = sorted(folder.glob("*.safetensors"))
     if not any(folder.glob("*.pth")) and len(weights) == 1:
-        configs = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".yml")]
-        if config is None and len(configs) != 1:
-            raise UserError(f"{folder} holds {len(configs)} configs (.yaml): name one by config.")
-        return _with_config(str(weights[0]), config or configs[0])
+        return _with_config(str(weights[0]), config)
     checkpoint = resolve_checkpoint(str(folder))
     if checkpoint == str(folder):
         raise UserError(f"{folder} holds no checkpoint: give the work folder of a training.")
@@ -90,19 +91,23 @@ def _open_folder(folder: Path, config: str | os.PathLike | None) -> Opened:
 
 
 def _with_config(checkpoint: str, config: str | os.PathLike | None) -> Opened:
-    """A checkpoint with the given config, or else its own: the one it stores, or the release's."""
+    """A checkpoint with the given config, or else the one it stores, the plain one beside it, or
+    that of the official file it is.
+    """
     content = read_checkpoint(resolve_checkpoint(checkpoint))
     if config is not None:
-        path = _resolve_config(os.fspath(config))
+        path = _config_path(os.fspath(config))
         return Opened(content, checkpoint, load_config(path), path)
     text = (content.get("meta") or {}).get("cfg")
     if isinstance(text, str) and any(f'"{s}"' in text or f"'{s}'" in text for s in DENSE_SCOPES):
         name = f"the config in {checkpoint}"
         with building_registered_classes_alone():
             return Opened(content, checkpoint, load_config(_stored_config(text, name)), name, True)
-    official = checkpoint if checkpoint in ZOO else _official_name(checkpoint)
-    if official and ZOO[official].config:
-        path = _resolve_config(ZOO[official].config)
+    if (beside := Path(checkpoint).with_name(PLAIN)).is_file():
+        with building_registered_classes_alone():
+            return Opened(content, checkpoint, load_config(beside), str(beside), True)
+    if official := _official_config(checkpoint):
+        path = _config_path(official)
         return Opened(content, checkpoint, load_config(path), path)
     if count_classes(content) is not None:  # a detector or a segmentor
         raise UserError(f"{checkpoint} brings no config: name the one it was trained with.")
@@ -139,13 +144,13 @@ def _is_config(text: str) -> bool:
     return path.suffix in CONFIG_SUFFIXES or not path.exists()
 
 
-def _resolve_config(text: str) -> str:
-    return str(resolve_config(text))
+def _config_path(text: str) -> str:
+    return str(find_config(text))
 
 
 def _official_of(config: str) -> str:
-    name = official_file(Path(config).stem)
-    if name is None:
+    name = OFFICIAL_FILES.get(Path(config).stem)
+    if name is None or not Path(config).is_relative_to(CONFIGS):
         raise UserError(
             f"The release has no weights of {config}: give a work folder or a checkpoint, and the "
             "config beside it where the checkpoint brings none."
@@ -153,19 +158,9 @@ def _official_of(config: str) -> str:
     return name
 
 
-def _official_name(checkpoint: str) -> str | None:
-    """The official file that a path or address is by its file name."""
-    stem = Path(checkpoint).stem
-    return next((name for name in ZOO if name.rsplit("/", 1)[-1] == stem), None)
-
-
-def resolve_config(text: str) -> str:
-    """Stand-in until config.names."""
-    from convnext_dense.config.shipped import CONFIGS
-
-    if Path(text).is_file():
-        return text
-    found = sorted(CONFIGS.glob(f"*/{text}.py"))
-    if not found:
-        raise UserError(f"There is no config, work folder or checkpoint {text}.")
-    return str(found[0])
+def _official_config(checkpoint: str) -> str | None:
+    """The config of an official file, given by its name, address or path; None for other files."""
+    name = checkpoint if checkpoint in ZOO else Path(checkpoint).stem
+    return next(
+        (config for config, file in OFFICIAL_FILES.items() if name in (file, Path(file).name)), None
+    )

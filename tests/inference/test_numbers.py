@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,16 +19,19 @@ from tests.running import run
 
 
 @pytest.fixture(scope="module")
-def tested(work_dirs, data_root, tmp_path_factory) -> dict[str, list]:
-    """Task -> what tools/test.py writes, plain and in several views."""
-    folder, found = tmp_path_factory.mktemp("tested"), {}
-    for task, config in (("detection", SHAPES), ("segmentation", SEGMENTOR)):
-        for views in ((), ("--tta", "--limit", 2)):
-            name = f"{task} {bool(views)}"
-            arguments = ["--out", folder / f"{name}.json", "--work-dir", folder / name, *views]
-            run("test", config, work_dirs[task], *arguments, *flags(task, data_root))
-            found[task, bool(views)] = json.loads((folder / f"{name}.json").read_text())
-    return found
+def tested(work_dirs, data_root, tmp_path_factory) -> Callable[[str, bool], list]:
+    """What tools/test.py writes of a task, plain or in several views."""
+    folder = tmp_path_factory.mktemp("tested")
+
+    @cache
+    def results(task: str, views: bool) -> list:
+        out, config = folder / f"{task} {views}.json", dict(detection=SHAPES).get(task, SEGMENTOR)
+        more = ["--tta", "--limit", 2] if views else []
+        arguments = ["--out", out, "--work-dir", out.with_suffix(""), *more]
+        run("test", config, work_dirs[task], *arguments, *flags(task, data_root))
+        return json.loads(out.read_text())
+
+    return results
 
 
 def mixed(pictures) -> list:
@@ -34,7 +39,9 @@ def mixed(pictures) -> list:
     return [pictures[i] for i in (0, 1, 0, 2, 1, 3, 4, 5, 4, 2, 3, 5)]
 
 
-@pytest.mark.parametrize(("batch_size", "views"), [(1, False), (5, False), (2, True)])
+@pytest.mark.parametrize(
+    ("batch_size", "views"), [(1, False), (5, False), pytest.param(2, True, marks=pytest.mark.slow)]
+)
 def test_boxes_and_masks_of_every_image(views, batch_size, work_dirs, pictures, tested, data_root):
     model = load(work_dirs["detection"], device="cpu")
     truth = json.loads((data_root / "mini/annotations/instances_val.json").read_text())
@@ -44,7 +51,7 @@ def test_boxes_and_masks_of_every_image(views, batch_size, work_dirs, pictures, 
     assert [result.source.name for result in results] == [path.name for path in images]
     for result in results:
         expected = [
-            row for row in tested["detection", views] if row["image_id"] == ids[result.source.name]
+            row for row in tested("detection", views) if row["image_id"] == ids[result.source.name]
         ]
         assert len(result) == len(expected) > 0
         boxes = np.array([row["bbox"] for row in expected])
@@ -59,12 +66,12 @@ def test_boxes_and_masks_of_every_image(views, batch_size, work_dirs, pictures, 
         assert (result.masks != masks).mean() <= 1e-4
 
 
-@pytest.mark.parametrize("views", [False, True], ids=["", "tta"])
+@pytest.mark.parametrize("views", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("probabilities", [False, True])
 def test_labels_of_every_image(views, probabilities, work_dirs, pictures, tested):
     model = load(work_dirs["segmentation"], device="cpu")
     options = dict(batch_size=5, tta=views, probabilities=probabilities)
-    rows = {Path(row["img_path"]).name: row for row in tested["segmentation", views]}
+    rows = {Path(row["img_path"]).name: row for row in tested("segmentation", views)}
     images = pictures[:2] if views else mixed(pictures)[:6]
     for result in model.predict(images, **options):
         png = base64.b64decode(rows[result.source.name]["labels"])

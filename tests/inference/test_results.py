@@ -80,9 +80,7 @@ def test_outlines_cover_the_masks():
         assert len(found) == parts
         covered = raster(found)
         assert (covered & (filled > 0)).sum() / (covered | (filled > 0)).sum() > 0.96
-    np.testing.assert_array_equal(
-        raster(outlines(shapes()[1])), shapes()[1]
-    )
+    np.testing.assert_array_equal(raster(outlines(shapes()[1])), shapes()[1])
     one = np.zeros((5, 5), bool)
     one[2, 3] = True
     assert {tuple(p) for p in outlines(one)[0].tolist()} == {(3, 2), (4, 2), (4, 3), (3, 3)}
