@@ -20,6 +20,8 @@ from convnext_dense.inference.results import (
     SegmentationResult,
 )
 from convnext_dense.inference.sources import OnError, SourceImage, images
+from convnext_dense.inference.tiled_labels import segment_in_tiles
+from convnext_dense.inference.tiles import check_tiles, detect_in_tiles
 from convnext_dense.tasks import entry_of
 
 BEST = "best"
@@ -150,8 +152,6 @@ class Model:
         if tile is None:
             step = _Whole(self.network, tta, probabilities)
         else:
-            from convnext_dense.inference.tiles import check_tiles
-
             check_tiles(tile, overlap)
             options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
             step = _Tiles(self.network, tta, probabilities, options)
@@ -256,13 +256,9 @@ class _Tiles:
         return [self._objects(image) if detects else self._labels(image) for image in prepared]
 
     def _objects(self, image: SourceImage) -> Instances:
-        from convnext_dense.inference.tiles import detect_in_tiles
-
         return detect_in_tiles(partial(self._inside, image.name), image.array, **self.options)
 
     def _labels(self, image: SourceImage) -> Scores:
-        from convnext_dense.inference.tiled_labels import segment_in_tiles
-
         threshold = self.whole.network.threshold
         first = 0 if threshold is None else 1  # of one channel: the second class alone
 

@@ -36,7 +36,7 @@ class Scores:
     """The labels of one image, and the probabilities they were chosen by.
 
     Attributes:
-        labels: int64 (height, width).
+        labels: uint8 (height, width); uint16 with more than 256 classes.
         probabilities: float32 (classes, height, width) where they were asked for, else None.
     """
 
@@ -223,11 +223,14 @@ class Segmentor(ToolboxNetwork):
         self.model.test_cfg["keep_scores"] = probabilities  # only our Segmentor leaves them out
         return [
             Scores(
-                sample.pred_sem_seg.data[0].cpu().numpy(),
+                self._labels(sample.pred_sem_seg.data[0]),
                 _probabilities(sample.seg_logits.data) if probabilities else None,
             )
             for sample in self.samples(prepared, views)
         ]
+
+    def _labels(self, labels: torch.Tensor) -> np.ndarray:
+        return labels.cpu().numpy().astype(np.uint8 if len(self.classes) <= 256 else np.uint16)
 
     def _mean_of_views(self, prepared: dict) -> Scores:
         strips = list(self._views[0].mean_probabilities(self.model, prepared["inputs"]))
@@ -236,7 +239,7 @@ class Segmentor(ToolboxNetwork):
             labels = mean[0] > self.model.decode_head.threshold
         else:
             labels = mean.argmax(dim=0)
-        return Scores(labels.long().cpu().numpy(), _both(mean).cpu().numpy())
+        return Scores(self._labels(labels), _both(mean).cpu().numpy())
 
 
 def _probabilities(logits: torch.Tensor) -> np.ndarray:

@@ -132,7 +132,7 @@ class SegmentationResult(Result):
     """The class of every pixel of one image.
 
     Attributes:
-        label_map: int64 (height, width), indices into :attr:`classes`.
+        label_map: uint8 (height, width), indices into :attr:`classes`; uint16 with more than 256.
         scores_map: The probability of every class, float32 (classes, height, width), where it was
             asked for (``probabilities=True``); else None.
     """

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_api
 
+from convnext_dense.errors import UserError
 from convnext_dense.inference.model import load
 from tests.inference.conftest import SEGMENTOR, flags
 from tests.miniature import SHAPES
@@ -97,3 +98,19 @@ def test_an_image_is_the_same_in_every_form(work_dirs, pictures):
         np.testing.assert_allclose(result.boxes, found[0].boxes, atol=1e-4)
     (other,) = model.predict(rgb[..., ::-1], threshold=0)  # the wrong order is seen
     assert np.abs(other.scores - found[0].scores).max() > 1e-3
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_one_tile_is_the_whole_image_and_several_cover_it(task, work_dirs, pictures):
+    model = load(work_dirs[task], device="cpu")
+    (whole,) = model.predict(pictures[0], threshold=0)
+    (tiled,) = model.predict(pictures[0], threshold=0, tile=512)
+    assert tiled.to_dict() == whole.to_dict()
+    options = dict(tile=128, batch_size=3, probabilities=task == "segmentation")
+    (tiled,) = model.predict(pictures[0], threshold=0, **options)
+    assert tiled.size == whole.size and tiled.to_dict() != whole.to_dict()
+    if task == "segmentation":
+        assert tiled.label_map.shape == whole.label_map.shape
+        assert (tiled.scores_map.argmax(axis=0) == tiled.label_map).all()
+    with pytest.raises(UserError, match="overlap"):
+        model.predict(pictures[0], tile=128, overlap=1.5)
