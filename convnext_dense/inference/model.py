@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from convnext_dense.inference.results import (
     SegmentationResult,
 )
 from convnext_dense.inference.sources import OnError, SourceImage, images
-from convnext_dense.inference.tiled_labels import segment_in_tiles
-from convnext_dense.inference.tiles import check_tiles, detect_in_tiles
+from convnext_dense.inference.steps import Tiles, Whole
+from convnext_dense.inference.tiles import check_tiles
 from convnext_dense.tasks import entry_of
 
 BEST = "best"
@@ -150,17 +149,17 @@ class Model:
             raise UserError("A classifier sees whole images: leave tile out.")
         least = self._thresholds(threshold)
         if tile is None:
-            step = _Whole(self.network, tta, probabilities)
+            step = Whole(self.network, tta, probabilities)
         else:
             check_tiles(tile, overlap)
             options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
-            step = _Tiles(self.network, tta, probabilities, options)
+            step = Tiles(self.network, tta, probabilities, options)
         return self._results(images(source, bgr, on_error), step, batch_size, least, on_error)
 
     def _results(
         self,
         source: Iterator[SourceImage],
-        step: "_Whole | _Tiles",
+        step: Whole | Tiles,
         batch_size: int,
         least: np.ndarray,
         on_error: OnError | None,
@@ -177,7 +176,7 @@ class Model:
     def _window(
         self,
         window: Sequence[SourceImage],
-        step: "_Whole | _Tiles",
+        step: Whole | Tiles,
         least: np.ndarray,
         on_error: OnError | None,
     ) -> list[Result]:
@@ -214,68 +213,6 @@ class Model:
         if isinstance(threshold, str) or not 0 <= threshold <= 1:
             raise UserError(f"threshold must be from 0 to 1, or 'best', got {threshold!r}.")
         return np.full(len(self.classes), threshold)
-
-
-class _Whole:
-    """Predicts images as a whole; those of one size together."""
-
-    def __init__(self, network: Network, tta: bool, probabilities: bool) -> None:
-        self.network, self.tta, self.probabilities = network, tta, probabilities
-
-    def prepare(self, image: SourceImage) -> Any:
-        return self.network.prepare(image.array, image.name, self.tta)
-
-    def predict(self, prepared: Sequence[Any]) -> list[Any]:
-        """Results in the order of the images."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for number, one in enumerate(prepared):
-            groups.setdefault(self.network.size(one), []).append(number)
-        found: dict[int, Any] = {}
-        for numbers in groups.values():
-            batch = [prepared[number] for number in numbers]
-            outcomes = self.network.predict(batch, self.tta, self.probabilities)
-            found.update(zip(numbers, outcomes, strict=True))
-        return [found[number] for number in range(len(prepared))]
-
-
-class _Tiles:
-    """Predicts images in tiles, one image at a time."""
-
-    def __init__(
-        self, network: Network, tta: bool, probabilities: bool, options: dict[str, Any]
-    ) -> None:
-        self.whole = _Whole(network, tta, probabilities or network.task == "segmentation")
-        self.probabilities, self.options = probabilities, options
-
-    def prepare(self, image: SourceImage) -> SourceImage:
-        return image
-
-    def predict(self, prepared: Sequence[SourceImage]) -> list[Any]:
-        """Results in the order of the images."""
-        detects = self.whole.network.task == "detection"
-        return [self._objects(image) if detects else self._labels(image) for image in prepared]
-
-    def _objects(self, image: SourceImage) -> Instances:
-        return detect_in_tiles(partial(self._inside, image.name), image.array, **self.options)
-
-    def _labels(self, image: SourceImage) -> Scores:
-        threshold = self.whole.network.threshold
-        first = 0 if threshold is None else 1  # of one channel: the second class alone
-
-        def predict(tiles: list[np.ndarray]) -> list[np.ndarray]:
-            return [scores.probabilities[first:] for scores in self._inside(image.name, tiles)]
-
-        options = self.options if threshold is None else {**self.options, "threshold": threshold}
-        labels, mean = segment_in_tiles(
-            predict, image.array, keep_scores=self.probabilities, **options
-        )
-        if mean is not None and first:
-            mean = np.concatenate([1 - mean, mean])
-        return Scores(labels, mean)
-
-    def _inside(self, name: str, tiles: list[np.ndarray]) -> list[Any]:
-        made = [SourceImage(tile, f"a tile of {name}") for tile in tiles]
-        return self.whole.predict([self.whole.prepare(tile) for tile in made])
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from convnext_dense.cli.main import make_parser
-from convnext_dense.cli.predict import DEFAULT_MODEL, split_words, unique_stems
+from convnext_dense.cli.predict import DEFAULT_MODEL, Job, split_words, unique_stems
 from convnext_dense.errors import UserError
+from convnext_dense.inference.base_result import Legend
 from convnext_dense.inference.output.formats import FORMATS
-from convnext_dense.inference.sources import images
+from convnext_dense.inference.results import ClassificationResult
+from convnext_dense.inference.sources import SourceImage, images
 from tests.miniature import SHAPES
 from tests.running import ROOT, run
 
@@ -160,3 +162,38 @@ def test_the_old_form_and_probabilities(work_dirs, pictures, tmp_path):
     assert (best >= probabilities.max(axis=0) - 2e-3).all()
     output = run("predict", *arguments[:-2], "--out", pictures[0].parent, code=2)
     assert "--out would overwrite" in output
+
+
+def test_a_camera_is_ended_by_ctrl_c_and_what_it_showed_is_kept(tmp_path, monkeypatch):
+    frame = np.full((48, 64, 3), 90, np.uint8)
+
+    class Camera:
+        def isOpened(self):
+            return True
+
+        def get(self, what):
+            return 0.0
+
+        def release(self):
+            pass
+
+    class Stopped:
+        task, classes = "classification", ("ant", "bee")
+
+        def predict(self, source, **options):
+            assert source == 0
+            for number in range(3):
+                image = SourceImage(frame, "camera_0", None, number, number / 25)
+                yield ClassificationResult(image, Legend(self.classes), np.array([0.3, 0.7]))
+            raise KeyboardInterrupt
+
+    args = make_parser().parse_args(["predict", "0"])
+    job = Job(Stopped(), args, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cv2, "VideoCapture", lambda number: Camera())
+        job.run({}, {"0": "camera_0"})
+    lines = [json.loads(line) for line in (tmp_path / "camera_0.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    assert lines[0]["classes"][0]["class"] == "bee"
+    assert len(list(images(tmp_path / "camera_0.mp4"))) == 3
+    assert job.summary() == "1 classes in 3 images"

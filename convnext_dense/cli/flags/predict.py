@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         "--score-threshold",
-        type=_threshold,
+        type=score,
         default=0.3,
         metavar="S",
         help="leave out detections below this score; best: the best F1 of each class (default: "
@@ -49,5 +49,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
 
 
-def _threshold(text: str) -> float | str:
+def score(text: str) -> float | str:
+    """A number, or ``best``; argparse calls a wrong one an invalid score."""
     return text if text == BEST else float(text)
