@@ -91,7 +91,13 @@ def files(source: str | os.PathLike) -> list[str]:
     Raises:
         UserError: When there is none.
     """
-    return [str(source)] if video_of(source) is not None else _paths(os.fspath(source))
+    if video_of(source) is not None:
+        return [str(source)]
+    found = _paths(os.fspath(source))
+    for name in found:
+        if "://" not in name:
+            find_images(name)  # raises where there is none
+    return found
 
 
 @dataclass(frozen=True)

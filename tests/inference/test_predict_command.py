@@ -47,6 +47,19 @@ def test_a_model_alone_is_named(work_dirs):
             split_words([word])
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("gone.jpg", "There is no image or folder gone.jpg"),
+        ("gone/*.jpg", "No file matches gone/*.jpg"),
+        (".", "holds no image"),
+    ],
+)
+def test_a_source_that_is_not_there_is_named_before_a_model_is_loaded(source, words, tmp_path):
+    output = run("predict", "gone.pth", source, cwd=tmp_path, code=2)
+    assert words in output and list(tmp_path.iterdir()) == []
+
+
 def test_files_never_share_a_name():
     assert unique_stems(["x/a.jpg", "x/b.png"]) == {"x/a.jpg": "a", "x/b.png": "b"}
     assert unique_stems(["a.jpg", "a.png"]) == {"a.jpg": "a.jpg", "a.png": "a.png"}
