@@ -23,13 +23,17 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """Gives a temporary name to write to; afterwards its content is the file's, or nothing is left.
 
     The content is on the disk before the name is, and the name before this returns: a power cut
     leaves the old file or the new one.
+
+    Args:
+        path: The file.
+        suffix: The ending of the temporary name, for libraries that choose a format by it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
         yield temporary
         _flush(temporary)

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 
@@ -150,7 +149,7 @@ class Task(ABC):
         """
         return None
 
-    # Looking at data and results
+    # Looking at data
 
     def data_browser(self) -> Any:
         """A :class:`convnext_dense.browse.samples_page.DataBrowser`; None where there is none."""
@@ -169,10 +168,6 @@ class Task(ABC):
             UserError: When the image is not a file that can be read.
         """
         return  # by default nothing
-
-    def results(self, classes: tuple[str, ...], score_threshold: float) -> "Results | None":
-        """What a prediction of one image is made of; None where the predictor has no such task."""
-        return None
 
 
 class OtherTask(Task):
@@ -206,31 +201,3 @@ class ClassCounts:
     counts: Mapping[str, int]
     as_shares: bool = False
     note: str = ""
-
-
-class Results(ABC):
-    """The results of a trained model on images: selected, described, drawn, written."""
-
-    @abstractmethod
-    def select(self, sample: Any) -> Any:
-        """Leaves in a toolbox's data sample what a user wants to see."""
-
-    @abstractmethod
-    def draw_options(self, image: Any) -> dict[str, Any]:
-        """Arguments of the toolbox's visualizer for an image (height, width, 3).
-
-        Raises:
-            UserError: For an image that cannot be drawn on.
-        """
-
-    @abstractmethod
-    def describe(self, sample: Any) -> dict[str, Any]:
-        """A result in plain numbers, for JSON."""
-
-    @abstractmethod
-    def sum_up(self, descriptions: Sequence[Mapping[str, Any]]) -> str:
-        """The results of several images in a few words."""
-
-    def write_files(self, sample: Any, stem: Path) -> None:
-        """Writes the files that belong to a result beside its description."""
-        return  # by default none

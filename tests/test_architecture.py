@@ -16,7 +16,7 @@ ROOMS = (
     "version", "errors", "text_table", "atomic_files", "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "trackers", "data", "engine", "preflight", "browse",
-    "detection", "segmentation", "classification", "hub",
+    "detection", "segmentation", "classification", "hub", "inference",
     "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip
 TASKS = ("detection", "segmentation", "classification")

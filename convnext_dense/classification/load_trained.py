@@ -87,7 +87,17 @@ def open_classifier(
     Raises:
         UserError: If the file is not a classifier, lacks weights or does not name its classes.
     """
-    content, source = read_checkpoint(checkpoint), str(checkpoint)
+    return build_classifier(read_checkpoint(checkpoint), str(checkpoint), config, ema, size)
+
+
+def build_classifier(
+    content: Mapping[str, Any],
+    source: str,
+    config: Mapping[str, Any] | None = None,
+    ema: bool = False,
+    size: int | None = None,
+) -> TrainedClassifier:
+    """The same from the content of a checkpoint that was read already; ``source`` names it."""
     state, _ = find_state_dict(content, ema)
     config = config or stored_config(content)
     if config is not None and any(name.startswith(PREFIX) for name in state):

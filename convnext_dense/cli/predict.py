@@ -1,56 +1,202 @@
-"""Predicts an image or a folder of images."""
+"""Predicts images and videos."""
 
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from convnext_dense.atomic_files import make_folder, write_atomically
-from convnext_dense.data.images import find_images, read_image, write_image
+import cv2
+
+from convnext_dense.atomic_files import make_folder, replacing
+from convnext_dense.data.images import IMAGE_SUFFIXES, write_image
 from convnext_dense.errors import UserError
-from convnext_dense.predictor import Predictor
+from convnext_dense.inference.base_result import Result
+from convnext_dense.inference.model import Model, load
+from convnext_dense.inference.opening import is_model
+from convnext_dense.inference.output.formats import Writer, open_writer
+from convnext_dense.inference.output.videos import writing_video
+from convnext_dense.inference.results import DetectionResult, SegmentationResult
+from convnext_dense.inference.sources import VIDEO_SUFFIXES, files, open_video, video_of
 from convnext_dense.runs.progress import new_progress
-from convnext_dense.runs.work_folder import resolve_checkpoint
 
-
-def overlay_names(images: list[Path], out: Path) -> list[Path]:
-    """One new file for each image: never an input, never one for two."""
-    stems = Counter(path.stem for path in images)
-    names = [f"{path.stem if stems[path.stem] == 1 else path.name}.jpg" for path in images]
-    overlays = [out / name for name in names]
-    if clash := {path.resolve() for path in images} & {path.resolve() for path in overlays}:
-        raise UserError(f"--out would overwrite {sorted(clash)[0]}: name another folder.")
-    return overlays
+DEFAULT_MODEL = "cascade_convnext_t_3x"
 
 
 def run(args: argparse.Namespace) -> None:
-    """The command."""
-    images = find_images(args.images)
-    out = Path(args.out)
-    overlays = overlay_names(images, out)
+    """Predicts what the flags name.
+
+    Raises:
+        UserError: For what can be found wrong before the first image; at the end, where images were
+            left out.
+    """
+    source, config, words = split_words(args.words)
+    named = list(dict.fromkeys(name for word in words for name in files(word)))
+    out = Path(args.out or Path("predictions", _stem(words[0])))
+    stems = unique_stems(named)
+    _refuse_overwriting(named, stems, out)
+    if args.probabilities and any(video_of(name) is not None for name in named):
+        raise UserError("--probabilities is for images: a video's would fill a disk.")
     make_folder(out)
-    predictor = Predictor(
-        args.config,
-        resolve_checkpoint(args.checkpoint),
-        device=args.device,
-        score_threshold=args.score_threshold,
-    )
-    results, left_out = [], []
-    try:
-        with new_progress() as progress:
-            task = progress.add_task("predict", total=len(images), figures="")
-            for path, overlay in zip(images, overlays, strict=True):
-                try:
-                    image = read_image(path)
-                    sample = predictor(image)
-                    results.append({"file_name": path.name, **predictor.describe(sample)})
-                    write_image(overlay, predictor.draw(image, sample))
-                    predictor.write_files(sample, overlay.with_suffix(""))
-                except UserError as error:  # the other images are not lost
-                    left_out.append(f"{path.name}: {error}")
-                progress.advance(task)
-    finally:
-        write_atomically(out / "predictions.json", json.dumps(results, indent=1))
-    print(f"{predictor.summary(results)} in {len(results)} images: {out}")
-    if left_out:
-        raise UserError(f"{len(left_out)} images were left out. {' '.join(left_out[:5])}")
+    model = load(source, config, args.device)
+    job = Job(model, args, out)
+    videos = {name: stem for name, stem in stems.items() if video_of(name) is not None}
+    images = {name: stem for name, stem in stems.items() if name not in videos}
+    job.run(images, videos)
+    print(f"{job.summary()}: {out}")
+    if job.left_out:
+        first = " ".join(job.left_out[:5])
+        raise UserError(f"{len(job.left_out)} images were left out. {first}")
+
+
+@dataclass
+class Job:
+    """One run of the command.
+
+    Attributes:
+        model, args, out: What it predicts with, the flags, and the folder of the results.
+        left_out: A sentence for each image that could not be predicted.
+    """
+
+    model: Model
+    args: argparse.Namespace
+    out: Path
+    left_out: list[str] = field(default_factory=list)
+    count: int = 0
+    objects: int = 0
+    found: set[str] = field(default_factory=set)
+
+    def run(self, images: dict[str, str], videos: dict[str, str]) -> None:
+        """Predicts images and videos, given with the stems of their files."""
+        name, model = self.args.format, self.model
+        with new_progress() as progress, ExitStack() as stack:
+            writer = None
+            if images or name != "json":  # a video has lines of JSON
+                writer = stack.enter_context(open_writer(name, self.out, model.classes, model.task))
+            if images:
+                self._images(images, writer, progress)
+            for video, stem in videos.items():
+                self._video(video, stem, writer, progress)
+
+    def _images(self, images: dict[str, str], writer: Writer, progress) -> None:
+        task = progress.add_task("predict", total=len(images), figures="")
+
+        def leave_out(name: str, error: UserError) -> None:
+            self.left_out.append(f"{name}: {error}")
+            progress.advance(task)
+
+        for result in self._results(list(images), leave_out):
+            stem = images[result.source.path]
+            writer.add(result, stem)
+            drawn = cv2.cvtColor(result.draw(), cv2.COLOR_RGB2BGR)
+            write_image(self.out / f"{stem}.jpg", drawn)
+            result.write_files(self.out / stem)
+            progress.advance(task)
+
+    def _video(self, name: str, stem: str, writer: Writer | None, progress) -> None:
+        """A video with the results drawn into it, and a line of JSON for every frame.
+
+        A camera is ended by Ctrl-C: what it has shown until then is kept.
+        """
+        video = video_of(name)
+        capture, facts = open_video(video)
+        capture.release()
+        task = progress.add_task(stem, total=facts.frames or None, figures="")
+        ended = None
+        with (
+            writing_video(self.out / f"{stem}.mp4", facts.rate) as drawn,
+            replacing(self.out / f"{stem}.jsonl") as lines,
+            lines.open("w", encoding="utf-8") as file,
+        ):
+            try:
+                for result in self._results(video, None):
+                    file.write(json.dumps(result.to_dict()) + "\n")
+                    drawn.add(result.draw())
+                    if writer is not None and self.args.format != "json":
+                        writer.add(result, f"{stem}_{result.source.frame:06d}")
+                    progress.advance(task)
+            except KeyboardInterrupt as error:
+                if isinstance(video, str):
+                    raise
+                ended = error
+        if ended is not None:
+            raise ended
+
+    def _results(self, source, on_error) -> Iterator[Result]:
+        args = self.args
+        for result in self.model.predict(
+            source,
+            batch_size=args.batch_size,
+            threshold=args.threshold,
+            tile=args.tile,
+            overlap=args.overlap,
+            whole=args.whole,
+            tta=args.tta,
+            probabilities=args.probabilities,
+            on_error=on_error,
+        ):
+            self._count(result)
+            yield result
+
+    def _count(self, result: Result) -> None:
+        self.count += 1
+        if isinstance(result, DetectionResult):
+            self.objects += len(result)
+        elif isinstance(result, SegmentationResult):
+            self.found |= set(result.shares)
+        else:
+            self.found.add(result.name)
+
+    def summary(self) -> str:
+        """What was found in all, in a few words."""
+        if self.model.task == "detection":
+            return f"{self.objects} detections in {self.count} images"
+        return f"{len(self.found)} classes in {self.count} images"
+
+
+def split_words(words: Sequence[str]) -> tuple[str, str | None, list[str]]:
+    """Model, config and sources of the command line.
+
+    Raises:
+        UserError: For a model without a source.
+    """
+    first, *others = words
+    if _looks_like_source(first) or not others:
+        if not others and not _looks_like_source(first) and is_model(first):
+            raise UserError(f"{first} is a model: name images, a folder or a video after it.")
+        return DEFAULT_MODEL, None, list(words)
+    second, *rest = others
+    if rest and not _looks_like_source(second):
+        return second, first, rest
+    return first, None, others
+
+
+def _looks_like_source(word: str) -> bool:
+    return Path(word).suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or word.isdigit()
+
+
+def unique_stems(names: Sequence[str]) -> dict[str, str]:
+    """The stem of the files of each source: its own, or its whole name where two have the same."""
+    stems, wholes = Counter(map(_stem, names)), Counter(Path(name).name for name in names)
+    found: dict[str, str] = {}
+    for number, name in enumerate(names, start=1):
+        stem, whole = _stem(name), Path(name).name
+        unique = whole if wholes[whole] == 1 else f"{whole}_{number}"
+        found[name] = stem if stems[stem] == 1 else unique
+    return found
+
+
+def _stem(name: str) -> str:
+    if isinstance(video_of(name), int):
+        return f"camera_{name}"
+    path = Path(name)
+    return (path.name if path.is_dir() else path.stem) or "images"
+
+
+def _refuse_overwriting(names: Sequence[str], stems: dict[str, str], out: Path) -> None:
+    endings = (".jpg", ".mp4", "_labels.png")
+    written = {(out / f"{stem}{ending}").resolve() for stem in stems.values() for ending in endings}
+    if clash := written & {Path(name).resolve() for name in names}:
+        raise UserError(f"--out would overwrite {sorted(clash)[0]}: name another folder.")

@@ -25,6 +25,7 @@ from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import build_runner
 from convnext_dense.errors import UserError
+from convnext_dense.inference.tiled_views import use_tiles
 from convnext_dense.kernels.availability import read_switch
 from convnext_dense.preflight.start_page import start_page
 from convnext_dense.runs.console import LogText
@@ -57,6 +58,9 @@ class TestFlags:
     limit: int | None = None
     tta: bool = False
     log: Sequence[str] | None = None
+    tile: int | None = None
+    overlap: float = 0.2
+    whole: bool = False
     launcher: str = "none"
     own_data: OwnData | None = None
 
@@ -142,8 +146,12 @@ def _apply_flags(settled: SettledConfig, flags: TestFlags) -> None:
     with settled.changing("the flags of the test") as cfg:
         default = Path("work_dirs") / f"{Path(flags.config).stem}_test"
         cfg.work_dir = str(flags.work_dir or default)
+        if flags.tta and flags.tile is not None:
+            raise UserError("--tile and --tta are two kinds of views: give one of them.")
         if flags.tta:
             use_views(cfg)
+        if flags.tile is not None:
+            use_tiles(cfg, flags.tile, flags.overlap, flags.whole, draw=bool(flags.show_dir))
         if flags.limit is not None:
             limit(cfg, flags.limit)
         if flags.show_dir:

@@ -21,7 +21,7 @@ from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.optim.schedulers import check_schedule
 
 
-def load_config(path: str | os.PathLike, **flags: Any) -> Config:
+def load_config(path: str | os.PathLike | Config, **flags: Any) -> Config:
     """The config of :func:`settle_config`, without its record.
 
     Heads without ``num_classes`` keep their library's default, since no data is read;
@@ -32,7 +32,7 @@ def load_config(path: str | os.PathLike, **flags: Any) -> Config:
 
 @safe_reading()
 def settle_config(
-    path: str | os.PathLike,
+    path: str | os.PathLike | Config,
     *,
     data_root: str | os.PathLike | None = None,
     cfg_options: dict[str, Any] | None = None,
@@ -43,7 +43,7 @@ def settle_config(
     """Reads a config file, applies the flags, and settles what depends on the machine.
 
     Args:
-        path: Config file.
+        path: Config file, or a config that was read already.
         data_root: Folder that holds ``coco/``, ``shapes/`` ...; by default the environment
             variable ``CONVNEXT_DENSE_DATA``, then ``data``.
         cfg_options: ``{"dotted.key": value}`` that replace entries of the config.
@@ -57,7 +57,7 @@ def settle_config(
     Raises:
         UserError: For a missing file, a missing toolbox, or an entry that cannot be right.
     """
-    settled = SettledConfig(read_config(path))
+    settled = SettledConfig(path if isinstance(path, Config) else read_config(path))
     if before_options is not None:
         with settled.changing("your own data") as cfg:
             before_options(cfg)

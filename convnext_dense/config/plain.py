@@ -10,7 +10,8 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -49,9 +50,24 @@ def read_plain_file(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no plain config: {reason}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no config: it holds a {type(content).__name__}.")
+    check_imports(content, str(path))
+    _build_registered_classes_alone()
+    return content
+
+
+def check_imports(content: dict[str, Any], source: str) -> None:
+    """Refuses a plain config that has a base, or wants other than known modules imported.
+
+    Args:
+        content: The whole config.
+        source: Its name for the message.
+
+    Raises:
+        UserError: See above.
+    """
     if "_base_" in content:
         raise UserError(
-            f"{path} names a _base_, but a plain config stands alone: write the whole one with "
+            f"{source} names a _base_, but a plain config stands alone: write the whole one with "
             "convnext-dense print-config CONFIG.py --out FILE."
         )
     imports = (content.get("custom_imports") or {}).get("imports") or []
@@ -59,11 +75,9 @@ def read_plain_file(path: Path) -> dict[str, Any]:
     for name in [*([imports] if isinstance(imports, str) else imports), *scopes]:
         if str(name).split(".")[0] not in PACKAGES:
             raise UserError(
-                f"{path} wants {name!r} imported: a plain config may name modules of "
+                f"{source} wants {name!r} imported: a plain config may name modules of "
                 f"{', '.join(PACKAGES)} alone; a .py config may import anything."
             )
-    _build_registered_classes_alone()
-    return content
 
 
 def format_plain(config: dict[str, Any], suffix: str) -> str:
@@ -133,6 +147,17 @@ def _build_registered_classes_alone() -> None:
     """Closes mmengine's two ways from a text in a config to an import."""
     registry.get_object_from_string = lambda name: None
     registry.import_module = _import_of(PACKAGES)
+
+
+@contextmanager
+def building_registered_classes_alone() -> Iterator[None]:
+    """The same while a model is built from a config that a checkpoint brought; then as before."""
+    before = registry.get_object_from_string, registry.import_module
+    _build_registered_classes_alone()
+    try:
+        yield
+    finally:
+        registry.get_object_from_string, registry.import_module = before
 
 
 def _import_of(packages: Collection[str]) -> Callable[[str], ModuleType]:

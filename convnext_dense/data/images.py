@@ -33,12 +33,28 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         raise UserError(f"There is no image {path}.")
     try:
         content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as an image: {_reason(error)}.") from error
+    return decode_image(content, str(path))
+
+
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """Decodes a file's content as :func:`read_image` does.
+
+    Args:
+        content: The whole file.
+        name: Its name for the message.
+
+    Raises:
+        UserError: When it is not a whole image.
+    """
+    try:
         image = _decode(content) if content else None
     except (cv2.error, OSError, ValueError, SyntaxError) as error:  # of too many pixels, unreadable
-        raise UserError(f"{path} cannot be read as an image: {_reason(error)}.") from error
+        raise UserError(f"{name} cannot be read as an image: {_reason(error)}.") from error
     if image is None:
         raise UserError(
-            f"{path} cannot be read as an image: it is empty, cut off, of 32 bits or no image."
+            f"{name} cannot be read as an image: it is empty, cut off, of 32 bits or no image."
         )
     return image
 

@@ -3,11 +3,16 @@
 import contextlib
 import gc
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster, mask
+
+from convnext_dense.detection.best_thresholds import BestThreshold, find_best_threshold
+
+F1_IOU = 0.5  # of a detection that counts as correct for the best threshold
 
 # Name of a figure -> its index in COCO's summary of 12 figures (newer versions have 21; the first
 # 12 are these).
@@ -43,11 +48,14 @@ class CocoFigures:
         per_class: AP at IoU .50:.95 of each category id; NaN where there is no ground truth.
         precision: At the IoU thresholds .50, .55 ... .95 and the recalls 0, .01 ... 1, for each
             category in the requested order, (10, 101, categories); -1 without ground truth.
+        best_thresholds: Of each category id, the score threshold with the highest F1 at IoU .50;
+            None where no detection is correct, or where they were not asked for.
     """
 
     summary: dict[str, float]
     per_class: dict[int, float]
     precision: np.ndarray
+    best_thresholds: dict[int, BestThreshold | None]
 
 
 def evaluate_coco(
@@ -56,6 +64,7 @@ def evaluate_coco(
     task: str,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
+    thresholds: bool = False,
 ) -> CocoFigures:
     """Average precision and recall over the given images and categories.
 
@@ -66,13 +75,14 @@ def evaluate_coco(
         task: ``bbox`` or ``segm``.
         image_ids: The images to evaluate; others do not count.
         category_ids: The categories to evaluate.
+        thresholds: Also find the best thresholds, in a third of the time more.
 
     Returns:
         The figures; equal to pycocotools' to 1e-6.
     """
     # The library prints its progress and a table; the log has its own table.
     with garbage_collection_paused(), contextlib.redirect_stdout(io.StringIO()):
-        return _evaluate(truth, results, task, image_ids, category_ids)
+        return _evaluate(truth, results, task, image_ids, category_ids, thresholds)
 
 
 @contextlib.contextmanager
@@ -93,6 +103,7 @@ def _evaluate(
     task: str,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
+    thresholds: bool,
 ) -> CocoFigures:
     truth, detections, images, categories = _renumber_ids(
         truth, results, task, image_ids, category_ids
@@ -116,7 +127,51 @@ def _evaluate(
         values = precision[:, :, index]
         values = values[values > -1]
         per_class[category] = float(np.mean(values)) if values.size else float("nan")
-    return CocoFigures(summary, per_class, precision)
+    best = _best_thresholds(evaluation) if thresholds else {}
+    best = {old: best.get(new) for old, new in zip(category_ids, categories, strict=True)}
+    return CocoFigures(summary, per_class, precision, best)
+
+
+def _best_thresholds(evaluation: COCOeval_faster) -> dict[int, BestThreshold | None]:
+    """The best thresholds by category; the evaluation is of no other use afterwards.
+
+    Its matches are those of all its IoU thresholds and object sizes together, so it is repeated for
+    one of them, with the IoUs that it has computed.
+    """
+    ious, params = evaluation.ious, evaluation.params
+    evaluation.computeIoU = lambda image, category: ious[image, category]
+    params.iouThrs, params.maxDets = np.array([F1_IOU]), params.maxDets[-1:]
+    params.areaRng, params.areaRngLbl = params.areaRng[:1], params.areaRngLbl[:1]  # all sizes
+    evaluation.evaluate()
+    pairs = (pair.split("_") for pair in evaluation.eval["matched"])
+    matched = {int(detection): int(truth) for detection, truth in pairs}
+    images, truth = set(params.imgIds), evaluation.cocoGt.anns
+    of_category = {int(category): ([], []) for category in params.catIds}  # scores, correct
+    objects = dict.fromkeys(of_category, 0)
+    for annotation in truth.values():
+        if annotation["image_id"] in images and annotation["category_id"] in objects:
+            objects[annotation["category_id"]] += not annotation["iscrowd"]
+    for detection in _counted(evaluation.cocoDt, images, params.maxDets[0]):
+        found = matched.get(detection["id"])
+        if found is not None and truth[found]["iscrowd"]:
+            continue  # as in COCO's precision, neither right nor wrong
+        scores, correct = of_category.get(detection["category_id"], ([], []))
+        scores.append(detection["score"])
+        correct.append(found is not None)
+    return {
+        category: find_best_threshold(np.array(scores), np.array(correct, bool), objects[category])
+        for category, (scores, correct) in of_category.items()
+    }
+
+
+def _counted(detections: COCO, images: set[int], most: int) -> Iterator[dict]:
+    """The detections that COCO counts: of each image and category the best ``most``."""
+    seen = Counter()
+    for detection in sorted(detections.anns.values(), key=lambda one: -one["score"]):
+        place = detection["image_id"], detection["category_id"]
+        seen[place] += 1
+        if place[0] in images and seen[place] <= most:
+            yield detection
 
 
 def _renumber_ids(

@@ -11,9 +11,11 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.detection.best_thresholds import to_plain
 from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco, garbage_collection_paused
 from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
+from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
 from convnext_dense.runs.console import short_table
 from convnext_dense.text_table import format_columns
 
@@ -25,7 +27,9 @@ class CocoInstanceMetric(BaseMetric):
     """COCO average precision of boxes and masks by faster-coco-eval.
 
     Only the tested images count, so a test with a limit is not biased. The figures of each class
-    go to the message hub as ``per_class`` and from there into ``metrics.json``.
+    go to the message hub as ``per_class`` and from there into ``metrics.json``; so do the score
+    thresholds with the highest F1, as ``best_thresholds``: of boxes, or of masks where ``metric``
+    is these alone.
 
     Args:
         ann_file: COCO annotation file; the engine fills in that of the evaluated dataset.
@@ -53,7 +57,10 @@ class CocoInstanceMetric(BaseMetric):
         self.outfile = outfile
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Stores the predictions of one batch on the CPU, with masks as RLE."""
+        """Stores the predictions of one batch on the CPU, with masks as RLE.
+
+        A test in tiles has encoded them already.
+        """
         for sample in data_samples:
             predicted = sample["pred_instances"]
             masks = predicted.get("masks")
@@ -63,7 +70,7 @@ class CocoInstanceMetric(BaseMetric):
                     "bboxes": predicted["bboxes"].cpu().numpy(),
                     "scores": predicted["scores"].cpu().numpy(),
                     "labels": predicted["labels"].cpu().numpy(),
-                    "masks": None if masks is None else encode_masks(masks),
+                    "masks": masks if masks is None or _is_encoded(masks) else encode_masks(masks),
                 }
             )
 
@@ -82,7 +89,9 @@ class CocoInstanceMetric(BaseMetric):
             Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)
             Path(self.outfile).write_text(json.dumps(detections))
         figures_by_task: dict[str, CocoFigures] = {
-            task: evaluate_coco(truth, detections, task, image_ids, category_ids)
+            task: evaluate_coco(
+                truth, detections, task, image_ids, category_ids, thresholds=task == self.metrics[0]
+            )
             for task in self.metrics
         }
         per_class = {
@@ -92,7 +101,10 @@ class CocoInstanceMetric(BaseMetric):
             }
             for name in classes
         }
-        MessageHub.get_current_instance().update_info("per_class", per_class)
+        hub = MessageHub.get_current_instance()
+        hub.update_info("per_class", per_class)
+        best = figures_by_task[self.metrics[0]].best_thresholds
+        hub.update_info(BEST_THRESHOLDS, to_plain({name: best[ids[name]] for name in classes}))
         print_log(short_table(format_per_class(per_class)), logger="current")
         return {
             f"{task}_{name}": value
@@ -133,6 +145,10 @@ def format_per_class(per_class: dict[str, dict[str, float | None]]) -> str:
     ]
     lines = format_columns([("class", *tasks), *rows], ["<", *[">"] * len(tasks)])
     return "AP per class\n" + "\n".join(lines)
+
+
+def _is_encoded(masks: Any) -> bool:
+    return isinstance(masks, list)
 
 
 def _none_if_nan(value: float) -> float | None:

@@ -14,7 +14,6 @@ from convnext_dense.data.coco.fit_config import (
     set_num_classes,
 )
 from convnext_dense.data.images import read_image
-from convnext_dense.detection.results import DetectionResults
 from convnext_dense.tasks import ClassCounts, Task
 from convnext_dense.weights.checkpoints import has_masks
 
@@ -95,10 +94,6 @@ class DetectionTask(Task):
         """The true boxes and masks on the left, the predicted ones on the right."""
         image = read_image(sample.img_path)[..., ::-1]
         visualizer.add_datasample(name, image, sample, step=step)
-
-    def results(self, classes: tuple[str, ...], score_threshold: float) -> DetectionResults:
-        """Detections above a score."""
-        return DetectionResults(classes, score_threshold)
 
 
 TASK = DetectionTask()

@@ -100,6 +100,11 @@ class DetectionViews:
         """Number of views of an image."""
         return len(self.views)
 
+    @property
+    def facts(self) -> dict[str, bool | int]:
+        """What ``metrics.json`` says about a test in several views."""
+        return {"tta": True, "tta_views": len(self)}
+
     @torch.no_grad()
     def predict(self, model: nn.Module, batch: dict[str, list]) -> list[DetDataSample]:
         """Tests the images of a batch one by one.

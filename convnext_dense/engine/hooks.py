@@ -15,6 +15,7 @@ from mmengine.runner import LogProcessor
 
 from convnext_dense.atomic_files import write_atomically
 from convnext_dense.optim.lr_report import group_table, lr_range, write_csv
+from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
 from convnext_dense.runs.console import LogText, Pause, format_figures, format_step
 from convnext_dense.runs.signals import request
 
@@ -147,8 +148,7 @@ class MetricsFileHook(Hook):
             key.split("/", 1)[-1]: _none_if_nan(value) for key, value in (metrics or {}).items()
         }
         info = runner.message_hub.runtime_info
-        if PER_CLASS in info:
-            content[PER_CLASS] = info[PER_CLASS]
+        content.update({key: info[key] for key in (PER_CLASS, BEST_THRESHOLDS) if key in info})
         content.update(info.get(TEST_FACTS, {}))
         text = json.dumps({**content, **where}, indent=2, ensure_ascii=False)
         write_atomically(Path(runner.work_dir) / "metrics.json", text)

@@ -1,8 +1,9 @@
 """Testing in several views of every image, whatever the task: ``tools/test.py --tta``.
 
 The config's ``tta_views`` names, by ``type``, a class registered in mmengine's ``TASK_UTILS`` that
-makes the views and predicts (``predict``, ``predict_single_scale``, ``__len__``). Beside the
-entries of the config it is given ``resize``, the step it replaces in the test pipeline.
+makes the views and predicts (``predict``, ``predict_single_scale``, ``facts``). Beside the entries
+of the config it is given ``resize``, the step it replaces in the test pipeline. Tiles are views
+too (``inference/tiled_views.py``).
 """
 
 import time
@@ -34,19 +35,28 @@ def use_views(cfg: Config) -> None:
     """
     if "tta_views" not in cfg:
         raise UserError("--tta: the config has no tta_views, the list of views to test in.")
-    steps = [_take_resize(dataset) for dataset in datasets(cfg, "test")]
-    if any(step != steps[0] for step in steps):
-        raise UserError("--tta: the test's datasets are resized in different ways.")
-    views = dict(cfg.tta_views, resize=steps[0])
+    views = dict(cfg.tta_views, resize=take_resize(cfg, "--tta"))
     build_views(views)  # wrong entries are named before a model is built
     cfg.test_cfg = dict(type="MultiViewTestLoop", views=views)
 
 
-def _take_resize(dataset: ConfigDict) -> ConfigDict:
+def take_resize(cfg: Config, flag: str) -> ConfigDict:
+    """Removes the ``Resize`` step of the test pipeline, and returns it.
+
+    Raises:
+        UserError: In the name of a flag, where there is not exactly one.
+    """
+    steps = [_take_resize(dataset, flag) for dataset in datasets(cfg, "test")]
+    if any(step != steps[0] for step in steps):
+        raise UserError(f"{flag}: the test's datasets are resized in different ways.")
+    return steps[0]
+
+
+def _take_resize(dataset: ConfigDict, flag: str) -> ConfigDict:
     steps = [step for step in dataset.pipeline if step.type.split(".")[-1] == "Resize"]
     if len(steps) != 1:
         raise UserError(
-            f"--tta replaces the one Resize of the test pipeline; this one has {len(steps)}."
+            f"{flag} replaces the one Resize of the test pipeline; this one has {len(steps)}."
         )
     dataset.pipeline = [step for step in dataset.pipeline if step is not steps[0]]
     return steps[0]
@@ -73,7 +83,7 @@ class MultiViewTestLoop(TestLoop):
     Args:
         runner, dataloader, evaluator, fp16: As in mmengine.
         views: See :func:`use_views`.
-        timed: The plain test's time is measured on this many batches.
+        timed: The plain test's time is measured on this many batches; 0: no plain test at all.
     """
 
     def __init__(
@@ -99,7 +109,7 @@ class MultiViewTestLoop(TestLoop):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         paths = ", ".join(sample.img_path for sample in data_batch["data_samples"])
         with explaining_opencv(paths), autocast(enabled=self.fp16):
-            if idx == 0:
+            if idx == 0 and self.timed:
                 self.views.predict_single_scale(model, data_batch)
             if idx < self.timed:
                 self._time("single", self.views.predict_single_scale, model, data_batch)
@@ -118,12 +128,13 @@ class MultiViewTestLoop(TestLoop):
         return outputs
 
     def _facts(self) -> dict[str, bool | int | float]:
-        return {
-            "tta": True,
-            "tta_views": len(self.views),
-            "seconds_per_image": self._seconds["all"] / self._images["all"],
-            "seconds_per_image_single": self._seconds["single"] / self._images["single"],
+        names = {"all": "seconds_per_image", "single": "seconds_per_image_single"}
+        seconds = {
+            name: self._seconds[what] / self._images[what]
+            for what, name in names.items()
+            if self._images[what]
         }
+        return {**self.views.facts, **seconds}
 
 
 def _wait_for_device() -> None:

@@ -198,9 +198,21 @@ def _classes(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _per_class(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    rows = _classes(metrics)
+    rows, best = _classes(metrics), metrics.get("best_thresholds") or {}
+    rows = {name: {**row, **_best_threshold(best.get(name))} for name, row in rows.items()}
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     return dict(columns=columns, rows=list(rows.items())) if rows else None
+
+
+def _best_threshold(best: dict[str, Any] | None) -> dict[str, Any]:
+    """The columns of the threshold with a class's highest F1, and of its figures."""
+    names = {
+        "threshold": "best threshold",
+        "f1": "F1",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    return {title: best.get(name) for name, title in names.items()} if best else {}
 
 
 def _paper(stored: Stored, metrics: dict[str, Any], configs: Path) -> dict[str, Any] | None:

@@ -11,15 +11,18 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine import hooks
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
-from convnext_dense.atomic_files import write_atomically
+from convnext_dense.atomic_files import explaining_full_disks, replacing, write_atomically
 from convnext_dense.errors import UserError
+from convnext_dense.weights import read_checkpoint
 
 POINTER = "last_checkpoint"
+BEST_THRESHOLDS = "best_thresholds"  # in the message hub, meta and metrics.json: by class
 NAME = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
 
@@ -40,6 +43,10 @@ class WholeCheckpointHook(hooks.CheckpointHook):
             hub.update_info("keep_ckpt_ids", [step for step in kept if type(step) is int])
         super().before_train(runner)
         self._former: dict[str, str | None] = {}
+        # The newest checkpoint here: its weights' iteration, and its file.
+        source = Path(runner._load_from) if runner._resume and runner._load_from else None
+        resumed_here = source is not None and source.parent == Path(self.out_dir)
+        self._newest = (runner.iter, source) if resumed_here else None
         if self.save_best is not None:
             self._best = {
                 key: path and os.path.join(self.out_dir, Path(str(path)).name)
@@ -82,6 +89,7 @@ class WholeCheckpointHook(hooks.CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._newest = (runner.iter + (not self.by_epoch), Path(self.last_ckpt))
         if is_main_process():
             write_atomically(Path(runner.work_dir) / POINTER, self.last_ckpt)
         if self.max_keep_ckpts > 0:
@@ -89,6 +97,19 @@ class WholeCheckpointHook(hooks.CheckpointHook):
                 self._remove(os.path.join(self.out_dir, self.filename_tmpl.format(old)))
             self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :], self.max_keep_ckpts)
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+
+    def after_val_epoch(self, runner, metrics: dict[str, float]) -> None:
+        """Saves the best checkpoint, and notes in those of these weights what was found out."""
+        known = set(self._best.values()) if self.save_best else set()
+        super().after_val_epoch(runner, metrics)
+        found = runner.message_hub.runtime_info.get(BEST_THRESHOLDS)
+        if not found or not is_main_process():
+            return
+        evaluated = set(self._best.values()) - known if self.save_best else set()
+        if self._newest and self._newest[0] == runner.iter:
+            evaluated.add(self._newest[1])
+        for path in map(Path, filter(None, evaluated)):
+            add_to_meta(path, BEST_THRESHOLDS, found)
 
     def _save_best_checkpoint(self, runner, metrics: dict[str, float]) -> None:
         if not self.save_best:
@@ -114,6 +135,22 @@ class WholeCheckpointHook(hooks.CheckpointHook):
     def _remove(self, path: str) -> None:
         if is_main_process() and self.file_backend.isfile(path):
             self.file_backend.remove(path)
+
+
+def add_to_meta(path: Path, key: str, value: Any) -> None:
+    """Rewrites a checkpoint with one more entry under ``meta``; all else stays as it is.
+
+    A checkpoint is written before its own evaluation, so that a kill costs no training; what the
+    evaluation finds out is added afterwards. A kill leaves the old file or the new one.
+
+    Raises:
+        UserError: When the disk is full; the file stays as it was.
+    """
+    content = dict(read_checkpoint(path))
+    content["meta"] = {**content["meta"], key: value}
+    remedy = "The checkpoint is whole without it: make room and start again with --resume."
+    with explaining_full_disks(f"The checkpoint {path}", remedy), replacing(path) as temporary:
+        torch.save(content, temporary)
 
 
 def newest_whole(work_dir: Path) -> Path | None:

@@ -59,7 +59,7 @@ def _is_valid(key: str, value: Any) -> bool:
     """Whether an entry of ``metrics.json`` has the type that this project writes."""
     if key == "checkpoint":
         return isinstance(value, str)
-    if key == "per_class":
+    if key in ("per_class", "best_thresholds"):
         rows = value.values() if isinstance(value, dict) else [None]
         return all(
             isinstance(row, dict) and all(_is_valid("", figure) for figure in row.values())

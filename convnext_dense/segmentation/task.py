@@ -15,7 +15,6 @@ from convnext_dense.data.labels.fit_config import (
     use_own_labels,
 )
 from convnext_dense.segmentation.draw_results import draw_labels
-from convnext_dense.segmentation.results import SegmentationResults
 from convnext_dense.tasks import ClassCounts, Task
 
 
@@ -90,10 +89,6 @@ class SegmentationTask(Task):
     def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
         """The true labels over the image on the left, the predicted ones on the right."""
         draw_labels(visualizer, name, sample, step=step)
-
-    def results(self, classes: tuple[str, ...], score_threshold: float) -> SegmentationResults:
-        """A label for each pixel; a score threshold has no meaning here."""
-        return SegmentationResults(classes)
 
 
 TASK = SegmentationTask()

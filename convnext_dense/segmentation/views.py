@@ -95,6 +95,11 @@ class SegmentationViews:
         """Number of views of an image."""
         return len(self.ratios) * len(self.flips)
 
+    @property
+    def facts(self) -> dict[str, bool | int]:
+        """What ``metrics.json`` says about a test in several views."""
+        return {"tta": True, "tta_views": len(self)}
+
     @torch.no_grad()
     def predict(self, model: nn.Module, batch: dict[str, list]) -> list[SegDataSample]:
         """Tests the images of a batch one by one.

@@ -62,6 +62,24 @@ def fetch(url: str, sha256: str | None = None) -> Path:
     return path
 
 
+def read_bytes(url: str) -> bytes:
+    """The content of an address, which is kept nowhere.
+
+    Args:
+        url: https; http only from this machine.
+
+    Raises:
+        UserError: For a forbidden address or a failed download.
+    """
+    _check_address(url, None)
+    try:
+        with _open(url, None) as response:
+            return response.read()
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"Cannot download {url} ({reason}): check the address.") from error
+
+
 def check_form(sha256: str | None) -> str | None:
     """Checks the form of a hash given by the user, and returns it in lower case."""
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):

@@ -37,6 +37,8 @@ from convnext_dense.config.reading import read_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import UserError
+from convnext_dense.inference.model import Model, load
+from convnext_dense.inference.steps import Whole
 from convnext_dense.predictor import Predictor
 from tests.engine.test_loops import Numbers
 from tests.engine.test_loops import run as run_line
@@ -246,8 +248,14 @@ ENTRIES = [  # what a user may call -> something that it calls
         (None, "cpu", None),
         "convnext_dense.benchmark.memory._give_freed_memory_back",
     ),
-    (Predictor, (SHAPES, "a.pth"), "convnext_dense.predictor.read_checkpoint"),
+    (Predictor, (SHAPES, "a.pth"), "convnext_dense.inference.opening.read_checkpoint"),
     (Predictor.__call__, (None, "a.jpg"), "convnext_dense.predictor.read_image"),
+    (load, ("a.pth",), "convnext_dense.inference.opening.read_checkpoint"),
+    (
+        Model._window,
+        (None, (), Whole(None, False, False), None, None),
+        "convnext_dense.inference.steps.Whole.predict",
+    ),
     (DenseRunner, (None, "a"), "mmengine.mkdir_or_exist"),
     (DenseRunner.build_dataloader, ({},), "mmengine.runner.Runner.build_dataloader"),
     (RUNNER.build_evaluator, ({"type": "A"},), "mmengine.registry.METRICS.build"),

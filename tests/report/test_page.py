@@ -216,7 +216,9 @@ def test_tool_writes_the_page(tmp_path, monkeypatch, capsys):
         write_report([str(folder)], tmp_path, ROOT / "configs")
 
 
-@pytest.mark.parametrize("entry", [{"checkpoint": 3}, {"mIoU": "abc"}, {"per_class": [1]}])
+@pytest.mark.parametrize(
+    "entry", [{"checkpoint": 3}, {"mIoU": "abc"}, {"per_class": [1]}, {"best_thresholds": [1]}]
+)
 def test_figures_of_odd_kinds_are_left_out(tmp_path, entry):
     content = {"mIoU": 0.4, "checkpoint": "iter_1.pth", **entry}
     (tmp_path / "env.json").write_text("{}")
@@ -226,3 +228,17 @@ def test_figures_of_odd_kinds_are_left_out(tmp_path, entry):
     assert not run.tests and f"no figures are in {next(iter(entry))}" in " ".join(run.notes)
     (tmp_path / "test/metrics.json").write_text('{"mIoU": 0.4, "checkpoint": "iter_1.pth"}')
     assert read_folder(tmp_path).tests[0].metrics["mIoU"] == 0.4
+
+
+def test_best_thresholds_stand_beside_the_figures_of_each_class(tmp_path, render):
+    best = {"cup": {"threshold": 0.35, "f1": 0.8, "precision": 0.9, "recall": 0.72}}
+    metrics = {
+        "bbox_mAP": 0.5,
+        "per_class": {"cup": {"bbox_mAP": 0.6}, "pen": {"bbox_mAP": 0.4}},
+        "best_thresholds": best,
+    }
+    page = render(write_test(tmp_path / "test", dict(default_scope="mmdet"), metrics, None))
+    heads = [row for row in page.rows if "best threshold" in row]
+    assert heads == [["class", "bbox_mAP", "best threshold", "F1", "precision", "recall"]]
+    assert page.cells("cup")[-1] == ["cup", "0.600", "0.350", "0.800", "0.900", "0.720"]
+    assert page.cells("pen")[-1] == ["pen", "0.400", "-", "-", "-", "-"]  # never found

@@ -13,12 +13,13 @@ import pytest
 import torch
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 
 from convnext_dense.errors import UserError
-from convnext_dense.runs.checkpointing import POINTER, is_whole, newest_whole
+from convnext_dense.runs.checkpointing import BEST_THRESHOLDS, POINTER, is_whole, newest_whole
 from convnext_dense.runs.work_folder import claim
 from convnext_dense.weights import read_checkpoint
-from tests.engine.toy_run import toy_runner
+from tests.engine.toy_run import Better, toy_runner
 
 KILLS = 100
 
@@ -333,3 +334,55 @@ def test_kill_9_at_a_hundred_random_moments(finished, tmp_path):
             for place in (folder, tmp_path / "whole")
         )
         assert plain(one) == plain(other), part
+
+
+def toy_thresholds(monkeypatch) -> None:
+    """The toy's evaluations find thresholds that say which weights they are of."""
+    compute, count = Better.compute_metrics, iter(range(1, 100))
+
+    def noting(self, results) -> dict:
+        found = {"cup": {"threshold": next(count) / 100}}
+        MessageHub.get_current_instance().update_info(BEST_THRESHOLDS, found)
+        return compute(self, results)
+
+    monkeypatch.setattr(Better, "compute_metrics", noting)
+
+
+def thresholds_in(folder: Path) -> dict[str, float]:
+    files = sorted(folder.glob("*.pth"))
+    found = {path.name: read_checkpoint(path)["meta"].get(BEST_THRESHOLDS) for path in files}
+    return {name: best["cup"]["threshold"] for name, best in found.items() if best}
+
+
+def test_a_checkpoint_keeps_what_its_own_evaluation_found(finished, tmp_path, monkeypatch):
+    toy_thresholds(monkeypatch)
+    toy_runner(tmp_path, 5).train()
+    assert thresholds_in(tmp_path) == {
+        "epoch_3.pth": 0.03,
+        "epoch_4.pth": 0.04,
+        "epoch_5.pth": 0.05,
+        "best_score_epoch_5.pth": 0.05,
+    }
+    # all else is as it would have been
+    ours, plain = (read_checkpoint(folder / "epoch_5.pth") for folder in (tmp_path, finished))
+    assert list(ours) == list(plain)
+    assert {*ours["meta"]} - {*plain["meta"]} == {BEST_THRESHOLDS}
+    for name, value in plain["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], value)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_leaves_the_checkpoint_without_thresholds(tmp_path, monkeypatch):
+    toy_thresholds(monkeypatch)
+    write = torch.save
+
+    def save(content, path):
+        if BEST_THRESHOLDS in content.get("meta", {}):
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(content, path)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(UserError, match="The checkpoint is whole without it"):
+        toy_runner(tmp_path, 5).train()
+    assert is_whole(newest_whole(tmp_path)) and not list(tmp_path.glob(".*"))

@@ -1,15 +1,54 @@
-"""Predicts an image or a folder of images: overlays, one JSON file, label images."""
+"""Predicts images and videos: drawings, a file of results, label images.
+
+    convnext-dense predict MODEL SOURCE
+    convnext-dense predict CONFIG CHECKPOINT SOURCE
+
+MODEL is a work folder, a checkpoint, the name of a config whose weights the release has, or
+hf:owner/name. SOURCE is an image, a folder, a pattern, an https address, a video or the number of
+a camera. Without a model the official Cascade Mask R-CNN T is taken: the 80 classes of COCO.
+"""
 
 import argparse
 
-from convnext_dense.cli.shared import arguments
+BEST = "best"
+FORMATS = ("json", "coco", "labelme", "yolo", "csv")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
-    arguments.add_config_argument(parser)
-    parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("images", help="image or folder of images")
-    parser.add_argument("--out", required=True, help="folder for overlays and predictions.json")
-    parser.add_argument("--score-threshold", type=float, default=0.3)
+    parser.add_argument("words", nargs="+", metavar="MODEL SOURCE", help="see above")
+    parser.add_argument("--out", help="folder of the results (default: predictions/<source>)")
+    parser.add_argument("--format", choices=FORMATS, default="json", help="of the results")
+    parser.add_argument(
+        "--threshold",
+        "--score-threshold",
+        type=score,
+        default=0.3,
+        metavar="S",
+        help="leave out detections below this score; best: the best F1 of each class (default: "
+        "0.3)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images of one size at a time"
+    )
+    parser.add_argument("--tile", type=int, metavar="PIXELS", help="predict in tiles, and merge")
+    parser.add_argument(
+        "--overlap", type=float, default=0.2, help="part of a tile shared with the next one"
+    )
+    parser.add_argument("--whole", action="store_true", help="the whole image beside its tiles")
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="predict in all views of the config's tta_views, and merge",
+    )
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="segmentors: the probability of every class, as NAME_probabilities.npz",
+    )
     parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
+
+
+def score(text: str) -> float | str:
+    """A number, or ``best``; argparse calls a wrong one an invalid score."""
+    return text if text == BEST else float(text)

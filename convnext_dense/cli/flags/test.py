@@ -26,5 +26,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--tta", action="store_true", help="test in all views of the config's tta_views, and merge"
     )
     arguments.add_tracker_argument(parser)
+    arguments.add_tile_arguments(parser)
     arguments.add_own_data_arguments(parser, training=False)
     arguments.add_launcher_arguments(parser)

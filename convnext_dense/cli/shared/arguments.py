@@ -235,6 +235,28 @@ def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = Tru
     )
 
 
+def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the commands that look at images in tiles."""
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="look at square tiles of each image at full size, and merge what they show",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="with --tile: share of a tile that the next one shows too (default: 0.2)",
+    )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="with --tile: look at the whole image too, shrunk, for what is larger than a tile",
+    )
+
+
 def to_flags(kind: type, args: argparse.Namespace, **others: Any) -> Any:
     """A frozen dataclass of flags from what a parser has read; the parser may know more."""
     names = {field.name for field in fields(kind)} - set(others)

@@ -12,7 +12,7 @@ from convnext_dense.runs.console import format_rows, say
 from convnext_dense.runs.run_summary import headline, test_words
 from convnext_dense.runs.saved_files import read_json
 from convnext_dense.runs.work_folder import BEGUN
-from convnext_dense.tasks import task_of
+from convnext_dense.tasks import entry_of
 
 PAGE = "report.html"
 
@@ -94,7 +94,7 @@ def _predict(runner: DenseRunner, dataset: Any, checkpoint: object) -> list[str]
     """The command that predicts an image of a dataset, where it is a file of its own."""
     read = getattr(dataset, "get_data_info", None)
     image = read(0).get("img_path") if read and len(dataset) else None
-    if task_of(runner.cfg).results((), 0.3) is None or not image or not Path(image).is_file():
+    if entry_of(runner.cfg) is None or not image or not Path(image).is_file():
         return []
     out = near(runner.work_dir) / "predictions"
     words = [near(runner.config_file), checkpoint, near(image), "--out", out]

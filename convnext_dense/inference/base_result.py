@@ -1,0 +1,146 @@
+"""What the results of every task have in common: an image, class names, ways out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from convnext_dense.data.images import write_image
+from convnext_dense.errors import UserError
+from convnext_dense.inference.sources import SourceImage
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The classes of a model and their colours.
+
+    Attributes:
+        names: Class names, by label.
+        palette: RGB of each class as the training data brought it; None for colours far apart.
+    """
+
+    names: tuple[str, ...]
+    palette: Sequence[Sequence[int]] | None = None
+
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """RGB, uint8 (classes, 3)."""
+        from convnext_dense.browse.drawing import class_colours  # needs matplotlib
+
+        if self.palette is not None and len(self.palette) == len(self.names):
+            return np.array(self.palette, np.uint8).reshape(-1, 3)
+        return class_colours(len(self.names))
+
+
+@dataclass(frozen=True)
+class Region:
+    """An object or an area of one class, as formats of annotation tools know it.
+
+    Attributes:
+        label: Index of the class.
+        score: From 0 to 1; None where there is none.
+        box: Left, top, right, bottom in pixels of the image.
+        mask: bool (height, width); None where only the box is known.
+    """
+
+    label: int
+    score: float | None
+    box: tuple[float, float, float, float]
+    mask: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Result(ABC):
+    """What was found in one image.
+
+    Attributes:
+        source: The image: ``array`` (RGB), ``name``, ``path``, and of a video ``frame`` and
+            ``seconds``.
+        legend: Class names and colours.
+    """
+
+    source: SourceImage
+    legend: Legend
+
+    @property
+    def image(self) -> np.ndarray:
+        """The image, RGB uint8 (height, width, 3)."""
+        return self.source.array
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        return self.image.shape[:2]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All class names of the model, by label."""
+        return self.legend.names
+
+    @abstractmethod
+    def draw(self) -> np.ndarray:
+        """A copy of the image with the result drawn into it, RGB uint8 (height, width, 3)."""
+
+    @abstractmethod
+    def regions(self) -> "list[Region]":
+        """The objects or areas, one after another.
+
+        Raises:
+            UserError: For a classification, which has none.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The result in plain numbers, without the image's name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of ``predictions.json``; docs/predict.md lists its keys."""
+        frame = {} if self.source.frame is None else {"frame": self.source.frame}
+        if frame:
+            frame["seconds"] = round(self.source.seconds, 4)
+        return {"file_name": self.source.name, **frame, **self.describe()}
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """Annotations in COCO's format, see :mod:`convnext_dense.inference.output.annotations`.
+
+        Args:
+            image_id: The image's ``id`` in the annotation file.
+        """
+        from convnext_dense.inference.output.annotations import to_coco
+
+        return to_coco(self, image_id)
+
+    def to_labelme(self) -> dict[str, Any]:
+        """The content of a file of LabelMe."""
+        from convnext_dense.inference.output.annotations import to_labelme
+
+        return to_labelme(self)
+
+    def save(self, folder: str | Path) -> Path:
+        """Draws the result into a file of a folder, and writes what is a file of its own beside it.
+
+        Returns:
+            The drawing's path: ``NAME.jpg``, of a video's frame ``NAME_000012.jpg``.
+
+        Raises:
+            UserError: When the folder cannot be written.
+        """
+        from convnext_dense.atomic_files import make_folder
+
+        frame = "" if self.source.frame is None else f"_{self.source.frame:06d}"
+        path = Path(folder, f"{Path(self.source.name).stem}{frame}.jpg")
+        if self.source.path and path.resolve() == Path(self.source.path).resolve():
+            raise UserError(f"{path} would overwrite the image itself: name another folder.")
+        make_folder(Path(folder))
+        write_image(path, cv2.cvtColor(self.draw(), cv2.COLOR_RGB2BGR))
+        self.write_files(path.with_suffix(""))
+        return path
+
+    def write_files(self, stem: Path) -> None:
+        """Writes the files that belong to a result beside its description."""
+        return  # by default none

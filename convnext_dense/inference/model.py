@@ -1,0 +1,231 @@
+"""A trained model: ``load("work_dirs/birds").predict("street.jpg")``."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.errors import UserError
+from convnext_dense.inference.base_result import Legend, Result
+from convnext_dense.inference.instances import Instances
+from convnext_dense.inference.networks import Detector, Network, Scores, Segmentor
+from convnext_dense.inference.opening import Opened, open_named
+from convnext_dense.inference.results import (
+    ClassificationResult,
+    DetectionResult,
+    SegmentationResult,
+)
+from convnext_dense.inference.sources import OnError, SourceImage, images
+from convnext_dense.inference.steps import Tiles, Whole
+from convnext_dense.inference.tiles import check_tiles
+from convnext_dense.tasks import entry_of
+
+BEST = "best"
+UNMEASURED = 0.3  # for a class without a best threshold: no validation image showed it
+
+
+@safe_reading()
+def load(
+    source: str | os.PathLike,
+    config: str | os.PathLike | None = None,
+    device: str | None = None,
+) -> "Model":
+    """Loads a trained detector, segmentor or classifier.
+
+    Args:
+        source: A work folder (its newest whole checkpoint), a checkpoint file or address, the name
+            or path of a config whose weights the release has, the name of an official file, or
+            ``hf:owner/name``.
+        config: The config the checkpoint was trained with, by path or name, where the source
+            brings none. Checkpoints of runs store theirs, which is read as data.
+        device: Where to run; by default the GPU where there is one.
+
+    Raises:
+        UserError: For a source that is none of these, a checkpoint of another model, or one whose
+            classes nothing names.
+    """
+    opened = open_named(source, config)
+    return Model(build_network(opened, choose_device(device)), opened)
+
+
+def build_network(opened: Opened, device: torch.device) -> Network:
+    """The network of a checkpoint, in evaluation mode, on its device."""
+    entry = entry_of(opened.config) if opened.config is not None else None
+    if entry is not None and entry.toolbox:
+        return {"detection": Detector, "segmentation": Segmentor}[entry.name](opened, device)
+    from convnext_dense.inference.classifier import Classifier  # needs timm's transforms
+
+    return Classifier(opened, device)
+
+
+class Model:
+    """A trained model, ready for images.
+
+    Args:
+        network: The built network.
+        opened: The checkpoint it was built from.
+
+    Attributes:
+        task: ``detection``, ``segmentation`` or ``classification``.
+        classes: Class names, by label.
+        source: The checkpoint as it was named.
+        best_thresholds: The threshold that maximises F1 on the validation images, by class name,
+            as a training or a test has stored it; empty where none has.
+    """
+
+    def __init__(self, network: Network, opened: Opened) -> None:
+        meta = opened.content.get("meta") or {}
+        self.network = network
+        self.task, self.classes = network.task, network.classes
+        self.source = opened.source
+        self.best_thresholds = {
+            name: float(best["threshold"])
+            for name, best in (meta.get("best_thresholds") or {}).items()
+            if best.get("threshold") is not None
+        }
+        self.legend = Legend(self.classes, (meta.get("dataset_meta") or {}).get("palette"))
+
+    def __repr__(self) -> str:
+        return f"Model({self.source}, {self.task}, {len(self.classes)} classes)"
+
+    def __call__(self, image: Any, **options: Any) -> Result:
+        """The result of one image; ``options`` as :meth:`predict`.
+
+        Raises:
+            UserError: As :meth:`predict`, and for a source of several images.
+        """
+        results = self.predict(image, **options)
+        found = [result for result, _ in zip(results, range(2), strict=False)]
+        if len(found) != 1:
+            raise UserError("The source does not hold one image: use predict(), which yields all.")
+        return found[0]
+
+    def predict(
+        self,
+        source: Any,
+        batch_size: int = 1,
+        threshold: float | str = UNMEASURED,
+        tile: int | None = None,
+        overlap: float = 0.2,
+        whole: bool = False,
+        tta: bool = False,
+        bgr: bool = False,
+        probabilities: bool = False,
+        on_error: OnError | None = None,
+    ) -> Iterator[Result]:
+        """Predicts every image of a source, in order, as the results are asked for.
+
+        Args:
+            source: A path, glob pattern, folder, https address, video file, number of a camera,
+                image of Pillow, RGB array, tensor, or a list or generator of these.
+            batch_size: Images that are read ahead; those of one size pass through the network
+                together. It changes memory and speed, not the results.
+            threshold: Detections below this score are left out; ``"best"`` takes the threshold that
+                maximises F1 for each class. It has no meaning for other tasks.
+            tile: Predict in square tiles of this many pixels of the image, and merge.
+            overlap: The part of a tile that it shares with its neighbour, from 0 to below 1.
+            whole: Predict the whole image beside its tiles.
+            tta: Predict in all views of the config's ``tta_views``, and merge.
+            bgr: Arrays and tensors hold blue, green, red, as OpenCV reads them.
+            probabilities: Give a segmentor's probability of every class (``scores_map``).
+            on_error: Called with the name and the error of an image that cannot be read or
+                predicted, which is then left out. By default the error is raised.
+
+        Yields:
+            :class:`DetectionResult`, :class:`SegmentationResult` or :class:`ClassificationResult`.
+
+        Raises:
+            UserError: For an option that does not fit the model, at once; for an image that cannot
+                be read or predicted, when its turn comes.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, got {batch_size}.")
+        if probabilities and self.task == "detection":
+            raise UserError("probabilities are a segmentor's and a classifier's, not a detector's.")
+        if tile is not None and self.task == "classification":
+            raise UserError("A classifier sees whole images: leave tile out.")
+        least = self._thresholds(threshold)
+        if tile is None:
+            step = Whole(self.network, tta, probabilities)
+        else:
+            check_tiles(tile, overlap)
+            options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
+            step = Tiles(self.network, tta, probabilities, options)
+        return self._results(images(source, bgr, on_error), step, batch_size, least, on_error)
+
+    def _results(
+        self,
+        source: Iterator[SourceImage],
+        step: Whole | Tiles,
+        batch_size: int,
+        least: np.ndarray,
+        on_error: OnError | None,
+    ) -> Iterator[Result]:
+        window: list[SourceImage] = []
+        for image in source:
+            window.append(image)
+            if len(window) == batch_size:
+                yield from self._window(window, step, least, on_error)
+                window = []
+        yield from self._window(window, step, least, on_error)
+
+    @safe_reading()
+    def _window(
+        self,
+        window: Sequence[SourceImage],
+        step: Whole | Tiles,
+        least: np.ndarray,
+        on_error: OnError | None,
+    ) -> list[Result]:
+        """The results of some images."""
+        taken, prepared = [], []
+        for image in window:
+            try:
+                prepared.append(step.prepare(image))
+                taken.append(image)
+            except UserError as error:
+                if on_error is None:
+                    raise
+                on_error(image.name, error)
+        outcomes = step.predict(prepared)
+        return [self._result(*pair, least) for pair in zip(taken, outcomes, strict=True)]
+
+    def _result(self, image: SourceImage, outcome: Any, least: np.ndarray) -> Result:
+        if isinstance(outcome, Instances):
+            chosen = outcome.select(outcome.scores >= least[outcome.labels])
+            return DetectionResult(image, self.legend, chosen)
+        if isinstance(outcome, Scores):
+            return SegmentationResult(image, self.legend, outcome.labels, outcome.probabilities)
+        return ClassificationResult(image, self.legend, outcome)
+
+    def _thresholds(self, threshold: float | str) -> np.ndarray:
+        """The least score of every class (classes,)."""
+        if threshold == BEST:
+            if not self.best_thresholds:
+                raise UserError(
+                    f"{self.source} stores no best thresholds: an evaluation of a training, or a "
+                    "test, finds them. Give a number."
+                )
+            return np.array([self.best_thresholds.get(name, UNMEASURED) for name in self.classes])
+        if isinstance(threshold, str) or not 0 <= threshold <= 1:
+            raise UserError(f"threshold must be from 0 to 1, or 'best', got {threshold!r}.")
+        return np.full(len(self.classes), threshold)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device; without a name the GPU where there is one.
+
+    Raises:
+        UserError: When there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"Device {name!r} is not available here: {str(error).splitlines()[0]}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Results as drawings, videos, and files that people and annotation tools read."""

@@ -1,0 +1,229 @@
+"""Whatever a user has images in, as one lazy sequence of RGB images.
+
+A source is a path, a glob pattern, a folder, an https address, a video file, the number of a
+camera, an image of Pillow, an array, a tensor, or a list or generator of these.
+"""
+
+import glob
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+from PIL import Image
+
+from convnext_dense.data.images import decode_image, find_images, read_image
+from convnext_dense.errors import UserError
+from convnext_dense.inference.arrays import from_array, from_pillow, from_tensor
+from convnext_dense.weights.download import read_bytes
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+HEADER_ERROR = 5  # frames by which the headers of whole videos are off
+OnError = Callable[[str, UserError], None]
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image of a source.
+
+    Attributes:
+        array: RGB, uint8 (height, width, 3).
+        name: The file's name; ``image_0`` ... where there is none.
+        path: The file or address; None for an image in memory.
+        frame: The number of a video's frame, from 0; None for an image.
+        seconds: The frame's time from the start of the video; None for an image.
+    """
+
+    array: np.ndarray
+    name: str
+    path: str | None = None
+    frame: int | None = None
+    seconds: float | None = None
+
+
+def images(source: Any, bgr: bool = False, on_error: OnError | None = None) -> Iterator:
+    """Yields the images of a source in order, each read when it is asked for.
+
+    Args:
+        source: See the module.
+        bgr: Arrays and tensors hold blue, green, red, as OpenCV reads them. Files, videos and
+            Pillow's images know their order.
+        on_error: Called with the name and the error of an image that cannot be read, which is then
+            left out. By default the error is raised.
+
+    Yields:
+        :class:`SourceImage`.
+
+    Raises:
+        UserError: For a source that is none of these, or that holds no image.
+    """
+    numbers = iter(range(10**18))
+    for part in _parts(source, bgr, numbers):
+        try:
+            yield from part.make()
+        except UserError as error:
+            if on_error is None:
+                raise
+            on_error(part.name, error)
+
+
+def video_of(source: Any) -> str | int | None:
+    """The video file or the number of the camera that a source is; None for images."""
+    if isinstance(source, int) and not isinstance(source, bool):
+        return source
+    if not isinstance(source, str | os.PathLike):
+        return None
+    text = os.fspath(source)
+    if text.isdigit() and not Path(text).exists():
+        return int(text)
+    return text if Path(text).suffix.lower() in VIDEO_SUFFIXES and "://" not in text else None
+
+
+def files(source: str | os.PathLike) -> list[str]:
+    """The images, videos, addresses and cameras that a text names; none of them is opened.
+
+    Raises:
+        UserError: When there is none.
+    """
+    if video_of(source) is not None:
+        return [str(source)]
+    found = _paths(os.fspath(source))
+    for name in found:
+        if "://" not in name:
+            find_images(name)  # raises where there is none
+    return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Something that makes images when it is called."""
+
+    name: str
+    make: Callable[[], Iterable[SourceImage]]
+
+
+def _parts(source: Any, bgr: bool, numbers: Iterator[int]) -> Iterator[_Part]:
+    """The parts of a source, none of which is read yet."""
+    video = video_of(source)
+    if video is not None:
+        yield _Part(str(video), lambda: _frames(video))
+    elif isinstance(source, str | os.PathLike):
+        yield from map(_file, _paths(os.fspath(source)))
+    elif isinstance(source, Image.Image | np.ndarray) or _is_tensor(source):
+        name = f"image_{next(numbers)}"
+        yield _Part(name, lambda: _in_memory(source, name, bgr))
+    elif isinstance(source, Iterable) and not isinstance(source, Mapping | bytes | set):
+        for one in source:
+            yield from _parts(one, bgr, numbers)
+    else:
+        raise UserError(
+            f"A source of type {type(source).__name__} is none of: path, glob, folder, https "
+            "address, video, number of a camera, Pillow's image, array, tensor, or a list of these."
+        )
+
+
+def _is_tensor(source: Any) -> bool:
+    return type(source).__module__.split(".")[0] == "torch" and hasattr(source, "detach")
+
+
+def _in_memory(source: Any, name: str, bgr: bool) -> Iterator[SourceImage]:
+    if isinstance(source, Image.Image):
+        path = getattr(source, "filename", "") or None
+        arrays = [from_pillow(source, name)]
+        return iter([SourceImage(arrays[0], Path(path).name if path else name, path)])
+    if isinstance(source, np.ndarray):
+        return iter([SourceImage(from_array(source, name, bgr), name)])
+    arrays = from_tensor(source, name, bgr)
+    names = [name] if len(arrays) == 1 else [f"{name}_{i}" for i in range(len(arrays))]
+    return (SourceImage(*pair) for pair in zip(arrays, names, strict=True))
+
+
+def _paths(text: str) -> list[str]:
+    """The files of a text: an address, a file, the images of a folder, or those of a pattern."""
+    if "://" in text:
+        return [text]
+    path = Path(text).expanduser()
+    if not path.exists() and glob.has_magic(text):
+        found = sorted(p for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+        if not found:
+            raise UserError(f"No file matches {text}.")
+        return found
+    return [str(one) for one in find_images(path)] if path.is_dir() else [str(path)]
+
+
+def _file(text: str) -> _Part:
+    if video_of(text) is not None:
+        return _Part(text, lambda: _frames(text))
+    if "://" in text:
+        name = Path(unquote(urlsplit(text).path)).name or "image"
+        return _Part(name, lambda: [SourceImage(_rgb(_download(text)), name, text)])
+    name = Path(text).name
+    return _Part(name, lambda: [SourceImage(_rgb(read_image(text)), name, text)])
+
+
+def _rgb(bgr: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _download(url: str) -> np.ndarray:
+    return decode_image(read_bytes(url), url)
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video file or a camera says of itself.
+
+    Attributes:
+        rate: Frames a second; 25 where it says nothing that can be right.
+        frames: Number of frames, 0 where it is not known, as for a camera.
+    """
+
+    rate: float
+    frames: int
+
+
+def open_video(video: str | int) -> tuple[cv2.VideoCapture, VideoFacts]:
+    """Opens a video file, or the camera of a number.
+
+    Raises:
+        UserError: When that fails.
+    """
+    if isinstance(video, str) and not Path(video).is_file():
+        raise UserError(f"There is no video {video}.")
+    capture = cv2.VideoCapture(video)
+    if not capture.isOpened():
+        if isinstance(video, int):
+            raise UserError(f"There is no camera {video}, or another program uses it.")
+        raise UserError(f"{video} cannot be read as a video: it is damaged, or of an unknown kind.")
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate < 1000 else 25.0
+    frames = capture.get(cv2.CAP_PROP_FRAME_COUNT) if isinstance(video, str) else 0
+    return capture, VideoFacts(rate, max(0, int(frames)))
+
+
+def _frames(video: str | int) -> Iterator[SourceImage]:
+    """The frames, one at a time."""
+    capture, facts = open_video(video)
+
+    name = f"camera_{video}" if isinstance(video, int) else Path(video).name
+    path = None if isinstance(video, int) else video
+    number = 0
+    try:
+        while (read := capture.read())[0]:
+            yield SourceImage(_rgb(read[1]), name, path, number, number / facts.rate)
+            number += 1
+    finally:
+        capture.release()
+    if not number:
+        raise UserError(f"{video} holds no frame that can be read.")
+    if number < facts.frames - HEADER_ERROR:
+        print_log(
+            f"{video} can be read up to frame {number} only; its header says {facts.frames}.",
+            level=logging.WARNING,
+        )
