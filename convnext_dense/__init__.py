@@ -21,14 +21,16 @@ from typing import Any
 from convnext_dense import ops, registration
 from convnext_dense.version import __version__
 
-__all__ = ["__version__", "models", "ops", "optim"]
+__all__ = ["__version__", "load", "models", "ops", "optim"]
 
 ops.install()
 registration.register_with_mmengine()
 
 
 def __getattr__(name: str) -> Any:
-    """Imports ``models`` and ``optim`` when they are first asked for."""
+    """Imports ``models``, ``optim`` and what :func:`load` needs when they are first asked for."""
     if name in ("models", "optim"):
         return import_module(f"{__name__}.{name}")
+    if name == "load":
+        return import_module(f"{__name__}.inference.model").load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
