@@ -162,7 +162,8 @@ def format_step(
         epoch: The epoch, where the run counts them.
         eta: The time left; empty where it is not known.
     """
-    where = "" if epoch is None else f"epoch {epoch}  "
+    # Scripts wait for the beginning, which is mmengine's.
+    where = "Iter(train)  " if epoch is None else f"Epoch(train) {epoch}  "
     parts = [f"{where}{done:>{len(str(total))}}/{total}"]
     same_rate = tag.get("min_lr") == tag.get("max_lr")
     for name, pattern in (
