@@ -1,5 +1,7 @@
 """The row heads and mmdet's own: outputs, losses and gradients of a whole training step."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from mmdet.models import FCNMaskHead, RPNHead
@@ -45,11 +47,12 @@ def test_another_class_of_layer_is_called():
 
 @pytest.mark.parametrize("name", ["mask_rcnn", "cascade"])
 def test_a_training_step_is_mmdets(detector, monkeypatch, name):
-    ours = detector(name)
+    ours = deepcopy(detector(name)).train()
+    nn.init.normal_(ours.rpn_head.rpn_cls.weight, std=0.5)  # scores apart: no ties between anchors
     cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
     set_num_classes(cfg, CLASSES, "the test")
     cfg.model.rpn_head.type, cfg.model.roi_head.mask_head.type = "RPNHead", "FCNMaskHead"
-    plain = MODELS.build(cfg.model)
+    plain = MODELS.build(cfg.model).train()
     assert type(ours.rpn_head) is RowRPNHead and type(plain.rpn_head) is RPNHead
     kinds = {type(one) for one in ours.modules()} & {RowMaskHead, FCNMaskHead}
     assert kinds == {RowMaskHead}
@@ -60,13 +63,15 @@ def test_a_training_step_is_mmdets(detector, monkeypatch, name):
     for found, other in zip(step, expected, strict=True):
         assert found.keys() == other.keys() and found
         for key in found:
-            torch.testing.assert_close(found[key], other[key], rtol=2e-4, atol=2e-5, msg=key)
+            torch.testing.assert_close(found[key], other[key], rtol=2e-4, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}")
 
 
 def losses_and_gradients(model) -> tuple[dict[str, torch.Tensor], ...]:
     samples = samples_with_truth()
     for sample, meta in zip(samples, METAS, strict=False):
-        sample.set_metainfo(dict(meta, img_shape=(96, 128), batch_input_shape=(96, 128)))
+        sample.set_metainfo(
+            dict(meta, img_shape=(96, 128), pad_shape=(96, 128), batch_input_shape=(96, 128))
+        )
     images = torch.randn(len(samples), 3, 96, 128, generator=torch.Generator().manual_seed(5))
     torch.manual_seed(0)  # of the samplers
     model.zero_grad()
