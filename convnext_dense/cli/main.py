@@ -14,6 +14,7 @@ from inspect import getdoc
 
 from convnext_dense.cli.shared import invocation
 from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.threads import wait_without_spinning
 from convnext_dense.version import __version__
 
 
@@ -112,6 +113,7 @@ def _open(command: Command, args: argparse.Namespace) -> None:
     try:
         if command is COMMANDS[DOCTOR]:  # what it looks at may be broken
             sys.exit(import_module(command.work).run(args))
+        wait_without_spinning()
         run_command = _import_run_command()
     except KeyboardInterrupt:
         print("Interrupted (Ctrl-C).", file=sys.stderr)

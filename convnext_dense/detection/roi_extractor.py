@@ -1,17 +1,43 @@
-"""RoI extraction that keeps boxes in float32 under mixed precision."""
+"""RoI extraction that keeps boxes in float32 under mixed precision, and is fast on a CPU."""
+
+from typing import Any
 
 import torch
+from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads import BaseRoIExtractor, SingleRoIExtractor
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from convnext_dense.ops.roi_align_rows import roi_align_rows
 
-def to_roi_align_format(feature: Tensor) -> Tensor:
-    """Converts a feature map (N, C, H, W) to float32 and channels-first; copies only if needed.
 
-    RoIAlign copies a channels-last feature map at each call.
+class RowRoIAlign(RoIAlign):
+    """mmcv's RoIAlign; on a CPU computed by :func:`roi_align_rows` where that is possible."""
+
+    def reads_rows(self, feature: Tensor) -> bool:
+        """Whether a feature map is read as rows of channels, and so had better be channels-last.
+
+        With a ratio of 0 the number of samples differs between the regions.
+        """
+        return feature.device.type == "cpu" and self.pool_mode == "avg" and self.sampling_ratio > 0
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pools regions (R, 5) of a feature map (N, C, H, W) to (R, C, *output_size)."""
+        if not self.reads_rows(input) or input.dtype != torch.float32:
+            return super().forward(input, rois)
+        return roi_align_rows(
+            input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned
+        )
+
+
+def to_roi_align_format(feature: Tensor, layer: nn.Module) -> Tensor:
+    """Converts a feature map (N, C, H, W) to float32 in the layer's format; copies only if needed.
+
+    RoIAlign copies a feature map in another format at each call.
     """
-    return feature.float().contiguous()
+    rows = isinstance(layer, RowRoIAlign) and layer.reads_rows(feature)
+    memory_format = torch.channels_last if rows else torch.contiguous_format
+    return feature.float().contiguous(memory_format=memory_format)
 
 
 def convert_features_once(roi_head: nn.Module, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -35,8 +61,10 @@ def convert_features_once(roi_head: nn.Module, features: tuple[Tensor, ...]) -> 
     extractors = [module for module in roi_head.modules() if isinstance(module, BaseRoIExtractor)]
     if not all(isinstance(extractor, Float32RoIExtractor) for extractor in extractors):
         return features
-    levels = max((extractor.num_inputs for extractor in extractors), default=0)
-    return (*map(to_roi_align_format, features[:levels]), *features[levels:])
+    most = max(extractors, key=lambda extractor: extractor.num_inputs, default=None)
+    layers = most.roi_layers if most else ()
+    converted = map(to_roi_align_format, features, layers)
+    return (*converted, *features[len(layers) :])
 
 
 @MODELS.register_module()
@@ -49,6 +77,14 @@ class Float32RoIExtractor(SingleRoIExtractor):
     in the heads. Our RoI heads convert them once for all extractors (see
     :func:`convert_features_once`); with another RoI head each call converts them.
     """
+
+    def build_roi_layers(
+        self, layer_cfg: dict[str, Any], featmap_strides: list[int]
+    ) -> nn.ModuleList:
+        """Builds a pooling layer for each level; RoIAlign is :class:`RowRoIAlign`."""
+        if layer_cfg["type"] == "RoIAlign":
+            layer_cfg = dict(layer_cfg, type=RowRoIAlign)
+        return super().build_roi_layers(layer_cfg, featmap_strides)
 
     def forward(
         self,
@@ -64,6 +100,19 @@ class Float32RoIExtractor(SingleRoIExtractor):
             roi_scale_factor: Factor by which the boxes are enlarged.
 
         Returns:
-            (K, C, size, size) in float32.
+            (K, C, size, size) in float32; channels-last where :class:`RowRoIAlign` reads rows.
         """
-        return super().forward(tuple(map(to_roi_align_format, feats)), rois, roi_scale_factor)
+        feats = tuple(map(to_roi_align_format, feats, self.roi_layers))
+        first = self.roi_layers[0]
+        if not (isinstance(first, RowRoIAlign) and first.reads_rows(feats[0])):
+            return super().forward(feats, rois, roi_scale_factor)
+        levels = self.map_roi_levels(rois, len(feats))
+        if roi_scale_factor is not None:
+            rois = self.roi_rescale(rois, roi_scale_factor)
+        size = len(rois), self.out_channels, *first.output_size
+        regions = torch.zeros(size).contiguous(memory_format=torch.channels_last)
+        # A level without regions takes part too: its layers get gradients of 0, as in mmdet.
+        for level, (feature, layer) in enumerate(zip(feats, self.roi_layers, strict=True)):
+            chosen = (levels == level).nonzero().squeeze(1)
+            regions = regions.index_copy(0, chosen, layer(feature, rois[chosen]))
+        return regions

@@ -5,7 +5,7 @@ _base_ = ["cascade_mask_rcnn.py"]
 model = dict(
     backbone=dict(arch="atto", drop_path_rate=0.0),
     neck=dict(in_channels=[40, 80, 160, 320], out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64),
+    rpn_head=dict(type="RowRPNHead", in_channels=64, feat_channels=64),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=1)),
         mask_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=1)),
@@ -20,7 +20,7 @@ model = dict(
             )
             for head in _base_.model.roi_head.bbox_head
         ],
-        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64),
+        mask_head=dict(type="RowMaskHead", num_convs=2, in_channels=64, conv_out_channels=64),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),

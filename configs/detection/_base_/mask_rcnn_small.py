@@ -5,12 +5,12 @@ _base_ = ["mask_rcnn.py"]
 model = dict(
     backbone=dict(arch="atto", drop_path_rate=0.0),
     neck=dict(in_channels=[40, 80, 160, 320], out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64),
+    rpn_head=dict(type="RowRPNHead", in_channels=64, feat_channels=64),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=1)),
         mask_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=1)),
         bbox_head=dict(in_channels=64, fc_out_channels=256),
-        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64),
+        mask_head=dict(type="RowMaskHead", num_convs=2, in_channels=64, conv_out_channels=64),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=32))

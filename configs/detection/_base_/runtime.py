@@ -6,6 +6,7 @@ custom_imports = dict(
         "convnext_dense.detection.coco_metric",
         "convnext_dense.detection.roi_extractor",
         "convnext_dense.detection.roi_heads",
+        "convnext_dense.detection.row_heads",
         "convnext_dense.detection.tta",
     ],
     allow_failed_imports=False,

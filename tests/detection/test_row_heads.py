@@ -1,0 +1,86 @@
+"""The row heads and mmdet's own: outputs, losses and gradients of a whole training step."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from mmdet.models import FCNMaskHead, RPNHead
+from mmengine.registry import MODELS
+from torch import nn
+
+from convnext_dense.config.load import load_config
+from convnext_dense.data.coco.fit_config import set_num_classes
+from convnext_dense.detection.roi_extractor import RowRoIAlign
+from convnext_dense.detection.row_heads import RowMaskHead, RowRPNHead, convolve_pixels
+from tests.detection.conftest import CLASSES, CONFIGS
+from tests.detection.test_roi_heads import METAS, samples_with_truth
+
+
+def test_pixels_times_weights_are_the_convolution():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 3, 1)
+    features = torch.randn(2, 16, 9, 7).to(memory_format=torch.channels_last).requires_grad_()
+    other = features.detach().clone().requires_grad_()
+    found, expected = convolve_pixels(conv, features), conv(other)
+    torch.testing.assert_close(found, expected)
+    gradient = torch.randn(expected.shape)
+    (weight,) = torch.autograd.grad(found, conv.weight, gradient, retain_graph=True)
+    found.backward(gradient)
+    conv.zero_grad()
+    expected.backward(gradient)
+    torch.testing.assert_close(features.grad, other.grad)
+    torch.testing.assert_close(weight, conv.weight.grad)
+
+
+class Doubling(nn.Conv2d):
+    def forward(self, features):
+        return 2 * super().forward(features)
+
+
+def test_another_class_of_layer_is_called():
+    conv, features = (
+        Doubling(4, 3, 1),
+        torch.randn(1, 4, 5, 5).to(memory_format=torch.channels_last),
+    )
+    assert torch.equal(convolve_pixels(conv, features), conv(features))
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn", "cascade"])
+def test_a_training_step_is_mmdets(detector, monkeypatch, name):
+    ours = deepcopy(detector(name)).train()
+    nn.init.normal_(ours.rpn_head.rpn_cls.weight, std=0.5)  # scores apart: no ties between anchors
+    cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
+    set_num_classes(cfg, CLASSES, "the test")
+    cfg.model.rpn_head.type, cfg.model.roi_head.mask_head.type = "RPNHead", "FCNMaskHead"
+    plain = MODELS.build(cfg.model).train()
+    assert type(ours.rpn_head) is RowRPNHead and type(plain.rpn_head) is RPNHead
+    kinds = {type(one) for one in ours.modules()} & {RowMaskHead, FCNMaskHead}
+    assert kinds == {RowMaskHead}
+    plain.load_state_dict(ours.state_dict())  # the same names and shapes
+    step = losses_and_gradients(ours)
+    monkeypatch.setattr(RowRoIAlign, "reads_rows", lambda layer, feature: False)  # torchvision's
+    expected = losses_and_gradients(plain)
+    for found, other in zip(step, expected, strict=True):
+        assert found.keys() == other.keys() and found
+        for key in found:
+            torch.testing.assert_close(found[key], other[key], rtol=2e-4, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def losses_and_gradients(model) -> tuple[dict[str, torch.Tensor], ...]:
+    samples = samples_with_truth()
+    for sample, meta in zip(samples, METAS, strict=False):
+        sample.set_metainfo(
+            dict(meta, img_shape=(96, 128), pad_shape=(96, 128), batch_input_shape=(96, 128))
+        )
+    images = torch.randn(len(samples), 3, 96, 128, generator=torch.Generator().manual_seed(5))
+    torch.manual_seed(0)  # of the samplers
+    model.zero_grad()
+    found = model.loss(images, samples)
+    losses = {
+        key: torch.stack(value).sum() if isinstance(value, list) else value
+        for key, value in found.items()
+    }
+    sum(value.sum() for key, value in losses.items() if "loss" in key).backward()
+    gradients = {name: one.grad.clone() for name, one in model.named_parameters()}
+    model.zero_grad()
+    return losses, gradients
