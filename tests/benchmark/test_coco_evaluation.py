@@ -1,9 +1,7 @@
 """The benchmark of the evaluation: generated results, equal metrics before timing, the tool."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from pycocotools import mask as mask_api
 from convnext_dense.benchmark import coco_evaluation
 from convnext_dense.benchmark.synthetic_coco import CATEGORY_IDS, DETECTIONS, OBJECTS, generate
 from convnext_dense.benchmark.throughput import FIELDS
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 from convnext_dense.detection import coco_eval
 from convnext_dense.errors import UserError
 
@@ -27,14 +25,10 @@ def made():
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Runs the tool with a command line; returns its output."""
-    path = Path(__file__).parents[2] / "tools" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark_tool", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
     def call(line):
         monkeypatch.setattr(sys, "argv", ["benchmark.py", *line.split()])
-        run_command(tool.main)
+        open_tool("benchmark")
         return capsys.readouterr().out
 
     return call

@@ -14,7 +14,7 @@ from torch import nn
 from convnext_dense.benchmark import libraries, networks, throughput, timing, whole_models
 from convnext_dense.benchmark.batch_size import MAX_BATCH, largest_batch
 from convnext_dense.benchmark.modes import Options, make_step
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 from convnext_dense.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -202,13 +202,9 @@ def test_models_of_another_mode_are_refused_before_anything_is_built(
 
 @pytest.mark.parametrize(("mode", "config"), [("detect", DETECTOR), ("segment", SEGMENTOR)])
 def test_json_of_whole_models(mode, config, quick, monkeypatch, capsys):
-    path = ROOT / "tools" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark_tool", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     line = f"{mode} {config} --against {config} --device cpu --image-size 64x96 --rounds 2 --json"
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *line.split()])
-    run_command(tool.main)
+    open_tool("benchmark")
     captured = capsys.readouterr()
     rows = json.loads(captured.out)
     assert [list(row) for row in rows] == [KEYS, KEYS]

@@ -1,10 +1,8 @@
 """The benchmark: the models compared, the order of the rounds, and their summary."""
 
-import importlib.util
 import json
 import statistics
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ import torch
 
 from convnext_dense.benchmark import networks, throughput, timing
 from convnext_dense.benchmark.modes import Options, make_step
-from convnext_dense.cli.shared.run_command import run_command
+from convnext_dense.cli.main import open_tool
 from convnext_dense.errors import UserError
 from convnext_dense.models import VARIANTS, ConvNeXt
 
@@ -29,23 +27,14 @@ SCHEMA = {
 }
 
 
-@pytest.fixture(scope="module")
-def tool():
-    path = Path(__file__).parents[2] / "tools" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(tool, monkeypatch, capsys):
+def run(monkeypatch, capsys):
     """Runs the tool with a command line on the CPU; returns its stdout."""
 
     def call(line, *more):
         arguments = ["benchmark.py", "--device", "cpu", *line.split(), *more]
         monkeypatch.setattr(sys, "argv", arguments)
-        run_command(tool.main)
+        open_tool("benchmark")
         return capsys.readouterr().out
 
     return call

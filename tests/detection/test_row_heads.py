@@ -63,7 +63,7 @@ def test_a_training_step_is_mmdets(detector, monkeypatch, name):
     for found, other in zip(step, expected, strict=True):
         assert found.keys() == other.keys() and found
         for key in found:
-            torch.testing.assert_close(found[key], other[key], rtol=2e-4, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}")
+            torch.testing.assert_close(found[key], other[key], rtol=2e-4, atol=2e-5, msg=key)
 
 
 def losses_and_gradients(model) -> tuple[dict[str, torch.Tensor], ...]:

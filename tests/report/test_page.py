@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from convnext_dense.cli.main import open_tool
 from convnext_dense.errors import UserError
 from convnext_dense.report.page import write_report
 from convnext_dense.runs.run_summary import progress, throughput
@@ -204,12 +205,10 @@ def test_suites_of_eval_cls(tmp_path, render):
 
 
 def test_tool_writes_the_page(tmp_path, monkeypatch, capsys):
-    from tools import report
-
     out = tmp_path / "new/report.html"
     folder = write_training(tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["report.py", str(folder), "--out", str(out)])
-    report.main()
+    open_tool("report")
     assert str(out) in capsys.readouterr().out
     assert Page(out.read_text()).cells("cat")
     with pytest.raises(UserError, match="is a folder"):
