@@ -186,3 +186,38 @@ def test_nothing_found():
 def test_tiles_that_cannot_be_used(tile, overlap, said):
     with pytest.raises(UserError, match=said):
         detect_in_tiles(lambda images: [], np.zeros((100, 100)), tile, overlap)
+
+
+def test_a_part_with_a_wrong_class_is_left_to_the_tile_that_sees_all():
+    """The end of a thing looks like another thing."""
+    scene = np.zeros((100, 250), int)
+    scene[20:40, 80:120] = 2  # in the second tile whole, in the first one its left part
+
+    def predict(images):
+        found = [objects(image) for image in images]
+        areas = [[mask_api.area(mask) for mask in some.masks] for some in found]
+        return [
+            Instances(
+                some.boxes, some.scores, np.array([int(area < 800) for area in of]), some.masks
+            )
+            for some, of in zip(found, areas, strict=True)
+        ]
+
+    assert as_set(detect_in_tiles(predict, scene, 100, 0.5)) == as_set(objects(scene))
+
+
+def test_two_classes_at_one_place_stay_two():
+    scene = np.zeros((100, 300), int)
+    scene[20:60, 20:280] = 1
+
+    seen = []
+
+    def predict(images):  # one image at a time; the order of the classes varies
+        found = objects(images[0])
+        other = Instances(found.boxes, found.scores / 2, 1 - found.labels, found.masks)
+        seen.append(found)
+        return [concatenate([found, other][:: 1 if len(seen) % 2 else -1])]
+
+    found, (truth,) = detect_in_tiles(predict, scene, 100), objects(scene).masks
+    assert sorted(found.labels.tolist()) == [0, 1]
+    assert [mask["counts"] for mask in found.masks] == [truth["counts"]] * 2
