@@ -184,7 +184,8 @@ def test_a_misspelt_option_is_named():
 
 def test_a_missing_toolbox_is_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs mmdet.*run pip install '.\[detection\]'"):
+    message = r"needs mmdet.*run pip install 'convnext_dense\[detection\]'"
+    with pytest.raises(UserError, match=message):
         load_config(COCO)
 
 

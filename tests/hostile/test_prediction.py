@@ -1,7 +1,6 @@
 """Odd images in tools/predict.py and tools/test.py: a right result, or a sentence."""
 
 import json
-import runpy
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from convnext_dense.cli.main import parse_tool
 from convnext_dense.config.load import load_config
 from convnext_dense.data.images import read_image, write_image
 from convnext_dense.errors import UserError
@@ -70,8 +70,9 @@ def test_every_picture_has_a_result_of_its_size_or_a_sentence(task, config, chec
 
 def run(monkeypatch, tool: str, *arguments) -> None:
     monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+    command, args = parse_tool(tool)
     with harness.alarm(120):
-        runpy.run_path(str(TOOLS / f"{tool}.py"))["main"]()
+        command.run(args)
 
 
 @pytest.mark.slow

@@ -47,10 +47,10 @@ def test_a_work_folder_a_checkpoint_and_a_config_beside_it(task, work_dirs, tmp_
 
 def test_loading_leaves_the_process_as_it_was(work_dirs):
     before = registry.get_object_from_string, registry.import_module
-    scope = DefaultScope.get_current_instance()
+    DefaultScope.get_instance("of the user", scope_name="mmseg")
     load(work_dirs["detection"], device="cpu")
     assert (registry.get_object_from_string, registry.import_module) == before
-    assert DefaultScope.get_current_instance() is scope
+    assert DefaultScope.get_current_instance().scope_name == "mmseg"
 
 
 def test_a_config_in_a_checkpoint_executes_nothing(work_dirs, tmp_path):

@@ -10,6 +10,7 @@ from mmengine.visualization import Visualizer
 from convnext_dense.cli import test as testing
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.train import train
+from convnext_dense.runs.signals import handling_signals
 from tests.miniature import CONFIGS, SHAPES
 from tests.running import run
 from tests.trackers.fakes import wandb
@@ -40,11 +41,11 @@ def test_a_training_and_its_test(package, config, data_root, options, tmp_path):
     flags = dict(data_root=str(data_root), log=["wandb"])
     work_dir = tmp_path / "birds"
     options = options_of(options, tmp_path.name)
-    train(
-        TrainFlags(
-            str(config), work_dir=str(work_dir), max_iters=2, seed=0, cfg_options=options, **flags
-        )
+    run_flags = TrainFlags(
+        str(config), work_dir=str(work_dir), max_iters=2, seed=0, cfg_options=options, **flags
     )
+    with handling_signals():  # forgets what tests before this one have asked of this process
+        train(run_flags)
     logged = rows(package)
     assert "train/loss" in logged[1] and "train/loss" in logged[2]
     figure = "val/bbox_mAP" if config == SHAPES else "val/mIoU"
