@@ -18,6 +18,7 @@ from convnext_dense.config.config_tree import datasets
 from convnext_dense.engine.multi_view_test import build_views, take_resize
 from convnext_dense.errors import UserError
 from convnext_dense.inference.instances import Instances
+from convnext_dense.inference.networks import to_instances
 from convnext_dense.inference.tiled_labels import segment_in_tiles
 from convnext_dense.inference.tiles import check_tiles, cut, detect_in_tiles
 from convnext_dense.tasks import task_of
@@ -134,24 +135,12 @@ class DetectionTiles(Tiles):
             sample.pred_instances.masks = found.masks
 
     def _detect(self, model: nn.Module, tiles: Sequence[np.ndarray]) -> list[Instances]:
-        from convnext_dense.detection.rle import encode_masks
         from convnext_dense.detection.tta import make_view
 
         made = [make_view(_to_tensor(tile), self.resize, flip=False) for tile in tiles]
         inputs, samples = zip(*made, strict=True)
-        found = [
-            sample.pred_instances
-            for sample in model.test_step(dict(inputs=list(inputs), data_samples=list(samples)))
-        ]
-        return [
-            Instances(
-                one.bboxes.float().cpu().numpy(),
-                one.scores.float().cpu().numpy(),
-                one.labels.cpu().numpy(),
-                encode_masks(one.masks) if "masks" in one else None,
-            )
-            for one in found
-        ]
+        results = model.test_step(dict(inputs=list(inputs), data_samples=list(samples)))
+        return [to_instances(sample) for sample in results]
 
 
 @TASK_UTILS.register_module()

@@ -15,8 +15,8 @@ SCALE = (256, 192)  # of the test pipeline: the longest and the shortest side at
 def write_mosaic(shapes: Path, out: Path, columns: int = 8, rows: int = 8) -> Path:
     """Puts the first validation images of the embedded data beside each other.
 
-    Each has the size that the plain test gives it, so that tiles of 192 pixels are not resized, and
-    the network sees every object at the scale at which the test of the single images shows it.
+    Each has the size that the plain test gives it: in tiles that are not resized, the network sees
+    every object at the scale at which the test of the single images shows it.
 
     Args:
         shapes: The drawn data.

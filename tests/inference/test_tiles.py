@@ -1,5 +1,9 @@
 """Tiles of images with a known truth: each object once, whole, whatever the tiles cut."""
 
+import re
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from convnext_dense.inference.instances import Instances
 from convnext_dense.inference.merging import concatenate
 from convnext_dense.inference.tiles import LEAST_SHARED, cut, detect_in_tiles, tile_starts
 from tests.inference.oracle import encode, objects, scenes
+from tests.running import ROOT
 
 tiles = st.integers(32, 70)
 overlaps = st.floats(0, 0.75)
@@ -221,3 +226,12 @@ def test_two_classes_at_one_place_stay_two():
     found, (truth,) = detect_in_tiles(predict, scene, 100), objects(scene).masks
     assert sorted(found.labels.tolist()) == [0, 1]
     assert [mask["counts"] for mask in found.masks] == [truth["counts"]] * 2
+
+
+@pytest.mark.slow
+def test_memory_of_a_large_image():
+    """Of 12,000 x 12,000 pixels with 1000 objects; a bitmap for each would be 144 GB."""
+    words = [sys.executable, "-m", "tests.inference.large_image", "1000"]
+    out = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    placed, found, more = map(int, re.match(r"(\d+) objects, (\d+) found.* (\d+) MB", out).groups())
+    assert placed == found > 900 and more < 150
