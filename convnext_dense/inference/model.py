@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.detection.best_thresholds import read_best_thresholds
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Legend, Result
 from convnext_dense.inference.instances import Instances
@@ -72,8 +74,6 @@ class Model:
         task: ``detection``, ``segmentation`` or ``classification``.
         classes: Class names, by label.
         source: The checkpoint as it was named.
-        best_thresholds: The threshold that maximises F1 on the validation images, by class name,
-            as a training or a test has stored it; empty where none has.
     """
 
     def __init__(self, network: Network, opened: Opened) -> None:
@@ -81,12 +81,20 @@ class Model:
         self.network = network
         self.task, self.classes = network.task, network.classes
         self.source = opened.source
-        self.best_thresholds = {
-            name: float(best["threshold"])
-            for name, best in (meta.get("best_thresholds") or {}).items()
-            if best.get("threshold") is not None
-        }
+        self.opened = opened
         self.legend = Legend(self.classes, (meta.get("dataset_meta") or {}).get("palette"))
+
+    @property
+    def best_thresholds(self) -> dict[str, float]:
+        """The threshold that maximises F1 on the validation images, by class name.
+
+        A training or a test has stored them in the checkpoint, or in ``metrics.json`` beside it.
+
+        Raises:
+            UserError: Where there are none.
+        """
+        content, source = self.opened.content, self.source
+        return read_best_thresholds(content, self.classes, source, Path(source).parent)
 
     def __repr__(self) -> str:
         return f"Model({self.source}, {self.task}, {len(self.classes)} classes)"
@@ -204,12 +212,8 @@ class Model:
     def _thresholds(self, threshold: float | str) -> np.ndarray:
         """The least score of every class (classes,)."""
         if threshold == BEST:
-            if not self.best_thresholds:
-                raise UserError(
-                    f"{self.source} stores no best thresholds: an evaluation of a training, or a "
-                    "test, finds them. Give a number."
-                )
-            return np.array([self.best_thresholds.get(name, UNMEASURED) for name in self.classes])
+            best = self.best_thresholds
+            return np.array([best.get(name, UNMEASURED) for name in self.classes])
         if isinstance(threshold, str) or not 0 <= threshold <= 1:
             raise UserError(f"threshold must be from 0 to 1, or 'best', got {threshold!r}.")
         return np.full(len(self.classes), threshold)

@@ -1,5 +1,6 @@
 """A model by any name: which checkpoint and config are meant, and that nothing is executed."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_a_folder_as_the_hub_has_it(work_dirs, tmp_path, array):
 
 def test_best_thresholds_select_by_class(work_dirs, tmp_path, array):
     plain = load(work_dirs["detection"], device="cpu")
-    with pytest.raises(UserError, match="stores no best thresholds"):
+    with pytest.raises(UserError, match="There are no best thresholds in"):
         plain.predict(array, threshold="best")
     everything = plain(array, threshold=0)
     name = everything.names[0]
@@ -147,11 +148,16 @@ def test_best_thresholds_select_by_class(work_dirs, tmp_path, array):
     found = model(array, threshold="best")
     assert found.names == [one for one in everything.names if one == name]
     # a class that no validation image showed keeps the usual threshold
-    best[name] = dict(threshold=None)
+    del best[name]
     model = load(
         changed(work_dirs["detection"], tmp_path / "b.pth", best_thresholds=best), None, "cpu"
     )
     assert len(model(array, threshold="best")) == (everything.scores >= 0.3).sum()
+    folder = tmp_path / "run"  # a test of the folder has found them
+    folder.mkdir()
+    shutil.copy(changed(work_dirs["detection"], tmp_path / "c.pth"), folder / "epoch_1.pth")
+    (folder / "metrics.json").write_text(json.dumps(dict(best_thresholds=others)))
+    assert load(folder, device="cpu").best_thresholds == dict.fromkeys(others, 1.0)
 
 
 def test_options_that_do_not_fit_are_refused_at_once(work_dirs, array):
