@@ -91,10 +91,12 @@ def make_help(name: str) -> str:
 @pytest.mark.parametrize(
     "order",
     [
-        "import convnext_dense, mmengine",
-        "import mmengine, convnext_dense",
         "import convnext_dense\nfrom mmdet.registry import MODELS",
-        "from convnext_dense import weights\nimport mmengine.runner",
+        pytest.param("import convnext_dense, mmengine", marks=pytest.mark.slow),
+        pytest.param("import mmengine, convnext_dense", marks=pytest.mark.slow),
+        pytest.param(
+            "from convnext_dense import weights\nimport json.tool", marks=pytest.mark.slow
+        ),
         "from convnext_dense.models import ConvNeXt\nimport mmengine.runner",
         "import convnext_dense, mmengine.utils\n"
         "mmengine.utils.import_modules_from_strings(['convnext_dense'])",
@@ -220,13 +222,17 @@ def test_the_shell_completes_commands_flags_and_names(tmp_path):
     assert found == ["cascade_convnext_t_3x"]
 
 
-def test_the_list_of_configs_says_what_the_configs_say(capsys):
+@pytest.mark.slow
+def test_the_list_of_configs_says_what_the_configs_say():
     shipped = shipped_configs()
     for name, path in shipped.items():
         backbone = read_config(path).model.get("backbone") or {}
         start = (backbone.get("init_cfg") or {}).get("checkpoint") or "none"
         assert configs.pretraining(path) == start.rpartition("/")[2], name
-    row = configs.describe("cascade_convnext_t_3x", shipped["cascade_convnext_t_3x"])
+
+
+def test_the_row_of_a_config():
+    row = configs.describe("cascade_convnext_t_3x", find_config("cascade_convnext_t_3x"))
     assert row["task"] == "detection" and row["pretraining"] == "convnext_tiny_1k_224"
     assert row["figures"] == {"bbox_mAP": 50.4, "segm_mAP": 43.7}
 
