@@ -2,10 +2,12 @@
 
 import argparse
 
+from convnext_dense.runs.work_folder import resolve_checkpoint
 from convnext_dense.weights import convert_file
 
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    conversion = convert_file(args.source, args.target, args.to, ema=args.ema, force=args.force)
+    source = resolve_checkpoint(args.source)
+    conversion = convert_file(source, args.target, args.to, ema=args.ema, force=args.force)
     print(f"{conversion} Written to {args.target}.")

@@ -2,10 +2,11 @@
 
 import argparse
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -35,13 +36,13 @@ def run(args: argparse.Namespace) -> None:
     source, config, words = split_words(args.words)
     named = list(dict.fromkeys(name for word in words for name in files(word)))
     out = Path(args.out or Path("predictions", _stem(words[0])))
-    stems = unique_stems(named)
+    stems, names = unique_stems(named), unique_names(named)
     _refuse_overwriting(named, stems, out)
     if args.probabilities and any(video_of(name) is not None for name in named):
         raise UserError("--probabilities is for images: a video's would fill a disk.")
     make_folder(out)
     model = load(source, config, args.device)
-    job = Job(model, args, out)
+    job = Job(model, args, out, names)
     videos = {name: stem for name, stem in stems.items() if video_of(name) is not None}
     images = {name: stem for name, stem in stems.items() if name not in videos}
     job.run(images, videos)
@@ -57,20 +58,24 @@ class Job:
 
     Attributes:
         model, args, out: What it predicts with, the flags, and the folder of the results.
+        names: What each source is called in the results.
         left_out: A sentence for each image that could not be predicted.
     """
 
     model: Model
     args: argparse.Namespace
     out: Path
+    names: dict[str, str]
     left_out: list[str] = field(default_factory=list)
     count: int = 0
+    unit: str = "images"
     objects: int = 0
     found: set[str] = field(default_factory=set)
 
     def run(self, images: dict[str, str], videos: dict[str, str]) -> None:
         """Predicts images and videos, given with the stems of their files."""
         name, model = self.args.format, self.model
+        self.unit = "images" if images else "frames"
         with new_progress() as progress, ExitStack() as stack:
             writer = None
             if images or name != "json":  # a video has lines of JSON
@@ -89,6 +94,9 @@ class Job:
 
         for result in self._results(list(images), leave_out):
             stem = images[result.source.path]
+            source = replace(result.source, name=self.names[result.source.path])
+            result = replace(result, source=source)
+            (self.out / stem).parent.mkdir(parents=True, exist_ok=True)
             writer.add(result, stem)
             drawn = cv2.cvtColor(result.draw(), cv2.COLOR_RGB2BGR)
             write_image(self.out / f"{stem}.jpg", drawn)
@@ -115,7 +123,7 @@ class Job:
                     file.write(json.dumps(result.to_dict()) + "\n")
                     drawn.add(result.draw())
                     if writer is not None and self.args.format != "json":
-                        writer.add(result, f"{stem}_{result.source.frame:06d}")
+                        self._frame(result, f"{stem}_{result.source.frame:06d}", writer)
                     progress.advance(task)
             except KeyboardInterrupt as error:
                 if isinstance(video, str):
@@ -123,6 +131,15 @@ class Job:
                 ended = error
         if ended is not None:
             raise ended
+
+    def _frame(self, result: Result, stem: str, writer: Writer) -> None:
+        """A frame in a format that knows images alone: written as one, where it is looked for."""
+        source = replace(result.source, name=f"{stem}.jpg", path=str(self.out / f"{stem}.jpg"))
+        if self.args.format != "csv":
+            write_image(self.out / f"{stem}.jpg", cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR))
+        else:
+            source = result.source
+        writer.add(replace(result, source=source), stem)
 
     def _results(self, source, on_error) -> Iterator[Result]:
         args = self.args
@@ -152,8 +169,8 @@ class Job:
     def summary(self) -> str:
         """What was found in all, in a few words."""
         if self.model.task == "detection":
-            return f"{self.objects} detections in {self.count} images"
-        return f"{len(self.found)} classes in {self.count} images"
+            return f"{self.objects} detections in {self.count} {self.unit}"
+        return f"{len(self.found)} classes in {self.count} {self.unit}"
 
 
 def split_words(words: Sequence[str]) -> tuple[str, str | None, list[str]]:
@@ -177,8 +194,25 @@ def _looks_like_source(word: str) -> bool:
     return Path(word).suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or word.isdigit()
 
 
+def unique_names(sources: Sequence[str]) -> dict[str, str]:
+    """What each source is called: its file's name, below the common folder where two have one."""
+    names = {source: Path(source).name for source in sources}
+    if len(set(names.values())) == len(names) or any("://" in source for source in sources):
+        return names
+    common = os.path.commonpath([Path(source).absolute().parent for source in sources])
+    return {source: Path(os.path.relpath(source, common)).as_posix() for source in sources}
+
+
 def unique_stems(names: Sequence[str]) -> dict[str, str]:
-    """The stem of the files of each source: its own, or its whole name where two have the same."""
+    """The stem of the files of each source: its own, or its whole name where two have the same.
+
+    Files of one name in several folders keep their folders below the common one.
+    """
+    below = {
+        source: str(Path(name).with_suffix("")) for source, name in unique_names(names).items()
+    }
+    if any(os.sep in name for name in below.values()) and len(set(below.values())) == len(below):
+        return below
     stems, wholes = Counter(map(_stem, names)), Counter(Path(name).name for name in names)
     found: dict[str, str] = {}
     for number, name in enumerate(names, start=1):

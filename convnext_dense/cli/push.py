@@ -1,6 +1,7 @@
 """Puts a trained model on the Hugging Face Hub."""
 
 import argparse
+import re
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,10 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.dry_run and args.to_folder:
         raise UserError("--dry-run keeps nothing and --to-folder keeps the files: give one.")
-    repo, _ = parse_name(args.repo)
+    if args.repo is None and not (args.to_folder or args.dry_run):
+        raise UserError("push needs OWNER/NAME, the repository on the Hub.")
+    name = re.sub(r"[^\w.-]+", "-", Path(args.work_dir).resolve().name)
+    repo, _ = parse_name(args.repo or f"owner/{name}")
     choice = dict(checkpoint=args.checkpoint, ema=args.ema, license=args.license)
     if args.dry_run:
         with tempfile.TemporaryDirectory(prefix="push_") as folder:

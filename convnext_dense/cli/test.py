@@ -23,13 +23,14 @@ from convnext_dense.data.fit import settle_with_data
 from convnext_dense.data.own_data import OwnData
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.multi_view_test import use_views
-from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.inference.tiled_views import use_tiles
 from convnext_dense.kernels.availability import read_switch
 from convnext_dense.preflight.start_page import start_page
+from convnext_dense.runs.checkpointing import BEST_THRESHOLDS, add_to_meta
 from convnext_dense.runs.console import LogText
-from convnext_dense.runs.work_folder import checkpoint_of, lock
+from convnext_dense.runs.work_folder import BEGUN, checkpoint_of, lock
 from convnext_dense.tasks import task_of
 from convnext_dense.trackers.choose import settle_trackers
 from convnext_dense.weights import read_checkpoint
@@ -101,10 +102,37 @@ def test(flags: TestFlags) -> None:
     with surrounded(runner, AGAIN):
         metrics = runner.test()
     if is_first:
-        say_end_of_test(runner, checkpoint, flags.out, flags.show_dir)
+        if not (flags.limit or view_flags(flags)):
+            keep_thresholds(runner, Path(checkpoint))
+        say_end_of_test(runner, checkpoint, flags.out, flags.show_dir, view_flags(flags))
         if flags.tta:
             print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
         print(f"{format_headline(metrics)}  ({work_dir / 'metrics.json'})")
+
+
+def keep_thresholds(runner: DenseRunner, checkpoint: Path) -> None:
+    """Stores the best thresholds in a run's checkpoint that has none, for ``--threshold best``.
+
+    Those of an evaluation in its training stay, and so do files that are no run's of one's own, and
+    folders in which a training goes on.
+    """
+    found = runner.message_hub.runtime_info.get(BEST_THRESHOLDS)
+    if not found or not (checkpoint.parent / BEGUN).is_file():
+        return
+    if (read_checkpoint(checkpoint).get("meta") or {}).get(BEST_THRESHOLDS):
+        return
+    try:
+        lock(checkpoint.parent)
+    except UserError as error:
+        print_log(f"The best thresholds are in metrics.json alone. {error}")
+        return
+    add_to_meta(checkpoint, BEST_THRESHOLDS, found)
+
+
+def view_flags(flags: TestFlags) -> list[str]:
+    """The flags by which a test looks at its images otherwise."""
+    tiles = ["--tile", str(flags.tile), "--overlap", str(flags.overlap)] if flags.tile else []
+    return [*(["--tta"] if flags.tta else []), *tiles, *(["--whole"] if flags.whole else [])]
 
 
 def test_config(flags: TestFlags, checkpoint: str) -> Config:

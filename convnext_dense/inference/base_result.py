@@ -54,7 +54,15 @@ class Region:
     mask: np.ndarray | None
 
 
-@dataclass(frozen=True, eq=False)
+# Path -> the image whose drawing this process has saved there.
+_SAVED: dict[Path, str | int] = {}
+
+
+def _short(value: Any) -> str:
+    return f"[{len(value)}]" if isinstance(value, list | dict) else repr(value)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Result(ABC):
     """What was found in one image.
 
@@ -66,6 +74,11 @@ class Result(ABC):
 
     source: SourceImage
     legend: Legend
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{key}={_short(value)}" for key, value in self.describe().items())
+        height, width = self.size
+        return f"{type(self).__name__}({self.source.name}, {width} x {height}, {found})"
 
     @property
     def image(self) -> np.ndarray:
@@ -125,21 +138,31 @@ class Result(ABC):
         """Draws the result into a file of a folder, and writes what is a file of its own beside it.
 
         Returns:
-            The drawing's path: ``NAME.jpg``, of a video's frame ``NAME_000012.jpg``.
+            The drawing's path: ``NAME.jpg``, of a video's frame ``NAME_000012.jpg``; with a number
+            where this process has saved another image of that name there.
 
         Raises:
             UserError: When the folder cannot be written.
         """
         from convnext_dense.atomic_files import make_folder
 
-        frame = "" if self.source.frame is None else f"_{self.source.frame:06d}"
-        path = Path(folder, f"{Path(self.source.name).stem}{frame}.jpg")
+        path = self._free_path(Path(folder))
         if self.source.path and path.resolve() == Path(self.source.path).resolve():
             raise UserError(f"{path} would overwrite the image itself: name another folder.")
         make_folder(Path(folder))
         write_image(path, cv2.cvtColor(self.draw(), cv2.COLOR_RGB2BGR))
         self.write_files(path.with_suffix(""))
         return path
+
+    def _free_path(self, folder: Path) -> Path:
+        frame = "" if self.source.frame is None else f"_{self.source.frame:06d}"
+        stem = f"{Path(self.source.name).stem}{frame}"
+        path, number = folder.absolute() / f"{stem}.jpg", 1
+        me = self.source.path or id(self.source.array)
+        while _SAVED.setdefault(path, me) != me:
+            number += 1
+            path = folder.absolute() / f"{stem}_{number}.jpg"
+        return folder / path.name
 
     def write_files(self, stem: Path) -> None:
         """Writes the files that belong to a result beside its description."""

@@ -1,7 +1,9 @@
 """A trained model: ``load("work_dirs/birds").predict("street.jpg")``."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from convnext_dense.inference.results import (
 from convnext_dense.inference.sources import OnError, SourceImage, images
 from convnext_dense.inference.steps import Tiles, Whole
 from convnext_dense.inference.tiles import check_tiles
+from convnext_dense.runs.noise import filter_warnings
 from convnext_dense.tasks import entry_of
 
 BEST = "best"
@@ -149,8 +152,10 @@ class Model:
             UserError: For an option that does not fit the model, at once; for an image that cannot
                 be read or predicted, when its turn comes.
         """
-        if batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {batch_size}.")
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise UserError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
+        if tile is None and whole:
+            raise UserError("whole=True belongs to tile, which is not given.")
         if probabilities and self.task == "detection":
             raise UserError("probabilities are a segmentor's and a classifier's, not a detector's.")
         if tile is not None and self.task == "classification":
@@ -198,7 +203,9 @@ class Model:
                 if on_error is None:
                     raise
                 on_error(image.name, error)
-        outcomes = step.predict(prepared)
+        with warnings.catch_warnings():
+            filter_warnings()
+            outcomes = step.predict(prepared)
         return [self._result(*pair, least) for pair in zip(taken, outcomes, strict=True)]
 
     def _result(self, image: SourceImage, outcome: Any, least: np.ndarray) -> Result:
@@ -211,10 +218,12 @@ class Model:
 
     def _thresholds(self, threshold: float | str) -> np.ndarray:
         """The least score of every class (classes,)."""
-        if threshold == BEST:
+        if isinstance(threshold, str) and threshold == BEST:
+            if self.task != "detection":
+                raise UserError("threshold='best' is for a detector, whose objects have scores.")
             best = self.best_thresholds
             return np.array([best.get(name, UNMEASURED) for name in self.classes])
-        if isinstance(threshold, str) or not 0 <= threshold <= 1:
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise UserError(f"threshold must be from 0 to 1, or 'best', got {threshold!r}.")
         return np.full(len(self.classes), threshold)
 

@@ -62,6 +62,11 @@ def open_named(source: str | os.PathLike, config: str | os.PathLike | None = Non
     Raises:
         UserError: When there is no such thing, or no config belongs to it.
     """
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        raise UserError(
+            f"{source!r} names no model: give a work folder, a checkpoint, a config's name or "
+            "hf:owner/name."
+        )
     text = os.fspath(source)
     if text.startswith(HUB):
         from convnext_dense.hub import fetch  # needs huggingface_hub
@@ -152,8 +157,8 @@ def _official_of(config: str) -> str:
     name = OFFICIAL_FILES.get(Path(config).stem)
     if name is None or not Path(config).is_relative_to(CONFIGS):
         raise UserError(
-            f"The release has no weights of {config}: give a work folder or a checkpoint, and the "
-            "config beside it where the checkpoint brings none."
+            f"The release has no weights of {Path(config).stem}: give a work folder or a "
+            "checkpoint, and the config beside it where the checkpoint brings none."
         )
     return name
 

@@ -13,7 +13,7 @@ from convnext_dense.inference.base_result import Region, Result
 from convnext_dense.inference.instances import Instances
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DetectionResult(Result):
     """The objects in one image, the highest score first.
 
@@ -127,7 +127,7 @@ def _with_text(rle: dict) -> dict:
     return {**rle, "counts": counts.decode() if isinstance(counts, bytes) else counts}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SegmentationResult(Result):
     """The class of every pixel of one image.
 
@@ -189,7 +189,7 @@ class SegmentationResult(Result):
                 np.savez_compressed(file, **arrays)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassificationResult(Result):
     """The class of one image.
 

@@ -37,6 +37,8 @@ def choose_weights(
     Raises:
         UserError: For weights that are not there.
     """
+    if load_from is not None:
+        load_from = resolve_checkpoint(load_from)
     for flag, path in (("--resume", resume), ("--load-from", load_from)):
         if path in (None, AUTO) or Path(path).is_file():
             continue

@@ -108,8 +108,16 @@ def lock(work_dir: Path) -> None:
 
 
 def resolve_checkpoint(source: str) -> str:
-    """The newest checkpoint where ``source`` is a work folder; else ``source``: file, URL, name."""
-    found = newest_whole(Path(source)) if Path(source).is_dir() else None
+    """The newest checkpoint where ``source`` is a work folder; else ``source``: file, URL, name.
+
+    Of a folder that was made to be shared it is the one ``.safetensors`` file.
+    """
+    if not Path(source).is_dir():
+        return str(source)
+    found = newest_whole(Path(source))
+    shared = list(Path(source).glob("*.safetensors"))
+    if found is None and len(shared) == 1:
+        return str(shared[0])
     return str(found or source)
 
 

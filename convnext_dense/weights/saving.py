@@ -1,5 +1,6 @@
 """Weights as safetensors, with what a checkpoint says about them as JSON in the file's header."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,3 +25,6 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor], meta: Mapping[str
     header = {"format": "pt", **({META: format_meta(meta)} if meta else {})}
     with replacing(path) as temporary:
         save_file(copies, temporary, metadata=header)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # safetensors makes files for their owner alone

@@ -1,8 +1,8 @@
 """Rewrites a ConvNeXt checkpoint in another library's parameter names: SRC DST --to timm.
 
-SRC is a file, an https address or the name of an official file, in any known naming; DST ends in
-.pth, .pt or .safetensors. Values stay as they are, bit for bit; what DST's naming cannot express
-is listed.
+SRC is a file, a work folder, an https address or the name of an official file, in any known
+naming; DST ends in .pth, .pt or .safetensors. Values stay as they are, bit for bit; what DST's
+naming cannot express is listed.
 """
 
 import argparse

@@ -10,13 +10,16 @@ a camera. Without a model the official Cascade Mask R-CNN T is taken: the 80 cla
 
 import argparse
 
+from convnext_dense.cli.shared import arguments
+
 BEST = "best"
 FORMATS = ("json", "coco", "labelme", "yolo", "csv")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
-    parser.add_argument("words", nargs="+", metavar="MODEL SOURCE", help="see above")
+    words = parser.add_argument("words", nargs="+", metavar="MODEL SOURCE", help="see above")
+    words.completer = arguments.complete_config
     parser.add_argument("--out", help="folder of the results (default: predictions/<source>)")
     parser.add_argument("--format", choices=FORMATS, default="json", help="of the results")
     parser.add_argument(

@@ -6,11 +6,15 @@ environment and data. convnext_dense.load("hf:owner/name") reads them; nothing i
 
 import argparse
 
+from convnext_dense.cli.shared import arguments
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
     parser.add_argument("work_dir", metavar="WORK_DIR", help="work folder of a training")
-    parser.add_argument("repo", metavar="OWNER/NAME", help="the repository; made if there is none")
+    arguments.add_optional_positional(
+        parser, "repo", metavar="OWNER/NAME", help="the repository; made if there is none"
+    )
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="one of the folder's (default: the newest whole one)"
     )

@@ -1,5 +1,6 @@
 """Running a command: one sentence and an exit code instead of a traceback."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def run_command(main: Callable[[], None]) -> None:
             showing(everything=Parser.debugging),
         ):
             main()
+            sys.stdout.flush()
     except UserError as error:
         if Parser.debugging:
             traceback.print_exc()
@@ -69,6 +71,9 @@ def run_command(main: Callable[[], None]) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except RunEndedError as error:
         if str(error):  # of several processes the first one speaks
             print(f"error: {error}", file=sys.stderr)

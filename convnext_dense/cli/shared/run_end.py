@@ -1,5 +1,6 @@
 """The end of a run on the console: what it has made, and the commands that go on from there."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,11 @@ def say_end_of_training(runner: DenseRunner) -> None:
 
 
 def say_end_of_test(
-    runner: DenseRunner, checkpoint: str, out: str | None, images: str | None
+    runner: DenseRunner,
+    checkpoint: str,
+    out: str | None,
+    images: str | None,
+    views: Sequence[str] = (),
 ) -> None:
     """Prints what a test has made, but for its figures, and how to compare and use the model.
 
@@ -48,6 +53,7 @@ def say_end_of_test(
         runner: The runner of the test.
         checkpoint: What was tested.
         out, images: ``--out`` and ``--show-dir``.
+        views: The flags of the test that a prediction must have too, to see the same.
     """
     folder = near(runner.work_dir)
     made = [
@@ -57,7 +63,7 @@ def say_end_of_test(
     ]
     following = [
         command_line("report", *_compared(folder, checkpoint), "--out", folder / PAGE),
-        *_predict(runner, runner.test_loop.dataloader.dataset, checkpoint),
+        *_predict(runner, runner.test_loop.dataloader.dataset, checkpoint, views),
     ]
     say("", format_rows(f"Tested: {checkpoint}", made), Text("Next", "bold"))
     say_commands(following)
@@ -90,7 +96,9 @@ def _compared(folder: Path, checkpoint: str) -> list[Path]:
     return [training] if inside else [training, folder]
 
 
-def _predict(runner: DenseRunner, dataset: Any, checkpoint: object) -> list[str]:
+def _predict(
+    runner: DenseRunner, dataset: Any, checkpoint: object, views: Sequence[str] = ()
+) -> list[str]:
     """The command that predicts an image of a dataset, where it is a file of its own."""
     read = getattr(dataset, "get_data_info", None)
     image = read(0).get("img_path") if read and len(dataset) else None
@@ -98,7 +106,7 @@ def _predict(runner: DenseRunner, dataset: Any, checkpoint: object) -> list[str]
         return []
     out = near(runner.work_dir) / "predictions"
     words = [near(runner.config_file), checkpoint, near(image), "--out", out]
-    return [command_line("predict", *words)]
+    return [command_line("predict", *words, *views)]
 
 
 def near(path: str | Path) -> Path:

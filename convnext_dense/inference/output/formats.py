@@ -82,8 +82,8 @@ class CocoWriter(Writer):
         """Takes a result."""
         number, found = len(self.content["images"]) + 1, self.content["annotations"]
         height, width = result.size
-        name = result.source.name if result.source.frame is None else f"{stem}.jpg"
-        self.content["images"].append(dict(id=number, file_name=name, width=width, height=height))
+        image = dict(id=number, file_name=result.source.name, width=width, height=height)
+        self.content["images"].append(image)
         for annotation in result.to_coco(number):
             found.append({"id": len(found) + 1, **annotation})
 
@@ -98,9 +98,10 @@ class LabelmeWriter(Writer):
     def add(self, result: Result, stem: str) -> None:
         """Writes the file of a result."""
         content = result.to_labelme()
+        file = self.folder / f"{stem}.json"
         if result.source.path and "://" not in result.source.path:
-            content["imagePath"] = os.path.relpath(result.source.path, self.folder)
-        write_atomically(self.folder / f"{stem}.json", json.dumps(content, indent=1))
+            content["imagePath"] = os.path.relpath(result.source.path, file.parent)
+        write_atomically(file, json.dumps(content, indent=1))
 
 
 class YoloWriter(Writer):
@@ -108,9 +109,9 @@ class YoloWriter(Writer):
 
     def add(self, result: Result, stem: str) -> None:
         """Writes the file of a result."""
-        (self.folder / "labels").mkdir(exist_ok=True)
-        lines = "".join(f"{line}\n" for line in to_yolo(result))
-        write_atomically(self.folder / f"labels/{stem}.txt", lines)
+        file = self.folder / f"labels/{stem}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, "".join(f"{line}\n" for line in to_yolo(result)))
 
     def close(self) -> None:
         """Writes the class names."""
