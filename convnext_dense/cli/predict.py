@@ -68,14 +68,14 @@ class Job:
     names: dict[str, str]
     left_out: list[str] = field(default_factory=list)
     count: int = 0
-    unit: str = "images"
+    unit: str = "image"
     objects: int = 0
     found: set[str] = field(default_factory=set)
 
     def run(self, images: dict[str, str], videos: dict[str, str]) -> None:
         """Predicts images and videos, given with the stems of their files."""
         name, model = self.args.format, self.model
-        self.unit = "images" if images else "frames"
+        self.unit = "image" if images else "frame"
         with new_progress() as progress, ExitStack() as stack:
             writer = None
             if images or name != "json":  # a video has lines of JSON
@@ -169,8 +169,15 @@ class Job:
     def summary(self) -> str:
         """What was found in all, in a few words."""
         if self.model.task == "detection":
-            return f"{self.objects} detections in {self.count} {self.unit}"
-        return f"{len(self.found)} classes in {self.count} {self.unit}"
+            found = counted(self.objects, "detection", "detections")
+        else:
+            found = counted(len(self.found), "class", "classes")
+        return f"{found} in {counted(self.count, self.unit, f'{self.unit}s')}"
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """A number with its noun."""
+    return f"{number} {one if number == 1 else several}"
 
 
 def split_words(words: Sequence[str]) -> tuple[str, str | None, list[str]]:

@@ -54,6 +54,10 @@ def test_a_refusal_is_one_sentence(monkeypatch, capsys):
     assert ended(monkeypatch, capsys, main)[1].count("\n") == 1  # the flag was the last call's
 
 
+def test_a_reader_that_has_seen_enough_is_no_bug(monkeypatch, capsys):
+    assert ended(monkeypatch, capsys, raising(BrokenPipeError(32, "Broken pipe"))) == (0, "")
+
+
 def test_a_flag_before_a_sub_command_holds():
     parser = Parser()
     parser.add_subparsers().add_parser("count")

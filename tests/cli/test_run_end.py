@@ -66,7 +66,7 @@ def test_the_printed_commands_work(trained):
     assert len(list((folder / "my run/test/images").glob("*.jpg"))) == 6
     run_printed(report, folder)
     assert "confusion" in (folder / "my run/report.html").read_text().lower()
-    assert "in 1 images" in run_printed(predict, folder)
+    assert "in 1 image" in run_printed(predict, folder)
     for words in commands(tested):  # a test names its own
         run_printed(words, folder)
     assert (folder / "my run/test/report.html").is_file()

@@ -18,6 +18,11 @@ def test_push(trained, hub, tmp_path, capsys):
     assert "license: mit" in out and all(name in out for name in FILES) and not hub.files
     push(trained, "hf:me/birds", "--to-folder", tmp_path / "made")
     assert names(tmp_path / "made") == FILES and not hub.files
+    push(trained, "--to-folder", tmp_path / "unnamed")
+    modes = {(tmp_path / "unnamed" / name).stat().st_mode for name in FILES}
+    assert len(modes) == 1  # safetensors alone makes files for their owner
+    with pytest.raises(UserError, match="push needs OWNER/NAME"):
+        push(trained)
     push(trained, "me/birds")
     assert sorted(hub.files["me/birds"]) == FILES
     assert 'convnext_dense.load("hf:me/birds")' in capsys.readouterr().out

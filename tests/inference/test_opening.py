@@ -3,11 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope, registry
 
+from convnext_dense.cli.test import keep_thresholds
 from convnext_dense.errors import UserError
 from convnext_dense.inference import opening
 from convnext_dense.inference.model import choose_device, load
@@ -165,13 +167,19 @@ def test_options_that_do_not_fit_are_refused_at_once(work_dirs, array):
     for options, words in (
         (dict(threshold=1.5), "threshold must be from 0 to 1, or 'best', got 1.5"),
         (dict(threshold="high"), "got 'high'"),
-        (dict(batch_size=0), "batch_size must be at least 1"),
+        (dict(batch_size=0), "batch_size must be a whole number from 1 on, got 0"),
+        (dict(batch_size=2.5), "got 2.5"),
+        (dict(threshold=None), "got None"),
+        (dict(whole=True), "whole=True belongs to tile"),
         (dict(probabilities=True), "not a detector's"),
     ):
         with pytest.raises(UserError, match=words):
             model.predict(array, **options)
     with pytest.raises(UserError, match="does not hold one image"):
         model([array, array])
+    for nothing in (None, 3, ""):
+        with pytest.raises(UserError, match="names no model: give a work folder"):
+            load(nothing)
     with pytest.raises(UserError, match="'nowhere' is not available here"):
         choose_device("nowhere")
 
@@ -224,3 +232,33 @@ def test_the_work_folder_of_another_kind_of_model_is_refused(work_dirs, tmp_path
     shutil.copytree(work_dirs["detection"], copy)
     (copy / "last_checkpoint").unlink()
     assert load(copy, device="cpu").task == "detection"
+
+
+def test_results_are_short_to_read_and_never_saved_over_each_other(work_dirs, pictures, tmp_path):
+    model = load(work_dirs["detection"], device="cpu")
+    sources = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        sources.append(shutil.copy(pictures[number], tmp_path / f"{number}/x.jpg"))
+    results = list(model.predict([*sources, pictures[0]], threshold=0))
+    saved = [result.save(tmp_path / "out").name for result in results]
+    assert saved == ["x.jpg", "x_2.jpg", f"{pictures[0].stem}.jpg"]
+    assert results[0].save(tmp_path / "out").name == "x.jpg"  # the same image again
+    assert len(repr(results[0])) < 100 and "detections=[" in repr(results[0])
+
+
+def test_a_test_stores_the_best_thresholds_in_a_checkpoint_that_has_none(work_dirs, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    file = changed(work_dirs["detection"], folder / "epoch_1.pth", best_thresholds=None)
+    best = {"circle": dict(threshold=0.5, f1=1.0)}
+    runner = SimpleNamespace(message_hub=SimpleNamespace(runtime_info=dict(best_thresholds=best)))
+    before = file.read_bytes()
+    keep_thresholds(runner, file)
+    assert file.read_bytes() == before  # not in a work folder: a file of others
+    (folder / "lr_groups.csv").write_text("")
+    keep_thresholds(runner, file)
+    assert load(folder, device="cpu").best_thresholds == {"circle": 0.5}
+    best["circle"]["threshold"] = 0.9
+    keep_thresholds(runner, file)
+    assert load(folder, device="cpu").best_thresholds == {"circle": 0.5}  # its training's stay

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from convnext_dense.cli.main import make_parser
-from convnext_dense.cli.predict import DEFAULT_MODEL, Job, split_words, unique_stems
+from convnext_dense.cli.predict import DEFAULT_MODEL, Job, split_words, unique_names, unique_stems
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Legend
 from convnext_dense.inference.output.formats import FORMATS
@@ -65,6 +65,12 @@ def test_files_never_share_a_name():
     assert unique_stems(["a.jpg", "a.png"]) == {"a.jpg": "a.jpg", "a.png": "a.png"}
     found = unique_stems(["x/a.jpg", "y/a.jpg", "y/a.png", "z/b.jpg", "0"])
     assert len(set(found.values())) == 5 and found["0"] == "camera_0"
+    assert unique_stems(["x/a.jpg", "x/y/a.jpg"]) == {"x/a.jpg": "a", "x/y/a.jpg": "y/a"}
+    assert unique_names(["x/a.jpg", "x/b.jpg"]) == {"x/a.jpg": "a.jpg", "x/b.jpg": "b.jpg"}
+    assert unique_names(["x/a.jpg", "z/y/a.jpg"]) == {
+        "x/a.jpg": "x/a.jpg",
+        "z/y/a.jpg": "z/y/a.jpg",
+    }
 
 
 def test_the_flags_are_those_of_the_formats():
@@ -126,6 +132,31 @@ def test_a_video_becomes_a_video_and_lines(work_dirs, video, pictures, tmp_path)
     more = ["--probabilities", "--out", tmp_path / "d"]
     output = run("predict", work_dirs["segmentation"], video, *more, code=2)
     assert "--probabilities is for images" in output and not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("name", ["labelme", "coco", "yolo"])
+def test_annotation_tools_find_the_images(name, work_dirs, video, pictures, tmp_path):
+    """Of one name in two folders, and the frames of a video."""
+    for folder, picture in (("in/a", pictures[0]), ("in/b", pictures[1])):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.open(picture).save(tmp_path / folder / "x.jpg")
+    out, sources = tmp_path / "out", [tmp_path / "in/a/x.jpg", tmp_path / "in/b/x.jpg", video]
+    run("predict", work_dirs["detection"], *sources, "--out", out, "--format", name)
+    frames = [f"clip_{number:06d}" for number in range(6)]
+    for frame, expected in zip(frames, images(video), strict=True):
+        found = np.asarray(Image.open(out / f"{frame}.jpg"), np.int16)
+        assert np.abs(found - expected.array).mean() < 12
+    if name == "labelme":
+        files = [*out.glob("in/?/x.json"), *(out / f"{frame}.json" for frame in frames)]
+        named = [(file, json.loads(file.read_text())["imagePath"]) for file in files]
+        assert len(named) == 8 and all((file.parent / path).is_file() for file, path in named)
+    elif name == "coco":
+        content = json.loads((out / "annotations.json").read_text())
+        names = [image["file_name"] for image in content["images"]]
+        assert names == ["in/a/x.jpg", "in/b/x.jpg", *(f"{frame}.jpg" for frame in frames)]
+    else:
+        labels = {str(path.relative_to(out / "labels")) for path in out.glob("labels/**/*.txt")}
+        assert labels == {"in/a/x.txt", "in/b/x.txt", *(f"{frame}.txt" for frame in frames)}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +232,7 @@ def test_a_camera_is_ended_by_ctrl_c_and_what_it_showed_is_kept(tmp_path, monkey
             raise KeyboardInterrupt
 
     args = make_parser().parse_args(["predict", "0"])
-    job = Job(Stopped(), args, tmp_path)
+    job = Job(Stopped(), args, tmp_path, {})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cv2, "VideoCapture", lambda number: Camera())
         job.run({}, {"0": "camera_0"})
@@ -209,4 +240,4 @@ def test_a_camera_is_ended_by_ctrl_c_and_what_it_showed_is_kept(tmp_path, monkey
     assert [line["frame"] for line in lines] == [0, 1, 2]
     assert lines[0]["classes"][0]["class"] == "bee"
     assert len(list(images(tmp_path / "camera_0.mp4"))) == 3
-    assert job.summary() == "1 classes in 3 images"
+    assert job.summary() == "1 class in 3 frames"

@@ -1,5 +1,6 @@
 """Running a command: one sentence and an exit code instead of a traceback."""
 
+import contextlib
 import os
 import sys
 import traceback
@@ -72,7 +73,8 @@ def run_command(main: Callable[[], None]) -> None:
         )
         sys.exit(2)
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):  # else Python flushes into the pipe at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except RunEndedError as error:
         if str(error):  # of several processes the first one speaks
