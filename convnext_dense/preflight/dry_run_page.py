@@ -7,8 +7,9 @@ from mmengine.config import Config
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.settled_config import ABSENT, SettledConfig
-from convnext_dense.data.fit_schedule import Batch
+from convnext_dense.data.fit_schedule import batch_of, iterations_per_epoch, plan_of
 from convnext_dense.data.image_scan import OpenedImage
+from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.engine.sharding import plain_model
 from convnext_dense.preflight.step_probe import StepMeasurements, memory_parts
@@ -51,7 +52,7 @@ def format_page(
         ("parameters", _parameters(runner)),
         ("weights", weights),
         ("memory", _memory(cfg, runner, measured)),
-        *_batch_rows(cfg, settled.recipe),
+        *_batch_rows(cfg, settled.recipe, len(runner.train_dataloader.dataset)),
         ("checkpoints", _checkpoints(cfg, space)),
         ("training step", _step(measured)),
         ("evaluation", _evaluation(measured)),
@@ -174,9 +175,8 @@ def _memory(cfg: Config, runner: DenseRunner, measured: StepMeasurements) -> str
     return f"about {total / GB:.1f} GB: {text} + activations {activations / GB:.2f} ({how})"
 
 
-def _batch_rows(cfg: Config, recipe: Config) -> list[tuple[str, str]]:
-    accumulated = cfg.optim_wrapper.get("accumulative_counts", 1)
-    batch = Batch(cfg.train_dataloader.batch_size, 1, accumulated)
+def _batch_rows(cfg: Config, recipe: Config, images: int) -> list[tuple[str, str]]:
+    batch = batch_of(cfg, processes=1)
     base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
     written = (recipe.get("auto_scale_lr") or {}).get("base_batch_size", base)
     per_step = f"{batch.step} images a step in one process; the recipe has {written or '?'}"
@@ -188,7 +188,9 @@ def _batch_rows(cfg: Config, recipe: Config) -> list[tuple[str, str]]:
             text = f"{scaled}: {lr:g} x {batch.step} / {base} images"
         else:
             text += f", the recipe's for {base} images; --auto-scale-lr makes it {scaled}"
-    return [("batch", per_step), ("learning rate", text)]
+    plan = plan_of(cfg.train_cfg, iterations_per_epoch(cfg, images, batch))
+    largest = " ".join(largest_rate(cfg, plan, batch))
+    return [("batch", per_step), ("learning rate", text), ("largest rate", largest)]
 
 
 def _checkpoints(cfg: Config, space: tuple[int, int, int]) -> str:
