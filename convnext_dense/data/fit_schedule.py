@@ -170,7 +170,7 @@ def plan_of(train_cfg: Mapping[str, Any], per_epoch: int) -> Plan:
     """How a training of this project's loops counts (``engine/loops.py``)."""
     epochs, iterations = train_cfg.get("max_epochs"), train_cfg.get("max_iters")
     if epochs is None:
-        return Plan(per_epoch, ceil(iterations / per_epoch), iterations)
+        return Plan(per_epoch, ceil(iterations / per_epoch), iterations, by_epoch=False)
     total = epochs * per_epoch
     return Plan(per_epoch, epochs, total if iterations is None else min(total, iterations))
 

@@ -165,7 +165,7 @@ def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None
         UserError: names the scheduler, its setting and the setting to write instead.
     """
     for cfg in as_list(schedulers):
-        kind = _type_name(cfg["type"])
+        kind = type_name(cfg["type"])
         if not kind.endswith("LR") and cfg.get("param_name") != "lr":
             continue  # momentum, weight decay: absolute limits are fine there
         for key in ABSOLUTE_LR_SETTINGS:
@@ -182,7 +182,7 @@ def is_single_step(entry: Mapping) -> bool:
 
     mmengine's warmups multiply the rate before them, step by step.
     """
-    factor = WARMUPS.get(_type_name(entry["type"]))
+    factor = WARMUPS.get(type_name(entry["type"]))
     if factor is None or entry.get("convert_to_iter_based") or entry.get("end") is None:
         return False
     return entry["end"] - entry.get("begin", 0) < 2 and entry.get(factor, 1 / 3) != 1
@@ -196,7 +196,7 @@ def check_schedule(cfg: Mapping) -> None:
     """
     for entry in as_list(cfg.get("param_scheduler")):
         if is_single_step(entry):
-            kind = _type_name(entry["type"])
+            kind = type_name(entry["type"])
             unit = "epoch" if entry.get("by_epoch", True) else "iteration"
             raise UserError(
                 f"param_scheduler {kind}: from begin={entry.get('begin', 0)} to "
@@ -205,11 +205,11 @@ def check_schedule(cfg: Mapping) -> None:
                 "more, or leave it out."
             )
     wrapper = cfg.get("optim_wrapper") or {}
-    if _type_name(wrapper.get("constructor") or "") == "LayerDecayOptimWrapperConstructor":
+    if type_name(wrapper.get("constructor") or "") == "LayerDecayOptimWrapperConstructor":
         check_schedulers(cfg.get("param_scheduler"), wrapper["optimizer"].get("lr"))
 
 
-def _type_name(kind: str | type) -> str:
+def type_name(kind: str | type) -> str:
     """The class name of a config's `type`, which may be a class or have a scope."""
     return (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
 

@@ -19,11 +19,18 @@ class Plan:
         per_epoch: Iterations of an epoch, or of a pass over the data.
         epochs: The epochs that the schedule counts on.
         iterations: The iterations after which the run ends.
+        by_epoch: Whether its length counts epochs.
     """
 
     per_epoch: int
     epochs: int
     iterations: int
+    by_epoch: bool = True
+
+    @property
+    def total(self) -> int:
+        """Iterations of the whole training, also where ``--max-iters`` ends the run before."""
+        return self.epochs * self.per_epoch if self.by_epoch else self.iterations
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,16 @@ def build_schedulers(entries: Entries, optimizer: Any, plan: Plan) -> list:
     ]
 
 
-def step_schedulers(schedulers: Sequence, per_epoch: int) -> Iterator[int]:
-    """Steps schedules without end, as the loop's hooks do; gives the iterations that are done."""
+def step_schedulers(
+    schedulers: Sequence, per_epoch: int, epochs: int | None = None
+) -> Iterator[int]:
+    """Steps schedules without end, as the loop's hooks do; gives the iterations that are done.
+
+    Args:
+        schedulers: They have the values of the first iteration.
+        per_epoch: Iterations of an epoch.
+        epochs: The last epoch whose end is counted: a run can be saved just before it is.
+    """
     by_iteration = [one for one in schedulers if not one.by_epoch]
     by_epoch = [one for one in schedulers if one.by_epoch]
     done = 0
@@ -75,7 +90,7 @@ def step_schedulers(schedulers: Sequence, per_epoch: int) -> Iterator[int]:
         for scheduler in by_iteration:
             scheduler.step()
         done += 1
-        if done % per_epoch == 0:
+        if done % per_epoch == 0 and (epochs is None or done // per_epoch <= epochs):
             for scheduler in by_epoch:
                 scheduler.step()
         yield done
