@@ -29,6 +29,7 @@ from convnext_dense.config.plain import format_python
 from convnext_dense.config.renamed import rename_types
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.class_names import check_classes
+from convnext_dense.data.fit_schedule import plan_of
 from convnext_dense.data.images import name_images_in_errors
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
@@ -44,7 +45,6 @@ from convnext_dense.engine.sharding import (
     shard_for_training,
 )
 from convnext_dense.errors import UserError
-from convnext_dense.optim.stepping import Plan
 from convnext_dense.runs.checkpointing import check_resumable
 from convnext_dense.runs.console import LogText, use_console
 from convnext_dense.runs.data_workers import DataWorkerSetup
@@ -237,25 +237,12 @@ class DenseRunner(Runner):
         known = "optim_wrapper" in self.cfg and "optimizer" in checkpoint
         if not known or not isinstance(self.optim_wrapper, OptimWrapper):
             return  # a runner that was put together without a config
-        loop = self.train_loop
-        found = adapt(
-            checkpoint,
-            self.cfg,
-            self.optim_wrapper,
-            Plan(
-                len(loop.dataloader),
-                loop.max_epochs,
-                loop.max_iters,
-                "max_epochs" in self.cfg.train_cfg,
-            ),
-            filename,
-        )
+        plan = plan_of(self.cfg.train_cfg, len(self.train_dataloader))
+        found = adapt(checkpoint, self.cfg, self.optim_wrapper, plan, filename)
         if self.param_schedulers is not None:
             self.param_schedulers = found.schedulers
-        seed = checkpoint["meta"].get("seed")
-        if seed is not None and "randomness" in self.cfg:
-            self.cfg.randomness["seed"] = seed  # it is the run's, whatever was asked for
-        lines = resumed_lines(found, self.cfg, self.optim_wrapper._accumulative_counts)
+        accumulated = self.optim_wrapper._accumulative_counts
+        lines = resumed_lines(found, self.cfg, accumulated)
         text = "\n".join([f"Resumed from {filename}", *(f"  {line}" for line in lines)])
         self.logger.info(LogText(text, text))
 

@@ -20,7 +20,7 @@ RESTARTABLE = (
 )  # fmt: skip
 SHARE = 10  # a rise or a warmup has at most one in so many of the iterations that are left
 LONGEST_RISE = 500
-LEAST_RISE = 1e-3  # a warmup of mmengine cannot begin at 0
+LEAST_RISE = 1e-6  # what is multiplied by 0 stays there
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Refit:
             moved = [restart(entry, plan, self.iteration) for entry in found]
             found = [entry for entry in moved if entry is not None]
         if self.rise_over:
-            end = self.iteration + self.rise_over
-            rise = dict(type="LinearLR", start_factor=self.rise_from, by_epoch=False)
-            # The first of them: one with a lower limit after it leaves the rise alone.
-            found.insert(0, dict(rise, begin=self.iteration, end=end))
+            end = self.iteration + self.rise_over + 1
+            rise = dict(type="RiseLR", start_factor=self.rise_from, by_epoch=False)
+            rise.update(begin=self.iteration, end=end)
+            found = [dict(rise, undo=True), *found, rise]
         return found
 
     def _stretch(self, entry: Entry, plan: Plan) -> Entry:

@@ -151,6 +151,50 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         return self.eta_min_ratio + (1 - self.eta_min_ratio) * (1 + math.cos(math.pi * share)) / 2
 
 
+@PARAM_SCHEDULERS.register_module()
+class RiseLR(LRSchedulerMixin, _ParamScheduler):
+    """Leads a run that was resumed with another length from its rate to that of its new schedule.
+
+    It takes two entries. The first one of the schedule takes back what the last one did to the step
+    before, so that those between them see the rates that they have made, whether they multiply the
+    rate before them or state one of their own.
+
+    Args:
+        optimizer: Optimizer or optim wrapper.
+        start_factor: Share of the new schedule's rate at ``begin``; it grows linearly to 1.
+        begin, end: Iterations; that before ``end`` has the whole rate.
+        undo: This is the first one.
+        last_step, by_epoch, verbose: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        start_factor: float,
+        begin: int,
+        end: int,
+        undo: bool = False,
+        last_step: int = -1,
+        by_epoch: bool = False,
+        verbose: bool = False,
+    ):
+        self.start_factor, self.undo = start_factor, undo
+        self.over = end - begin - 1
+        super().__init__(
+            optimizer, begin=begin, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose
+        )
+
+    def _get_value(self) -> list[float]:
+        factor = 1 / self.factor(self.last_step - 1) if self.undo else self.factor(self.last_step)
+        return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+    def factor(self, step: int) -> float:
+        """Share of the rate at a step of the rise; -1 is the one before it."""
+        if step < 0:
+            return 1.0
+        return self.start_factor + (1 - self.start_factor) * step / self.over
+
+
 def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None = None) -> None:
     """Refuses schedules with an absolute learning rate, which would break layer decay's ratios.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mmengine.config import Config
 
@@ -24,6 +25,14 @@ UNSHOWN = re.compile(r"data_root$|metainfo\.|^launcher$|^work_dir$|^fitted_to\.|
 GB = 1e9
 
 
+@dataclass(frozen=True)
+class ResumedRun:
+    """Where a resumed run goes on, and the table of its checkpoint's settings and its own."""
+
+    iteration: int
+    lines: Sequence[str]
+
+
 def format_page(
     settled: SettledConfig,
     runner: DenseRunner,
@@ -31,6 +40,7 @@ def format_page(
     opened: dict[str, list[OpenedImage]],
     weights: str,
     space: tuple[int, int, int],
+    resumed: ResumedRun | None = None,
 ) -> str:
     """The page, a line or a few for each subject: docs/reliability.md shows one.
 
@@ -41,6 +51,7 @@ def format_page(
         opened: The images that were opened.
         weights: The origin of the weights, in a line.
         space: Bytes of a checkpoint, how many are kept, bytes that are free.
+        resumed: Of a run that is resumed: its place and its table.
     """
     cfg, task = settled.cfg, task_of(settled.cfg)
     rows = [
@@ -52,7 +63,8 @@ def format_page(
         ("parameters", _parameters(runner)),
         ("weights", weights),
         ("memory", _memory(cfg, runner, measured)),
-        *_batch_rows(cfg, settled.recipe, len(runner.train_dataloader.dataset)),
+        *_batch_rows(cfg, settled.recipe),
+        *(_resumed_rows(resumed) if resumed else [_rate_row(cfg, runner)]),
         ("checkpoints", _checkpoints(cfg, space)),
         ("training step", _step(measured)),
         ("evaluation", _evaluation(measured)),
@@ -175,7 +187,7 @@ def _memory(cfg: Config, runner: DenseRunner, measured: StepMeasurements) -> str
     return f"about {total / GB:.1f} GB: {text} + activations {activations / GB:.2f} ({how})"
 
 
-def _batch_rows(cfg: Config, recipe: Config, images: int) -> list[tuple[str, str]]:
+def _batch_rows(cfg: Config, recipe: Config) -> list[tuple[str, str]]:
     batch = batch_of(cfg, processes=1)
     base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
     written = (recipe.get("auto_scale_lr") or {}).get("base_batch_size", base)
@@ -188,9 +200,17 @@ def _batch_rows(cfg: Config, recipe: Config, images: int) -> list[tuple[str, str
             text = f"{scaled}: {lr:g} x {batch.step} / {base} images"
         else:
             text += f", the recipe's for {base} images; --auto-scale-lr makes it {scaled}"
-    plan = plan_of(cfg.train_cfg, iterations_per_epoch(cfg, images, batch))
-    largest = " ".join(largest_rate(cfg, plan, batch))
-    return [("batch", per_step), ("learning rate", text), ("largest rate", largest)]
+    return [("batch", per_step), ("learning rate", text)]
+
+
+def _rate_row(cfg: Config, runner: DenseRunner) -> tuple[str, str]:
+    batch = batch_of(cfg, processes=1)
+    per_epoch = iterations_per_epoch(cfg, len(runner.train_dataloader.dataset), batch)
+    return ("largest rate", " ".join(largest_rate(cfg, plan_of(cfg.train_cfg, per_epoch), batch)))
+
+
+def _resumed_rows(resumed: ResumedRun) -> list[tuple[str, str]]:
+    return [("" if number else "resumed", line) for number, line in enumerate(resumed.lines)]
 
 
 def _checkpoints(cfg: Config, space: tuple[int, int, int]) -> str:

@@ -92,6 +92,8 @@ def adapt(
     refit = schedules.settle()
     changed = groups.take_settings(saved, wrapper, schedules.scheduled)
     kept = not (moved or schedules.differ)
+    if (seed := checkpoint["meta"].get("seed")) is not None and "randomness" in cfg:
+        cfg.randomness["seed"] = seed  # the run's, whatever this command asks for
     if not kept:
         schedules.bring_up()
     now = _rates(saved["param_groups"])
@@ -198,16 +200,20 @@ class _Schedules:
     @property
     def differ(self) -> bool:
         """Whether the schedules, or the values they start from, are not the checkpoint's."""
+        followers = [one for one in self.built if getattr(one, "need_val_args", False)]
         for state, one in zip(self.saved, self.built, strict=False):
-            if state.get("need_val_args") and getattr(one, "need_val_args", False):
-                state["end"] = one.end  # of no consequence to one that follows an evaluation
+            if one in followers:  # its end is of no consequence to what it has counted
+                state["end"] = one.end
+        rate = self.cfg.optim_wrapper.optimizer.lr
+        if followers and self.former.optimizer.get("lr", rate) != rate:
+            return True  # they remember no full rate
         return _settings(self.built) != _settings(self.saved)
 
     def _with_rise(self, refit: Refit, entries: list[Entry]) -> tuple[Refit | None, list[Entry]]:
         """Adds a rise to the new schedule, where it has a higher rate than the checkpoint's."""
         if not self.differ:
             return None, entries
-        states = self._states()
+        self._states()
         group = max(self.wrapper.optimizer.param_groups, key=groups.full)
         former = max(self.checkpoint["optimizer"]["param_groups"], key=groups.full)
         present, new = (one["lr"] / groups.full(one) for one in (former, group))

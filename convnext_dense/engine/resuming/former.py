@@ -115,7 +115,8 @@ def settle_place(checkpoint: dict[str, Any], former: Former, plan: Plan, source:
     else:
         meta["epoch"] = former.iteration // before
         meta["iter"] = meta["epoch"] * plan.per_epoch
-    checkpoint.pop("gradients", None)  # of an unfinished step of other batches
+    # Of an unfinished step of other batches; emptied, since a hook has hold of them by now.
+    checkpoint.get("gradients", {}).clear()
     return True
 
 
