@@ -155,7 +155,7 @@ def test_a_changed_rate_and_decay_take_effect(tmp_path, at):
     groups = runner.optim_wrapper.optimizer.param_groups
     assert [group["initial_lr"] for group in groups] == pytest.approx([0.03, 0.003])
     assert told(runner, "learning rate") == ["0.1", "0.03"]
-    assert told(runner, "weight_decay") == ["0.05", "0.2"]
+    assert told(runner, "weight decay") == ["0.05", "0.2"]
     assert "resumed_schedule" not in runner.cfg
 
 

@@ -23,6 +23,9 @@ def resumed_lines(found: Resumption, cfg: Config, accumulated: int) -> list[str]
         accumulated: Batches of a step.
     """
     former, plan = found.former, found.plan
+    changed = {name: pair for name, pair in found.changed.items() if name != "lr"}
+    if "weight_decay" in (optimizer := cfg.optim_wrapper.optimizer):
+        changed.setdefault("weight_decay", (optimizer.weight_decay,) * 2)
     epoch_length = former.epoch_length or plan.per_epoch
     rows = [
         ("", "checkpoint", "this run", ""),
@@ -37,14 +40,11 @@ def resumed_lines(found: Resumption, cfg: Config, accumulated: int) -> list[str]
             "",
         ),
         _row("learning rate", found.rates_before[0], found.rates_now[0]),
-        *(_row(name, *pair) for name, pair in found.changed.items() if name != "lr"),
+        *(_row(name.replace("_", " "), *pair) for name, pair in changed.items()),
         *_schedule_rows(former.schedule, as_list(cfg.get("param_scheduler"))),
         _row("rate at this place", found.rates_before[1], found.rates_now[1], _rise(found)),
         *_rates_to_come(found, cfg, accumulated),
     ]
-    if "weight_decay" not in found.changed and "weight_decay" in cfg.optim_wrapper.optimizer:
-        decay = cfg.optim_wrapper.optimizer.weight_decay
-        rows.insert(7, _row("weight_decay", decay, decay))
     return [*format_columns(rows, "<>><"), _conclusion(found)]
 
 
@@ -79,7 +79,10 @@ def _place(iteration: int, per_epoch: int) -> str:
 def _schedule_rows(
     before: Sequence[Mapping] | None, now: Sequence[Mapping]
 ) -> list[tuple[str, str, str, str]]:
-    columns = [[UNKNOWN] if before is None else list(map(_entry, before)), list(map(_entry, now))]
+    columns = [
+        [UNKNOWN] if entries is None else [_entry(e) for e in entries if not e.get("undo")]
+        for entries in (before, now)
+    ]
     count = max(1, *map(len, columns))
     padded = [[*column, *[""] * (count - len(column))] for column in columns]
     return [
