@@ -56,9 +56,11 @@ def _loader(runner: DenseRunner, split: str):
 
 
 def _training_rows(runner: DenseRunner) -> list[tuple[str, str]]:
-    cfg, batch = runner.cfg, batch_of(runner.cfg, runner.world_size)
-    if runner._resume:  # its rates come with the table of its checkpoint's settings and its own
+    cfg = runner.cfg
+    # A resumed run's rates come with the table of its checkpoint's settings and its own.
+    if runner._resume or "lr" not in (cfg.optim_wrapper.get("optimizer") or {}):
         return [("length", _length(cfg))]
+    batch = batch_of(cfg, runner.world_size)
     per_epoch = iterations_per_epoch(cfg, len(runner.train_dataloader.dataset), batch)
     largest = " ".join(largest_rate(cfg, plan_of(cfg.train_cfg, per_epoch), batch))
     return [("length", _length(cfg)), ("largest rate", largest)]

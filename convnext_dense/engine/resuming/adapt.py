@@ -204,7 +204,7 @@ class _Schedules:
         for state, one in zip(self.saved, self.built, strict=False):
             if one in followers:  # its end is of no consequence to what it has counted
                 state["end"] = one.end
-        rate = self.cfg.optim_wrapper.optimizer.lr
+        rate = self.cfg.optim_wrapper.optimizer.get("lr")
         if followers and self.former.optimizer.get("lr", rate) != rate:
             return True  # they remember no full rate
         return _settings(self.built) != _settings(self.saved)

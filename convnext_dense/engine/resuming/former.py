@@ -64,7 +64,7 @@ def read_former(checkpoint: Mapping[str, Any]) -> Former:
     except (SyntaxError, ValueError):
         config = {}
     length = _epoch_length(checkpoint, config)
-    known = length and config.get("train_cfg")
+    known = length and {"max_epochs", "max_iters"} & set(config.get("train_cfg") or {})
     names = {field.name for field in fields(Refit)}
     refit = {k: v for k, v in (config.get(REFIT) or {}).items() if k in names}
     return Former(
