@@ -54,7 +54,7 @@ class Refit:
             UserError: For a schedule that cannot be started over.
         """
         found = [dict(entry) for entry in entries]
-        if self.iterations_before is not None:
+        if self._lasts_as_long(found):
             found = [self._stretch(entry, plan) for entry in found]
         if self.restart:
             moved = [restart(entry, plan, self.iteration) for entry in found]
@@ -66,12 +66,22 @@ class Refit:
             found = [dict(rise, undo=True), *found, rise]
         return found
 
+    def _before(self, entry: Entry) -> int | None:
+        """The length that the run had, in the unit of an entry."""
+        return self.epochs_before if entry.get("by_epoch", True) else self.iterations_before
+
+    def _lasts_as_long(self, entries: Sequence[Entry]) -> bool:
+        """Whether the schedule ended with the run; that of a trial goes on beyond its end."""
+        if self.iterations_before is None:
+            return False
+        return all(entry.get("end") is None or entry["end"] <= self._before(entry)
+                   for entry in entries)  # fmt: skip
+
     def _stretch(self, entry: Entry, plan: Plan) -> Entry:
         """An entry that lasted as long as the run does so again; others stay, as a warmup."""
-        by_epoch = entry.get("by_epoch", True)
-        before = self.epochs_before if by_epoch else self.iterations_before
-        after = plan.epochs if by_epoch else plan.total
-        if entry.get("end", before) != before:
+        before = self._before(entry)
+        after = plan.epochs if entry.get("by_epoch", True) else plan.total
+        if type_name(entry["type"]) in WARMUPS or entry.get("end", before) != before:
             return entry
         points = [key for key in POINTS if key not in ("begin", "warmup")]
         return {**entry, **_move(entry, points, after / before)}

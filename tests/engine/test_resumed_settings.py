@@ -177,17 +177,20 @@ def test_without_a_change_nothing_is_touched(tmp_path, at):
     assert "Nothing is left" in log if at == 40 else "goes on as it would have" in log
 
 
-def test_a_trial_first_and_the_whole_run_after_it(tmp_path):
+@pytest.mark.parametrize("stop", [4, 9])
+def test_a_trial_first_and_the_whole_run_after_it(tmp_path, stop):
     """``--max-iters`` is no other length, also where a run counts iterations."""
     loop = {"train_cfg": dict(type="ResumableIterLoop", max_iters=40, _delete_=True)}
     whole = train(tmp_path / "whole", loop)
-    train(tmp_path / "run", {"train_cfg": dict(loop["train_cfg"], max_iters=9)})
-    runner = train(tmp_path / "run", loop, resume=9)
-    assert runner.model.rates == whole.model.rates[9:]
+    train(tmp_path / "run", {"train_cfg": dict(loop["train_cfg"], max_iters=stop)})
+    runner = train(tmp_path / "run", loop, resume=stop)
+    assert runner.model.rates == whole.model.rates[stop:]
     assert_same_checkpoints(tmp_path / "run/iter_40.pth", tmp_path / "whole/iter_40.pth")
     # and a trial after the run has begun
-    runner = train(tmp_path / "run", {"train_cfg": dict(loop["train_cfg"], max_iters=20)}, resume=9)
-    assert runner.model.rates == whole.model.rates[9:20]
+    runner = train(
+        tmp_path / "run", {"train_cfg": dict(loop["train_cfg"], max_iters=20)}, resume=stop
+    )
+    assert runner.model.rates == whole.model.rates[stop:20]
 
 
 def test_another_batch_goes_on_by_epochs(tmp_path):
