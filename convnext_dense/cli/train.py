@@ -17,6 +17,7 @@ from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data import own_data
 from convnext_dense.engine.compiling import compile_blocks
+from convnext_dense.engine.resuming.former import REFIT
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.engine.sharding import plain_model
 from convnext_dense.kernels.availability import read_switch
@@ -92,6 +93,9 @@ def settle_weights(settled: SettledConfig, flags: TrainFlags) -> None:
             ema=flags.ema,
             is_trial=flags.max_iters is not None,
         )
+    if flags.warm_restart and settled.cfg.resume:
+        with settled.changing("--warm-restart") as cfg:
+            cfg[REFIT] = dict(restart=True)  # the runner knows from which iteration on
 
 
 def claim_folder(cfg: Config, flags: TrainFlags) -> None:

@@ -6,7 +6,8 @@ The rule, and docs/own_data.md states it for users:
 - Every image is seen as often as in the recipe, but the run has at least the weight of
   ``MIN_STEPS`` steps of the recipe's batch (of the whole recipe, where that is shorter); a recipe
   that counts iterations is never made longer.
-- The warmup keeps its iterations, at most a tenth of the run. All else keeps its proportion.
+- The warmup keeps its iterations, at most a tenth of the run; one of less than two is left out,
+  since the first of its iterations has the lowest rate. All else keeps its proportion.
 - What ``--epochs`` or ``--cfg-options`` say is not touched.
 """
 
@@ -19,11 +20,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
 from convnext_dense.errors import UserError
+from convnext_dense.optim.schedulers import WARMUPS, is_single_step
+from convnext_dense.optim.stepping import Plan
 from convnext_dense.runs.noise import quiet_annotation_files
 
 MIN_STEPS = 2000
 WARMUP_SHARE = 10  # at most one in so many iterations
-WARMUPS = ("LinearLR", "ConstantLR")
 SCALABLE = (*WARMUPS, "MultiStepLR", "StepLR", "CosineAnnealingLR", "PolyLR", "PolyRatioLR")
 # What this module writes: options for these sections are merged once more, and win.
 SECTIONS = ("train_cfg", "param_scheduler", "default_hooks")
@@ -121,12 +123,15 @@ def fit_schedule(
     before = recipe_length(recipe, size.base)
     total, reason = choose_total(size, before, options, epochs)
     iterations = total * size.per_epoch if before.by_epoch else total
-    warmup = min(before.warmup, max(1, iterations // WARMUP_SHARE))
+    warmup = min(before.warmup, iterations // WARMUP_SHARE)
+    warmup = warmup if warmup > 1 else 0
     run = Length(total, iterations, warmup, before.by_epoch)
     cfg.train_cfg["max_epochs" if run.by_epoch else "max_iters"] = total
     cfg.param_scheduler = [scale_scheduler(entry, before, run) for entry in _schedulers(recipe)]
     _scale_intervals(cfg, recipe, before, run)
     cfg.merge_from_dict({k: v for k, v in options.items() if k.split(".")[0] in SECTIONS})
+    # Not before: options count the recipe's entries.
+    cfg.param_scheduler = [e for e in cfg.param_scheduler if not is_single_step(e)]
     cfg.fitted_to = dict(
         pictures=size.images, pictures_a_step=size.batch.step, iterations=iterations
     )
@@ -135,13 +140,9 @@ def fit_schedule(
 
 def measure_training(cfg: Config, recipe: Config, processes: int) -> TrainingSize:
     """Counts the images of the data, of a step and of a pass."""
-    loader = cfg.train_dataloader
-    batch = Batch(loader.batch_size, processes, cfg.optim_wrapper.get("accumulative_counts", 1))
+    batch = batch_of(cfg, processes)
     images = count_training_images(cfg)
-    share = ceil(images / processes)
-    # A batch sampler of its own keeps the last batch.
-    drops_last = loader.get("drop_last", False) and "batch_sampler" not in loader
-    per_epoch = share // batch.per_process if drops_last else ceil(share / batch.per_process)
+    per_epoch = iterations_per_epoch(cfg, images, batch)
     if not per_epoch:
         raise UserError(
             f"The {images} training images make no batch of {batch.per_process}: "
@@ -149,6 +150,35 @@ def measure_training(cfg: Config, recipe: Config, processes: int) -> TrainingSiz
         )
     base = recipe.get("auto_scale_lr", {}).get("base_batch_size", batch.step)
     return TrainingSize(images, recipe.get("recipe_pictures"), batch, base, per_epoch)
+
+
+def batch_of(cfg: Config, processes: int) -> Batch:
+    """The images of a step of a config's run."""
+    accumulated = cfg.optim_wrapper.get("accumulative_counts", 1)
+    return Batch(cfg.train_dataloader.batch_size, processes, accumulated)
+
+
+def iterations_per_epoch(cfg: Config, images: int, batch: Batch) -> int:
+    """Iterations of one pass over the training images."""
+    loader, share = cfg.train_dataloader, ceil(images / batch.processes)
+    # A batch sampler of its own keeps the last batch.
+    drops_last = loader.get("drop_last", False) and "batch_sampler" not in loader
+    return share // batch.per_process if drops_last else ceil(share / batch.per_process)
+
+
+def plan_of(train_cfg: Mapping[str, Any], per_epoch: int) -> Plan:
+    """How a training of this project's loops counts (``engine/loops.py``)."""
+    epochs, iterations = train_cfg.get("max_epochs"), train_cfg.get("max_iters")
+    if epochs is None:
+        return Plan(per_epoch, ceil(iterations / per_epoch), iterations, by_epoch=False)
+    total = epochs * per_epoch
+    return Plan(per_epoch, epochs, total if iterations is None else min(total, iterations))
+
+
+def rate_of(cfg: Config, batch: Batch) -> float:
+    """The learning rate that the schedules of a config's run change."""
+    written, scaling = cfg.optim_wrapper.optimizer.lr, cfg.get("auto_scale_lr") or {}
+    return written * batch.step / scaling["base_batch_size"] if scaling.get("enable") else written
 
 
 def count_training_images(cfg: Config) -> int:

@@ -1,5 +1,6 @@
 """What a run on own data has beside its recipe, and why: a few lines before the first step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -7,7 +8,8 @@ from mmengine.config import Config
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.coco.annotation_file import read_summary
 from convnext_dense.data.coco.fit_config import annotation_path
-from convnext_dense.data.fit_schedule import WARMUP_SHARE, Fit
+from convnext_dense.data.fit_schedule import WARMUP_SHARE, Batch, Fit, plan_of, rate_of
+from convnext_dense.optim.stepping import Plan, summarise_rates
 
 SHOWN_CLASSES = 8
 Row = tuple[str, str, str, str]
@@ -30,6 +32,7 @@ def format_schedule_table(cfg: Config, recipe: Config, fit: Fit, max_iters: int 
         _batch_row(fit),
         _rate_row(cfg, recipe, fit),
         *_length_rows(fit),
+        _largest_rate_row(cfg, fit, max_iters),
         *_milestone_rows(cfg, recipe),
         *_interval_rows(cfg, recipe, fit),
     ]
@@ -68,16 +71,27 @@ def _batch_row(fit: Fit) -> Row:
 
 
 def _rate_row(cfg: Config, recipe: Config, fit: Fit) -> Row:
-    written, base, step = cfg.optim_wrapper.optimizer.lr, fit.size.base, fit.size.batch.step
     before = f"{recipe.optim_wrapper.optimizer.lr:g}"
+    now = f"{rate_of(cfg, fit.size.batch):g}"
     if cfg.get("auto_scale_lr", {}).get("enable"):
-        return (
-            "learning rate",
-            before,
-            f"{written * step / base:g}",
-            f"x {step} / {base} images",
-        )
-    return ("learning rate", before, f"{written:g}", "as given, not scaled")
+        return ("learning rate", before, now, f"x {fit.size.batch.step} / {fit.size.base} images")
+    return ("learning rate", before, now, "as given, not scaled")
+
+
+def _largest_rate_row(cfg: Config, fit: Fit, max_iters: int | None) -> Row:
+    plan = plan_of(cfg.train_cfg, fit.size.per_epoch)
+    if max_iters is not None:
+        plan = replace(plan, iterations=min(plan.iterations, max_iters))
+    largest, where = largest_rate(cfg, plan, fit.size.batch)
+    return ("largest rate", "", largest, where)
+
+
+def largest_rate(cfg: Config, plan: Plan, batch: Batch) -> tuple[str, str]:
+    """The largest learning rate of a run, and where it is; found by stepping the schedules."""
+    schedules = cfg.get("param_scheduler")
+    rates = summarise_rates(rate_of(cfg, batch), schedules, plan, accumulated=batch.accumulated)
+    where = f"in iteration {rates.at:,} of {plan.iterations:,}; the last one has {rates.last:g}"
+    return f"{rates.largest:g}", where
 
 
 def _length_rows(fit: Fit) -> list[Row]:
@@ -90,19 +104,21 @@ def _length_rows(fit: Fit) -> list[Row]:
     why = f"{why}; {passes}" if why else passes
     rows.append(("iterations", _number(recipe.iterations), _number(run.iterations), why))
     why = f"at most 1 / {WARMUP_SHARE} of the run" if run.warmup < recipe.warmup else ""
+    if why and not run.warmup:
+        why += ", or none"
     rows.append(("warmup iterations", _number(recipe.warmup), _number(run.warmup), why))
     return rows
 
 
 def _milestone_rows(cfg: Config, recipe: Config) -> list[Row]:
     rows = []
-    for before, after in zip(recipe.param_scheduler, cfg.param_scheduler, strict=False):
-        if "milestones" in before:
-            unit = "epochs" if before.get("by_epoch", True) else "iterations"
-            told = ", ".join(f"{point:,}" for point in before["milestones"])
-            now = ", ".join(f"{point:,}" for point in after["milestones"])
-            factor = f"lr x {before.get('gamma', 0.1):g} after"
-            rows.append((factor, f"{told} {unit}", f"{now} iterations", "in proportion"))
+    steps = [[e for e in c.param_scheduler if "milestones" in e] for c in (recipe, cfg)]
+    for before, after in zip(*steps, strict=False):
+        unit = "epochs" if before.get("by_epoch", True) else "iterations"
+        told = ", ".join(f"{point:,}" for point in before["milestones"])
+        now = ", ".join(f"{point:,}" for point in after["milestones"])
+        factor = f"lr x {before.get('gamma', 0.1):g} after"
+        rows.append((factor, f"{told} {unit}", f"{now} iterations", "in proportion"))
     return rows
 
 

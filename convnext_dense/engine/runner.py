@@ -29,10 +29,14 @@ from convnext_dense.config.plain import format_python
 from convnext_dense.config.renamed import rename_types
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.class_names import check_classes
+from convnext_dense.data.fit_schedule import plan_of
 from convnext_dense.data.images import name_images_in_errors
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.random_state import seed_each_process, use_repeatable_kernels
+from convnext_dense.engine.resuming.adapt import adapt
+from convnext_dense.engine.resuming.former import EPOCH_LENGTH
+from convnext_dense.engine.resuming.table import resumed_lines
 from convnext_dense.engine.sharding import (
     describe_shards,
     divide_optimizer_state,
@@ -94,7 +98,12 @@ class DenseRunner(Runner):
 
     @master_only
     def dump_config(self) -> None:
-        """Writes the resolved config; one that differs from an earlier one does not replace it."""
+        """Writes the resolved config; one that differs from an earlier one does not replace it.
+
+        That of a resumed run is written when its schedule is settled (:meth:`load_or_resume`).
+        """
+        if self._resume and self._train_loop is not None and not self._has_loaded:
+            return
         path = self.config_file
         text = format_python(self.cfg.pretty_text)
         if path.exists() and path.read_text(encoding="utf-8") != text:
@@ -190,6 +199,8 @@ class DenseRunner(Runner):
         random state is restored later (``RandomStateHook``).
         """
         super().load_or_resume()
+        if self._resume:
+            self.dump_config()
         log_choice(self.model, self.cfg, self.logger)
         seed_each_process(self.seed, self.rank)
 
@@ -210,6 +221,7 @@ class DenseRunner(Runner):
             raise not_of_this_model(filename, differences)
         if self._resume:
             check_classes(checkpoint, self.train_dataloader.dataset, filename)
+            self._adapt(checkpoint, filename)
         if differences:
             check_backbone(model, checkpoint, filename)
             self.logger.warning(f"{filename} fills the model in part: {differences}")
@@ -219,6 +231,20 @@ class DenseRunner(Runner):
         self._has_loaded = True
         self.logger.info(f"Loaded {filename}")
         return checkpoint
+
+    def _adapt(self, checkpoint: dict, filename: str) -> None:
+        """Gives a checkpoint that is resumed the settings of this run, and prints both."""
+        known = "optim_wrapper" in self.cfg and "optimizer" in checkpoint
+        if not known or not isinstance(self.optim_wrapper, OptimWrapper):
+            return  # a runner that was put together without a config
+        plan = plan_of(self.cfg.train_cfg, len(self.train_dataloader))
+        found = adapt(checkpoint, self.cfg, self.optim_wrapper, plan, filename)
+        if self.param_schedulers is not None:
+            self.param_schedulers = found.schedulers
+        accumulated = self.optim_wrapper._accumulative_counts
+        lines = resumed_lines(found, self.cfg, accumulated)
+        text = "\n".join([f"Resumed from {filename}", *(f"  {line}" for line in lines)])
+        self.logger.info(LogText(text, text))
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Writes a checkpoint under a temporary name and renames it: a kill leaves no torso.
@@ -232,6 +258,7 @@ class DenseRunner(Runner):
         if self.rank != 0:
             return
         path = Path(out_dir) / filename
+        kwargs["meta"] = {**(kwargs.get("meta") or {}), EPOCH_LENGTH: len(self.train_dataloader)}
         remedy = "The earlier checkpoints are whole: make room and start again with --resume."
         with explaining_full_disks(f"The checkpoint {path}", remedy), replacing(path) as temporary:
             super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
@@ -261,10 +288,15 @@ class DenseRunner(Runner):
                 )
             return
         self.logger.info(f"--auto-scale-lr: learning rates x {step / base:g}, {rates}.")
-        for group in optim_wrapper.optimizer.param_groups:
-            group["lr"] *= step / base
-        if optim_wrapper.base_param_settings is not None:  # what the log shows as base_lr
-            optim_wrapper.base_param_settings["lr"] *= step / base
+        scale_rates(optim_wrapper, step / base)
+
+
+def scale_rates(optim_wrapper: OptimWrapper, factor: float) -> None:
+    """Multiplies the learning rates of all groups, before any schedule is built."""
+    for group in optim_wrapper.optimizer.param_groups:
+        group["lr"] *= factor
+    if optim_wrapper.base_param_settings is not None:  # what the log shows as base_lr
+        optim_wrapper.base_param_settings["lr"] *= factor
 
 
 def build_runner(cfg: Config) -> DenseRunner:

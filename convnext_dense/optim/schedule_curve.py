@@ -4,10 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from mmengine.registry import DATASETS, PARAM_SCHEDULERS
+from mmengine.registry import DATASETS
 
 from convnext_dense.errors import UserError
+from convnext_dense.optim.stepping import (
+    Plan,
+    build_schedulers,
+    shadow_optimizer,
+    step_schedulers,
+)
 
 POINTS = 4000  # more than the width of the drawing in pixels
 ASSUMED_EPOCH = 1000
@@ -55,47 +60,19 @@ def lr_curve(
         raise UserError("train_cfg must state either max_epochs or max_iters")
     # To mmengine an iteration-based training is one single epoch.
     total, per_epoch = (iters, iters) if epochs is None else (epochs * per_epoch, per_epoch)
-    groups = [dict(params=[torch.zeros(1)], lr=lr) for lr in sorted(set(initial_lrs))]
-    optimizer = torch.optim.SGD(groups, lr=1.0)
-    built = _build_schedulers(optimizer, schedulers, epochs or 1, total, per_epoch)
-    optimizer.step()  # else the schedulers warn that they were stepped first
-    each_epoch = [s for s in built if s.by_epoch]
-    each_iter = [s for s in built if not s.by_epoch]
+    optimizer = shadow_optimizer(sorted(set(initial_lrs)))
+    built = build_schedulers(schedulers, optimizer, Plan(per_epoch, epochs or 1, total))
+    optimizer._global_step = 0  # else the schedules warn that no step was made before theirs
+    steps = step_schedulers(built, per_epoch)
 
     stride = max(1, total // POINTS)
     iterations, points = [], []
     for i in range(total):
         if i % stride == 0 or i == total - 1:
             iterations.append(i)
-            points.append([group["lr"] for group in optimizer.param_groups])
-            each_iter = [s for s in each_iter if i < s.end]
-        for scheduler in each_iter:
-            scheduler.step()
-        if (i + 1) % per_epoch == 0:
-            for scheduler in each_epoch:
-                scheduler.step()
+            points.append([group["lr"] for group in optimizer.optimizer.param_groups])
+        next(steps)
     return LrCurve(iterations, [list(line) for line in zip(*points, strict=True)], total, epochs)
-
-
-def _build_schedulers(
-    optimizer: torch.optim.Optimizer,
-    schedulers: Sequence[Mapping] | Mapping | None,
-    epochs: int,
-    total: int,
-    per_epoch: int,
-) -> list:
-    if isinstance(schedulers, Mapping):
-        schedulers = [schedulers]
-    built = []
-    for cfg in schedulers or []:
-        default_end = epochs if cfg.get("by_epoch", True) else total
-        built.append(
-            PARAM_SCHEDULERS.build(
-                dict(cfg),
-                default_args=dict(optimizer=optimizer, end=default_end, epoch_length=per_epoch),
-            )
-        )
-    return built
 
 
 def training_annotations(cfg: Mapping) -> Path:

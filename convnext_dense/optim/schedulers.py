@@ -9,9 +9,12 @@ from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
 from convnext_dense.errors import UserError
+from convnext_dense.optim.stepping import as_list
 
 # Settings of mmengine's schedulers that are one absolute learning rate for all groups.
 ABSOLUTE_LR_SETTINGS = ("eta_min", "min_value", "eta_max")
+# Schedules that hold the rate down at first, and what by.
+WARMUPS = {"LinearLR": "start_factor", "ConstantLR": "factor"}
 RATIO_SCHEDULERS = {
     "CosineAnnealingLR": "CosineAnnealingLR",
     "CosineRestartLR": "CosineRestartLR",
@@ -80,7 +83,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
     Args:
         optimizer: Optimizer or optim wrapper; a wrapper tells how many batches a step accumulates.
-        warmup: Length of the warmup, whose last step has the full learning rate.
+        warmup: Length of the warmup, whose last step has the full learning rate; one of a single
+            step is none.
         eta_min_ratio: Learning rate at the end, as a fraction in [0, 1] of the group's own.
         begin, end, last_step, by_epoch, verbose: As in mmengine. Configs count epochs:
             ``by_epoch=True, convert_to_iter_based=True``.
@@ -119,6 +123,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         wrapped = isinstance(optimizer, BaseOptimWrapper)
         self.batches = optimizer._accumulative_counts if wrapped else 1
         self.warmup = warmup // self.batches
+        if self.warmup == 1:  # its only step would have the rate 0
+            self.warmup = 0
         self.steps = -(-(end - begin) // self.batches)
         super().__init__(
             optimizer, begin=begin, end=end, last_step=last_step, by_epoch=False, verbose=verbose
@@ -140,9 +146,53 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     def factor(self, step: int) -> float:
         """Factor of the full learning rate at a step of the optimizer, counted from 0."""
         if step < self.warmup:
-            return step / max(1, self.warmup - 1)
+            return step / (self.warmup - 1)
         share = (step - self.warmup) / (self.steps - self.warmup)
         return self.eta_min_ratio + (1 - self.eta_min_ratio) * (1 + math.cos(math.pi * share)) / 2
+
+
+@PARAM_SCHEDULERS.register_module()
+class RiseLR(LRSchedulerMixin, _ParamScheduler):
+    """Leads a run that was resumed with another length from its rate to that of its new schedule.
+
+    It takes two entries. The first one of the schedule takes back what the last one did to the step
+    before, so that those between them see the rates that they have made, whether they multiply the
+    rate before them or state one of their own.
+
+    Args:
+        optimizer: Optimizer or optim wrapper.
+        start_factor: Share of the new schedule's rate at ``begin``; it grows linearly to 1.
+        begin, end: Iterations; that before ``end`` has the whole rate.
+        undo: This is the first one.
+        last_step, by_epoch, verbose: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        optimizer,
+        start_factor: float,
+        begin: int,
+        end: int,
+        undo: bool = False,
+        last_step: int = -1,
+        by_epoch: bool = False,
+        verbose: bool = False,
+    ):
+        self.start_factor, self.undo = start_factor, undo
+        self.over = end - begin - 1
+        super().__init__(
+            optimizer, begin=begin, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose
+        )
+
+    def _get_value(self) -> list[float]:
+        factor = 1 / self.factor(self.last_step - 1) if self.undo else self.factor(self.last_step)
+        return [group["lr"] * factor for group in self.optimizer.param_groups]
+
+    def factor(self, step: int) -> float:
+        """Share of the rate at a step of the rise; -1 is the one before it."""
+        if step < 0:
+            return 1.0
+        return self.start_factor + (1 - self.start_factor) * step / self.over
 
 
 def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None = None) -> None:
@@ -158,10 +208,8 @@ def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None
     Raises:
         UserError: names the scheduler, its setting and the setting to write instead.
     """
-    if isinstance(schedulers, dict):
-        schedulers = [schedulers]
-    for cfg in schedulers or []:
-        kind = _type_name(cfg["type"])
+    for cfg in as_list(schedulers):
+        kind = type_name(cfg["type"])
         if not kind.endswith("LR") and cfg.get("param_name") != "lr":
             continue  # momentum, weight decay: absolute limits are fine there
         for key in ABSOLUTE_LR_SETTINGS:
@@ -173,18 +221,39 @@ def check_schedulers(schedulers: list[dict] | dict | None, base_lr: float | None
                 )
 
 
+def is_single_step(entry: Mapping) -> bool:
+    """Whether a warmup lasts a single step: it lowers the rate there, and nothing raises it again.
+
+    mmengine's warmups multiply the rate before them, step by step.
+    """
+    factor = WARMUPS.get(type_name(entry["type"]))
+    if factor is None or entry.get("convert_to_iter_based") or entry.get("end") is None:
+        return False
+    return entry["end"] - entry.get("begin", 0) < 2 and entry.get(factor, 1 / 3) != 1
+
+
 def check_schedule(cfg: Mapping) -> None:
-    """`check_schedulers` for a whole config; does nothing without layer decay.
+    """`check_schedulers` for a whole config, where it has layer decay; and its warmups.
 
     Raises:
-        UserError: as `check_schedulers`.
+        UserError: as `check_schedulers`; for a warmup that nothing ends.
     """
+    for entry in as_list(cfg.get("param_scheduler")):
+        if is_single_step(entry):
+            kind = type_name(entry["type"])
+            unit = "epoch" if entry.get("by_epoch", True) else "iteration"
+            raise UserError(
+                f"param_scheduler {kind}: from begin={entry.get('begin', 0)} to "
+                f"end={entry['end']} is a single {unit}, after which the learning rate stays at "
+                f"{WARMUPS[kind]}={entry.get(WARMUPS[kind], 1 / 3):g} of itself: give it two or "
+                "more, or leave it out."
+            )
     wrapper = cfg.get("optim_wrapper") or {}
-    if _type_name(wrapper.get("constructor") or "") == "LayerDecayOptimWrapperConstructor":
+    if type_name(wrapper.get("constructor") or "") == "LayerDecayOptimWrapperConstructor":
         check_schedulers(cfg.get("param_scheduler"), wrapper["optimizer"].get("lr"))
 
 
-def _type_name(kind: str | type) -> str:
+def type_name(kind: str | type) -> str:
     """The class name of a config's `type`, which may be a class or have a scope."""
     return (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
 

@@ -16,14 +16,19 @@ from mmengine.config import Config
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.data.fit_schedule import batch_of, iterations_per_epoch, plan_of, rate_of
 from convnext_dense.data.image_scan import OpenedImage
-from convnext_dense.engine.runner import build_runner
+from convnext_dense.engine.resuming.adapt import adapt
+from convnext_dense.engine.resuming.table import resumed_lines
+from convnext_dense.engine.runner import DenseRunner, build_runner, scale_rates
 from convnext_dense.engine.sharding import plain_model
 from convnext_dense.errors import UserError
-from convnext_dense.preflight.dry_run_page import format_page
+from convnext_dense.preflight.dry_run_page import ResumedRun, format_page
 from convnext_dense.preflight.start_check import check_space, check_weights
 from convnext_dense.preflight.step_probe import StepMeasurements, StepProbe
+from convnext_dense.runs.checkpointing import check_resumable
 from convnext_dense.runs.work_folder import refuse_used
+from convnext_dense.weights import read_checkpoint
 
 EVALUATED = 2  # images
 ON_CPU = 2  # images of the training step where there is no GPU; one has the run's own batch
@@ -34,7 +39,7 @@ def dry_run(settled: SettledConfig, opened: dict[str, list[OpenedImage]], *, res
     """Runs one training step and evaluates two images.
 
     Args:
-        settled: The config of the run; not changed.
+        settled: The config of the run. That of a resumed one gets the schedule that it will have.
         opened: The result of :func:`convnext_dense.preflight.data_check.check_data`.
         resume: Whether the run resumes the one in its work folder.
 
@@ -54,11 +59,27 @@ def dry_run(settled: SettledConfig, opened: dict[str, list[OpenedImage]], *, res
             runner = build_runner(trial)
             weights = check_weights(runner)
             space = check_space(cfg, plain_model(runner), work_dir)
+            resumed = _resumed(settled, runner) if cfg.resume else None
             runner._resume = False  # the weights of a resumed run, from the first iteration
             runner.register_hook(StepProbe(measured))
             runner.train()
         _check_step(measured)
-        return format_page(settled, runner, measured, opened, weights, space)
+        return format_page(settled, runner, measured, opened, weights, space, resumed)
+
+
+def _resumed(settled: SettledConfig, runner: DenseRunner) -> ResumedRun:
+    """The table of the checkpoint's run and this one, whose step has other images in the trial."""
+    cfg = settled.cfg
+    batch = batch_of(cfg, processes=1)
+    per_epoch = iterations_per_epoch(cfg, len(runner.train_dataloader.dataset), batch)
+    wrapper = runner.build_optim_wrapper(deepcopy(cfg.optim_wrapper))
+    scale_rates(wrapper, rate_of(cfg, batch) / cfg.optim_wrapper.optimizer.lr)
+    checkpoint = read_checkpoint(cfg.load_from)
+    check_resumable(checkpoint, cfg.load_from)
+    with settled.changing("what the resumed run has left") as cfg:
+        plan = plan_of(cfg.train_cfg, per_epoch)
+        found = adapt(checkpoint, cfg, wrapper, plan, cfg.load_from)
+    return ResumedRun(found.iteration, resumed_lines(found, cfg, batch.accumulated))
 
 
 def one_step_config(cfg: Config, folder: str) -> Config:

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mmengine.config import Config
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.settled_config import ABSENT, SettledConfig
-from convnext_dense.data.fit_schedule import Batch
+from convnext_dense.data.fit_schedule import batch_of, iterations_per_epoch, plan_of
 from convnext_dense.data.image_scan import OpenedImage
+from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.engine.sharding import plain_model
 from convnext_dense.preflight.step_probe import StepMeasurements, memory_parts
@@ -23,6 +25,14 @@ UNSHOWN = re.compile(r"data_root$|metainfo\.|^launcher$|^work_dir$|^fitted_to\.|
 GB = 1e9
 
 
+@dataclass(frozen=True)
+class ResumedRun:
+    """Where a resumed run goes on, and the table of its checkpoint's settings and its own."""
+
+    iteration: int
+    lines: Sequence[str]
+
+
 def format_page(
     settled: SettledConfig,
     runner: DenseRunner,
@@ -30,6 +40,7 @@ def format_page(
     opened: dict[str, list[OpenedImage]],
     weights: str,
     space: tuple[int, int, int],
+    resumed: ResumedRun | None = None,
 ) -> str:
     """The page, a line or a few for each subject: docs/reliability.md shows one.
 
@@ -40,6 +51,7 @@ def format_page(
         opened: The images that were opened.
         weights: The origin of the weights, in a line.
         space: Bytes of a checkpoint, how many are kept, bytes that are free.
+        resumed: Of a run that is resumed: its place and its table.
     """
     cfg, task = settled.cfg, task_of(settled.cfg)
     rows = [
@@ -52,6 +64,7 @@ def format_page(
         ("weights", weights),
         ("memory", _memory(cfg, runner, measured)),
         *_batch_rows(cfg, settled.recipe),
+        *(_resumed_rows(resumed) if resumed else [_rate_row(cfg, runner)]),
         ("checkpoints", _checkpoints(cfg, space)),
         ("training step", _step(measured)),
         ("evaluation", _evaluation(measured)),
@@ -175,8 +188,7 @@ def _memory(cfg: Config, runner: DenseRunner, measured: StepMeasurements) -> str
 
 
 def _batch_rows(cfg: Config, recipe: Config) -> list[tuple[str, str]]:
-    accumulated = cfg.optim_wrapper.get("accumulative_counts", 1)
-    batch = Batch(cfg.train_dataloader.batch_size, 1, accumulated)
+    batch = batch_of(cfg, processes=1)
     base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
     written = (recipe.get("auto_scale_lr") or {}).get("base_batch_size", base)
     per_step = f"{batch.step} images a step in one process; the recipe has {written or '?'}"
@@ -189,6 +201,16 @@ def _batch_rows(cfg: Config, recipe: Config) -> list[tuple[str, str]]:
         else:
             text += f", the recipe's for {base} images; --auto-scale-lr makes it {scaled}"
     return [("batch", per_step), ("learning rate", text)]
+
+
+def _rate_row(cfg: Config, runner: DenseRunner) -> tuple[str, str]:
+    batch = batch_of(cfg, processes=1)
+    per_epoch = iterations_per_epoch(cfg, len(runner.train_dataloader.dataset), batch)
+    return ("largest rate", " ".join(largest_rate(cfg, plan_of(cfg.train_cfg, per_epoch), batch)))
+
+
+def _resumed_rows(resumed: ResumedRun) -> list[tuple[str, str]]:
+    return [("" if number else "resumed", line) for number, line in enumerate(resumed.lines)]
 
 
 def _checkpoints(cfg: Config, space: tuple[int, int, int]) -> str:

@@ -6,6 +6,8 @@ from mmengine.config import Config
 from rich.text import Text
 
 from convnext_dense.config.config_tree import datasets
+from convnext_dense.data.fit_schedule import batch_of, iterations_per_epoch, plan_of
+from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.fused_kernels import precision
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.runs.console import format_rows
@@ -30,7 +32,7 @@ def start_page(runner: DenseRunner, splits: tuple[str, ...], weights: str) -> Te
         ("data", _data(runner, splits)),
         ("weights", weights),
         ("device", f"{device()}, {number_type}"),
-        *([("length", _length(cfg))] if "train" in splits else []),
+        *(_training_rows(runner) if "train" in splits else []),
         ("work folder", str(cfg.work_dir)),
     ]
     title = f"{Path(cfg.filename or 'config').stem} ({task_of(cfg).name})"
@@ -51,6 +53,17 @@ def _loader(runner: DenseRunner, split: str):
     if getattr(runner, f"_{split}_loop") is None:
         return None
     return getattr(runner, f"{split}_loop").dataloader
+
+
+def _training_rows(runner: DenseRunner) -> list[tuple[str, str]]:
+    cfg = runner.cfg
+    # A resumed run's rates come with the table of its checkpoint's settings and its own.
+    if runner._resume or "lr" not in (cfg.optim_wrapper.get("optimizer") or {}):
+        return [("length", _length(cfg))]
+    batch = batch_of(cfg, runner.world_size)
+    per_epoch = iterations_per_epoch(cfg, len(runner.train_dataloader.dataset), batch)
+    largest = " ".join(largest_rate(cfg, plan_of(cfg.train_cfg, per_epoch), batch))
+    return [("length", _length(cfg)), ("largest rate", largest)]
 
 
 def _length(cfg: Config) -> str:

@@ -120,6 +120,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CKPT",
         help="continue the run in the work folder, or from this checkpoint",
     )
+    parser.add_argument(
+        "--warm-restart",
+        action="store_true",
+        help="with --resume: begin the schedule anew, warmup and full rate, in what is left",
+    )
     parser.add_argument("--load-from", metavar="CKPT", help="start from these weights")
     parser.add_argument(
         "--amp",

@@ -21,6 +21,7 @@ class TrainFlags:
     data_root: str | None = None
     cfg_options: dict[str, Any] | None = None
     resume: str | None = None
+    warm_restart: bool = False
     load_from: str | None = None
     amp: str | None = None
     dry_run: bool = False
@@ -52,6 +53,8 @@ class TrainFlags:
                 raise UserError(
                     f"--{flag.replace('_', '-')} runs in one process: leave out --launcher."
                 )
+        if self.warm_restart and not self.resume:
+            raise UserError("--warm-restart belongs to a resumed run: add --resume.")
         if self.shape_buckets is not None and not self.compile:
             raise UserError(
                 "--shape-buckets is for compiled blocks: add --compile, or leave it out."
