@@ -11,6 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.data.text_files import read_json
 from convnext_dense.detection.best_thresholds import to_plain
 from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco, garbage_collection_paused
 from convnext_dense.detection.rle import encode_masks
@@ -77,7 +78,7 @@ class CocoInstanceMetric(BaseMetric):
     @garbage_collection_paused()
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compares all predictions with the annotation file."""
-        truth = json.loads(Path(self.ann_file).read_text(encoding="utf-8"))
+        truth = read_json(self.ann_file)
         ids = {category["name"]: category["id"] for category in truth["categories"]}
         classes = self.dataset_meta["classes"]
         category_ids = [ids[name] for name in classes]

@@ -1,6 +1,5 @@
 """What the engine needs to know of a COCO file, read and checked once."""
 
-import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convnext_dense.data.coco.check_entries import check_coco
+from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import MissingDataError, UserError
 
 SECTIONS = ("images", "annotations", "categories")
@@ -73,7 +73,7 @@ def read_summary(path: str) -> AnnotationSummary:
 
 @lru_cache(maxsize=4)
 def _read(path: str, *_state: int) -> AnnotationSummary:
-    content = _load(path)
+    content = read_json(path)
     for section in SECTIONS:
         if not isinstance(content, dict) or not isinstance(content.get(section), list):
             raise UserError(
@@ -98,17 +98,6 @@ def _read(path: str, *_state: int) -> AnnotationSummary:
         instances=_instances(content),
         notes=tuple(notes),
     )
-
-
-def _load(path: str) -> object:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:  # ValueError: of json, of the encoding
-        raise UserError(
-            f"{path} is not complete JSON ({error}): copy or download it again."
-        ) from error
 
 
 def _instances(content: dict) -> Instances:

@@ -16,6 +16,7 @@ from convnext_dense.config.config_tree import SPLITS, datasets, walk
 from convnext_dense.data.class_names import dataset_classes
 from convnext_dense.data.labels.folders import check_pairs, image_suffix, label_suffix
 from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.text_files import read_text
 from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
@@ -165,11 +166,7 @@ def _class_file(data: ConfigDict) -> Path:
 
 def read_names(path: Path) -> tuple[str, ...]:
     """The class names of a text file, one a line; empty lines do not count."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows begins with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a text of class names: {error}.") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     check_names(names, str(path))
     return names
 
