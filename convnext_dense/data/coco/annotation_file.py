@@ -54,6 +54,11 @@ class AnnotationSummary:
     notes: tuple[str, ...]
 
     @property
+    def annotated(self) -> bool:
+        """Whether there is any annotation."""
+        return self.num_annotations > 0
+
+    @property
     def num_annotations(self) -> int:
         """Number of annotations."""
         return len(self.instances.labels)
