@@ -23,12 +23,14 @@ class Instances:
         crowd: Whether it is a crowd, on which nothing is trained.
         dropped: Whether mmdet leaves it out: without area, below a pixel, outside, ``ignore``.
         sides: Shorter side of its image in pixels.
+        images: Place of its image in the file's order.
     """
 
     labels: np.ndarray
     crowd: np.ndarray
     dropped: np.ndarray
     sides: np.ndarray
+    images: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def _read(path: str, *_state: int) -> AnnotationSummary:
 def _instances(content: dict) -> Instances:
     annotations = content["annotations"]
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    place_of = {image["id"]: place for place, image in enumerate(content["images"])}
     label_of = {category["id"]: label for label, category in enumerate(content["categories"])}
     limits = np.array([sizes[a["image_id"]] for a in annotations], float).reshape(-1, 2)
     boxes = np.array([a["bbox"] for a in annotations], float).reshape(-1, 4)
@@ -120,6 +123,7 @@ def _instances(content: dict) -> Instances:
         crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
         dropped=(extent < 1).any(1) | (inside <= 0).any(1) | (area <= 0) | ignored,
         sides=limits.min(1) if len(limits) else np.zeros(0),
+        images=np.array([place_of[a["image_id"]] for a in annotations], int),
     )
 
 

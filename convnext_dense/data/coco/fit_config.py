@@ -24,6 +24,7 @@ from convnext_dense.data.coco.compare_classes import (
     check_unknown,
     remark_others,
 )
+from convnext_dense.data.coco.evaluation_limits import METRIC, remark_limits
 from convnext_dense.data.coco.explain_sizes import explain_boxes_outside
 from convnext_dense.data.coco.find_images import check_images_exist
 from convnext_dense.data.coco.findings import BoxesOutside
@@ -105,7 +106,9 @@ def remarks_on(cfg: Config, split: str) -> list[str]:
         remarks += [*summary.notes, *remark_others(classes, summary)]
         if split == "train":
             instances.update(count_instances(summary, tuple(classes), min_size(dataset)))
-        elif not summary.annotated:
+            continue
+        remarks += remark_limits(cfg, split, summary, classes)
+        if not summary.annotated:
             remarks.append(f"{summary.path} has no annotation: there are no figures on it.")
         elif "mask_head" in cfg.model.get("roi_head", {}) and not summary.has_masks:
             remarks.append(f"{summary.path} has no masks: boxes alone are evaluated on it.")
@@ -155,7 +158,7 @@ def _in_file_order(classes: tuple[str, ...] | None, summary: AnnotationSummary) 
 
 def _set_evaluator_files(cfg: Config, split: str, found: list[AnnotationSummary]) -> None:
     for evaluator in evaluators(cfg, split):
-        if evaluator.get("type") == "CocoInstanceMetric" and found:
+        if evaluator.get("type") == METRIC and found:
             evaluator.ann_file = found[0].path
 
 
@@ -192,5 +195,5 @@ def evaluate_boxes_only(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
             if node.get("type") == "LoadAnnotations":
                 node.with_mask = False
         for evaluator in evaluators(cfg, split):
-            if evaluator.get("type") == "CocoInstanceMetric":
+            if evaluator.get("type") == METRIC:
                 evaluator.metric = ["bbox"]
