@@ -82,8 +82,8 @@ def _data_rows(
             rows.append((f"{split} data", text))
         if split == "train":
             rows.append(("", f"{len(runner.train_dataloader.dataset):,} images are trained on"))
-        if opened[split]:
-            rows.append(("", f"{len(opened[split]):,} of them opened, all can be used"))
+        if whole := sum(image.size is not None for image in opened[split]):
+            rows.append(("", f"{whole:,} of them opened, all can be used"))
     return rows
 
 

@@ -128,3 +128,11 @@ def test_a_list_of_images_is_no_coco_file(birds, name):
     options = {"train_dataloader.dataset.ann_file": name}
     with pytest.raises(UserError, match=f"{name} is no JSON: its first line is 'train_1'"):
         load(SHAPES, *detection_flags(birds), options=options)
+
+
+@pytest.mark.parametrize("count", [6, 8])
+def test_class_weights_count_the_background(birds, count):
+    key = "model.roi_head.bbox_head.1.loss_cls.class_weight"
+    with pytest.raises(UserError, match=f"a class_weight of {count} numbers for 6 classes: give 7"):
+        load(SHAPES, *detection_flags(birds), options={key: [1.0] * count})
+    load(SHAPES, *detection_flags(birds), options={key: [1.0] * 7})

@@ -145,7 +145,5 @@ def test_the_page_says_it_before_the_run(tmp_path):
     assert "2 images have more than 100 objects (at most 300), and the model returns 100" in line
     assert remarks(tmp_path, sparse) == []
     (line,) = remarks(tmp_path, sparse, returned=1000)
-    assert (
-        "up to 1,000 objects of an image (max_per_img), and the figures count 100" in line
-    )
+    assert "up to 1,000 objects of an image (max_per_img), and the figures count 100" in line
     assert "val_evaluator.max_dets=1000 counts them all" in line

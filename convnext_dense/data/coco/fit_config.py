@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from convnext_dense.config.config_tree import SPLITS, datasets, evaluators, walk
 from convnext_dense.data.class_names import remark_absent
+from convnext_dense.data.class_weights import check_class_weights
 from convnext_dense.data.coco.annotation_file import (
     AnnotationSummary,
     check_trainable,
@@ -67,6 +68,8 @@ def fit_to_annotations(
                 check_trainable(summary, classes, min_size(dataset))
         _set_evaluator_files(cfg, split, of_split)
     set_num_classes(cfg, len(classes), known[0].path)
+    for name, head in _heads(cfg):
+        check_class_weights(head, f"model.roi_head.{name}", classes, background=True)
     _fit_masks(cfg, summaries)
 
 
@@ -168,15 +171,23 @@ def set_num_classes(cfg: Config, num_classes: int, source: str) -> None:
     Raises:
         UserError: When a head fixes another number.
     """
+    for name, head in _heads(cfg):
+        if head.setdefault("num_classes", num_classes) != num_classes:
+            raise UserError(
+                f"model.roi_head.{name} is built for {head.num_classes} classes but {source} "
+                f"gives {num_classes}: remove num_classes from the config."
+            )
+
+
+def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:
+    """The box and mask heads with their names; a cascade has several box heads."""
     roi_head = cfg.model.get("roi_head", {})
-    for name in HEADS:
-        heads = roi_head.get(name, [])
-        for head in heads if isinstance(heads, list) else [heads]:
-            if head.setdefault("num_classes", num_classes) != num_classes:
-                raise UserError(
-                    f"model.roi_head.{name} is built for {head.num_classes} classes but {source} "
-                    f"gives {num_classes}: remove num_classes from the config."
-                )
+    named = {name: roi_head.get(name, []) for name in HEADS}
+    return [
+        (name, head)
+        for name, heads in named.items()
+        for head in (heads if isinstance(heads, list) else [heads])
+    ]
 
 
 def drop_mask_branch(cfg: Config) -> None:
