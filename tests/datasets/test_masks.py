@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from convnext_dense.cli.shared.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
+from convnext_dense.data import own_data
 from convnext_dense.data.own_data import parse_mask_values
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.data_check import check_data
 from convnext_dense.segmentation.task import TASK
 from tests.datasets.test_labels import ADE, NAMES
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
-from tests.datasets.test_own_data import label_flags, load
+from tests.datasets.test_own_data import TRAINING, label_flags, load, parse
 
 MASK_VALUES = ["--mask-values", "0=background", "255=road"]
 
@@ -168,3 +171,45 @@ def test_class_weights_of_another_length(streets, tmp_path, count, head):
 
 def weighted(head, weights) -> dict:
     return {f"model.{head}.loss_decode.class_weight": weights}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, "There is no list of images .*train.txt .ann_file"),
+        ("\n\n", "names no image"),
+        ("{stem}.jpg\n{stem}\n", "1 of 2 names of .*have no file in .*without ending, relative to"),
+        ("images/train/{stem}\n", "1 of 1 names .*: write the names relative to the folder"),
+        ("images/train/{stem}.jpg\n", "1 of 1 names .*: write the names without ending, relative"),
+        ("{stem}\nmoon\n", "1 of 2 names .*: moon\\."),
+        ("\ufeff{stem}\n", "begins with a byte order mark"),
+    ],
+)
+def test_a_split_list_names_images(streets, lines, message):
+    options = {"train_dataloader.dataset.ann_file": "train.txt"}
+    stem = sorted((streets / "images/train").iterdir())[0].stem
+    if lines is not None:
+        (streets / "train.txt").write_text(lines.format(stem=stem))
+    with pytest.raises(UserError, match=message):
+        load(LABEL_SHAPES, *label_flags(streets), options=options)
+
+
+def test_a_run_with_a_split_list(streets, capsys):
+    """The table of the schedule opened the list as a COCO file."""
+    stems = [path.stem for path in sorted((streets / "images/train").iterdir())[:4]]
+    (streets / "train.txt").write_text("\n".join(stems))
+    data = own_data.from_args(parse(*label_flags(streets)), TRAINING)
+    options = {"train_dataloader.dataset.ann_file": "train.txt"}
+    flags = TrainFlags(str(LABEL_SHAPES), own_data=data, cfg_options=options)
+    settled = load_settings(flags)
+    fit_settings(settled, flags)
+    assert settled.cfg.fitted_to["pictures"] == 4
+    assert "training images" in capsys.readouterr().out
+
+
+def test_labels_without_an_image_are_said(streets):
+    cfg = load(LABEL_SHAPES, *label_flags(streets))
+    assert TASK.remarks(cfg, "train", []) == []
+    sorted((streets / "images/train").iterdir())[0].unlink()
+    (line,) = TASK.remarks(load(LABEL_SHAPES, *label_flags(streets)), "train", [])
+    assert "1 label files of" in line and "have no image in" in line

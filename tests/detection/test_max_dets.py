@@ -119,6 +119,12 @@ def test_the_lifted_figures_are_pycocotools():
     assert found["mAP"] > evaluate_coco(truth, results, "bbox", [1, 2, 3], (5, 6)).summary["mAP"]
 
 
+def test_no_figure_is_no_minus_one():
+    assert format_headline({"coco/bbox_mAP": -1.0, "coco/segm_mAP": 0.0}) == (
+        "bbox_mAP -  segm_mAP 0.000"
+    )
+
+
 @pytest.mark.parametrize("value", [0, 100, -3, 2.5, "300", True])
 def test_a_limit_that_lifts_nothing_is_refused(value):
     with pytest.raises(UserError, match="max_dets must be a whole number above 100"):

@@ -76,10 +76,14 @@ def say_commands(commands: list[str]) -> None:
 
 
 def format_headline(metrics: dict[str, Any]) -> str:
-    """The figures that a run prints last, of any task, and those that count more detections."""
+    """The figures that a run prints last, of any task, and those that count more detections.
+
+    COCO's -1 means that there is nothing to measure on.
+    """
     short = {name.split("/", 1)[-1]: value for name, value in metrics.items()}
     lifted = {name: value for name, value in short.items() if name.partition(LIFTED)[0] in HEADLINE}
-    return "  ".join(f"{name} {value:.3f}" for name, value in {**headline(short), **lifted}.items())
+    shown = {**headline(short), **lifted}.items()
+    return "  ".join(f"{name} {'-' if value == -1 else f'{value:.3f}'}" for name, value in shown)
 
 
 def _checkpoint_rows(folder: Path) -> list[tuple[str, str]]:

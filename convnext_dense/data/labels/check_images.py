@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from convnext_dense.data.check_images import (
     SAMPLE,
     build_dataset,
+    name_some,
     open_images,
     refuse_unreadable,
     resize_thinnest,
@@ -21,7 +22,8 @@ from convnext_dense.data.image_scan import (
     OpenedImage,
     evenly_spaced,
 )
-from convnext_dense.data.labels.fit_config import label_datasets
+from convnext_dense.data.labels.fit_config import label_datasets, pairing
+from convnext_dense.data.labels.folders import labels_without_image
 from convnext_dense.errors import UserError
 
 LARGER_SAMPLE = 512  # labels that are read where the first ones lack a class
@@ -81,23 +83,39 @@ def _read_until_complete(
 
 
 def remarks_on_labels(cfg: Config, split: str, opened: Sequence[OpenedImage]) -> list[str]:
-    """Sentences on classes without a pixel in the labels that were read.
+    """Sentences on labels without an image, and on classes without a pixel in those that were read.
 
     Args:
         cfg: A config that was fitted to its data.
         split: ``train``, ``val`` or ``test``.
         opened: The images of the split that were opened, with their labels.
     """
+    used = label_datasets(cfg, split)
+    remarks = [line for data in used for line in _remark_left_out(data)]
     read = [image for image in opened if image.labels is not None]
-    names = [data.metainfo["classes"] for data in label_datasets(cfg, split)]
-    if not read or not names:
-        return []
-    counts = dict(zip(names[0], _pixels(read, names[0]), strict=True))
+    if not read:
+        return remarks
+    names = used[0].metainfo["classes"]
+    counts = dict(zip(names, _pixels(read, names), strict=True))
     if split == "train":
-        return remark_absent(counts, "pixel", f" in the {len(read):,} labels that were read")
+        where = f" in the {len(read):,} labels that were read"
+        return [*remarks, *remark_absent(counts, "pixel", where)]
     if len(only := [name for name, count in counts.items() if count]) == 1:
-        return [f"The {len(read):,} {split} labels that were read hold {only[0]!r} alone."]
-    return []
+        remarks.append(f"The {len(read):,} {split} labels that were read hold {only[0]!r} alone.")
+    return remarks
+
+
+def _remark_left_out(data: ConfigDict) -> list[str]:
+    if data.get("ann_file"):  # a list names what is used
+        return []
+    images, labels, *endings = pairing(data)
+    lonely = labels_without_image(images, labels, *endings)
+    if not lonely:
+        return []
+    return [
+        f"{len(lonely)} label files of {labels} have no image in {images} and are left out: "
+        f"{name_some(lonely)}."
+    ]
 
 
 def _pixels(opened: Sequence[OpenedImage], classes: Sequence[str]) -> list[int]:

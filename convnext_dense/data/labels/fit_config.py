@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict
 from convnext_dense.config.config_tree import SPLITS, datasets, walk
 from convnext_dense.data.class_names import dataset_classes
 from convnext_dense.data.class_weights import check_class_weights
-from convnext_dense.data.labels.folders import check_pairs
+from convnext_dense.data.labels.folders import check_list, check_pairs
 from convnext_dense.data.text_files import read_text
 from convnext_dense.errors import MissingDataError, UserError
 
@@ -103,13 +103,20 @@ def _check_folders(data: ConfigDict) -> None:
         folder = os.path.join(data.data_root, data.data_prefix[key])
         if not Path(folder).is_dir():
             raise MissingDataError("folder", folder)
-    if not data.get("ann_file"):  # else a list names the images
-        check_pairs(
-            Path(data.data_root, data.data_prefix.img_path),
-            Path(data.data_root, data.data_prefix.seg_map_path),
-            data.get("img_suffix", ".jpg"),
-            data.get("seg_map_suffix", ".png"),
-        )
+    if data.get("ann_file"):
+        check_list(Path(data.data_root, data.ann_file), *pairing(data))
+    else:
+        check_pairs(*pairing(data))
+
+
+def pairing(data: ConfigDict) -> tuple[Path, Path, str, str]:
+    """A dataset's folders of images and of labels, and the endings of both."""
+    return (
+        Path(data.data_root, data.data_prefix.img_path),
+        Path(data.data_root, data.data_prefix.seg_map_path),
+        data.get("img_suffix", ".jpg"),
+        data.get("seg_map_suffix", ".png"),
+    )
 
 
 def _class_names(
