@@ -135,3 +135,26 @@ def test_ids_that_refer_to_nothing(birds, key, sentence):
     with pytest.raises(UserError) as caught:
         load(SHAPES, *detection_flags(birds))
     assert sentence in str(caught.value)
+
+
+def test_masks_of_a_turned_image(birds):
+    """An RLE has the size of the image as it is shown; the file states the size before turning."""
+    content = portrait(birds, turned=True)
+    first = next(a for a in content["annotations"] if a["image_id"] == content["images"][0]["id"])
+    first.update(bbox=[20, 40, 60, 50])
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = [[1, 1, 9, 1, 9, 9]]
+    first["segmentation"] = dict(size=[200, 120], counts=[40, 30, 200 * 120 - 70])
+    (birds / "train.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="has 120 x 200 .its EXIF entry turns it. and not 200 x 12"):
+        load(SHAPES, *detection_flags(birds))
+
+
+def test_polygons_in_fractions(birds):
+    path = birds / "train.json"
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = [[0.1, 0.1, 0.5, 0.2, 0.5, 0.7]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="a polygon within 0 and 1, as if in fractions"):
+        load(SHAPES, *detection_flags(birds))

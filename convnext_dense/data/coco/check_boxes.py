@@ -4,33 +4,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convnext_dense.data.coco.findings import BoxesOutside, note, refuse, refuse_many
+from convnext_dense.data.coco.findings import DoesNotFit, note, refuse, refuse_many
 
 EDGE = 1  # pixels that a box may reach over the edge: COCO's own do by rounding
 SUSPICIOUS = 0.1  # share of boxes over the edge from which another format is looked for
 REMOVE = "remove them or mend them"
 
 
-def check_boxes(path: str, annotations: list[dict], images: Sequence[dict]) -> list[str]:
+def check_boxes(path: str, annotations: list[dict], sizes: Sequence[tuple[int, int]]) -> list[str]:
     """Checks boxes x, y, width, height in pixels against their images.
 
     Args:
         path: The COCO file, for the message.
         annotations: Its annotations; each ``bbox`` has four finite numbers.
-        images: The entry of each annotation's image.
+        sizes: (width, height) of each annotation's image.
 
     Returns:
         A line for each kind of box that is left out, or that reaches over the edge.
 
     Raises:
-        BoxesOutside: For boxes as two corners, and for more than the share ``TOLERATED`` at least
+        DoesNotFit: For boxes as two corners, and for more than the share ``TOLERATED`` at least
             half outside of their image.
         UserError: For a negative width or height, fractions instead of pixels, and for more than
             that share without area.
     """
     boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
     areas = np.array([a["area"] for a in annotations], dtype=np.float64)
-    limits = np.array([(i["width"], i["height"]) for i in images], np.float64).reshape(-1, 2)
+    limits = np.array(sizes, dtype=np.float64).reshape(-1, 2)
     start, extent = boxes[:, :2], boxes[:, 2:]
     where = np.flatnonzero
     refuse(
@@ -43,21 +43,16 @@ def check_boxes(path: str, annotations: list[dict], images: Sequence[dict]) -> l
     inside = np.clip(np.minimum(start + extent, limits) - np.maximum(start, 0), 0, None).prod(1)
     outside = ~flat & (inside <= extent.prod(1) / 2)
     thin = ~flat & ~outside & (extent < 1).any(1)
-    try:
-        _refuse_corners(path, annotations, boxes, limits, over)
-        return [
-            *refuse_many(path, annotations, where(flat), "a box or mask without area", REMOVE),
-            *refuse_many(
-                path, annotations, where(outside),
-                "a box that lies outside of its image, by half or more", REMOVE, BoxesOutside,
-            ),
-            *note(path, annotations, where(thin), "a box of less than a pixel: they are left out"),
-            *note(path, annotations, where(over & ~outside), "a box that reaches over the edge"),
-        ]  # fmt: skip
-    except BoxesOutside as error:
-        error.annotations = [annotations[i] for i in where(over)]
-        error.images = [images[i] for i in where(over)]
-        raise
+    _refuse_corners(path, annotations, boxes, limits, over)
+    return [
+        *refuse_many(path, annotations, where(flat), "a box or mask without area", REMOVE),
+        *refuse_many(
+            path, annotations, where(outside),
+            "a box that lies outside of its image, by half or more", REMOVE, DoesNotFit,
+        ),
+        *note(path, annotations, where(thin), "a box of less than a pixel: they are left out"),
+        *note(path, annotations, where(over & ~outside), "a box that reaches over the edge"),
+    ]  # fmt: skip
 
 
 def _refuse_fractions(
@@ -81,7 +76,7 @@ def _refuse_corners(
         refuse(
             path, "annotations", annotations, np.flatnonzero(over),
             "a box that ends outside of its image, and all boxes look like two corners",
-            "a box is x, y, width, height", BoxesOutside,
+            "a box is x, y, width, height", DoesNotFit,
         )  # fmt: skip
 
 

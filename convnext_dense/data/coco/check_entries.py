@@ -10,7 +10,7 @@ from typing import Any
 
 from convnext_dense.data.coco.check_boxes import check_boxes
 from convnext_dense.data.coco.check_masks import check_masks
-from convnext_dense.data.coco.findings import refuse
+from convnext_dense.data.coco.findings import DoesNotFit, refuse
 from convnext_dense.data.coco.repeats import note_repeats
 from convnext_dense.errors import UserError
 
@@ -50,11 +50,15 @@ def check_coco(path: str, content: dict) -> list[str]:
         refuse(path, "annotations", annotations, dangling, what, fix)
     image_of_each = [images_by_id[annotation["image_id"]] for annotation in annotations]
     sizes = [(image["width"], image["height"]) for image in image_of_each]
-    return [
-        *note_repeats(path, images, annotations),
-        *check_boxes(path, annotations, image_of_each),
-        *check_masks(path, annotations, sizes),
-    ]
+    try:
+        return [
+            *note_repeats(path, images, annotations),
+            *check_boxes(path, annotations, sizes),
+            *check_masks(path, annotations, sizes),
+        ]
+    except DoesNotFit as error:
+        error.images = [images_by_id[annotation["image_id"]] for annotation in error.annotations]
+        raise
 
 
 def _check_entries(path: str, kind: str, entries: Any, fields: dict[str, "Field"]) -> None:

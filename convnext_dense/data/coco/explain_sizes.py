@@ -1,4 +1,4 @@
-"""Boxes outside of their image: is it the size that is wrong, and not the boxes?
+"""Boxes or masks that do not fit their image: is it the size that is wrong?
 
 An image that its EXIF entry turns has width and height exchanged, and one that was resized after it
 was annotated has others. Either puts good boxes outside of the stated size.
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from convnext_dense.data.coco.findings import BoxesOutside
+from convnext_dense.data.coco.findings import DoesNotFit
 from convnext_dense.errors import UserError
 
 LOOKED_AT = 20  # images
@@ -26,7 +26,7 @@ class Looked(NamedTuple):
     turned: bool
 
 
-def explain_boxes_outside(error: BoxesOutside, path: str, folder: str) -> UserError:
+def explain_misfit(error: DoesNotFit, path: str, folder: str) -> UserError:
     """The better sentence where images have another size than the file says, else the same error.
 
     Args:
@@ -45,13 +45,13 @@ def explain_boxes_outside(error: BoxesOutside, path: str, folder: str) -> UserEr
     if exchanged and _all_fit(error, looked):
         mend = "the boxes fit the images as they are: exchange width and height in the file"
     return UserError(
-        f"{path} states a wrong size for {len(wrong)} of {len(looked)} opened images with boxes "
-        f"that reach outside: {os.path.join(folder, name)} has {_format(first.size)}{why} and not "
-        f"{_format(first.stated)}: {mend}."
+        f"{path} states a wrong size for {len(wrong)} of {len(looked)} opened images whose "
+        f"boxes or masks do not fit: {os.path.join(folder, name)} has {_format(first.size)}{why} "
+        f"and not {_format(first.stated)}: {mend}."
     )
 
 
-def _look(error: BoxesOutside, folder: str) -> dict[str, Looked]:
+def _look(error: DoesNotFit, folder: str) -> dict[str, Looked]:
     """The first images of boxes outside, those that can be read, by name."""
     looked = {}
     for entry in {image["file_name"]: image for image in error.images}.values():
@@ -67,7 +67,7 @@ def _look(error: BoxesOutside, folder: str) -> dict[str, Looked]:
     return looked
 
 
-def _all_fit(error: BoxesOutside, looked: dict[str, Looked]) -> bool:
+def _all_fit(error: DoesNotFit, looked: dict[str, Looked]) -> bool:
     """Whether the boxes that reach outside of the stated size are inside of the images."""
     for annotation, image in zip(error.annotations, error.images, strict=True):
         if image["file_name"] in looked:

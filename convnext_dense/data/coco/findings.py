@@ -11,11 +11,11 @@ TOLERATED = 1 / 100_000
 SHOWN = 240  # characters of an entry
 
 
-class BoxesOutside(UserError):
-    """Boxes outside of their images, as far as the file states their sizes.
+class DoesNotFit(UserError):
+    """Boxes or masks that do not fit their images, as far as the file states their sizes.
 
     Attributes:
-        annotations: The annotations with such boxes.
+        annotations: The annotations that have them.
         images: The entry of the image of each.
     """
 
@@ -47,10 +47,13 @@ def refuse(
         UserError: Names the file, the count and the first entry that is wrong.
     """
     if len(wrong):
-        raise error(
+        found = error(
             f"{path}: {len(wrong)} of {len(entries)} {kind} have {what}{fix and f' ({fix})'}; the "
             f"first has {_short(entries[wrong[0]])}."
         )
+        if isinstance(found, DoesNotFit):
+            found.annotations = [entries[i] for i in wrong]
+        raise found
 
 
 def refuse_many(

@@ -26,9 +26,9 @@ from convnext_dense.data.coco.compare_classes import (
     remark_others,
 )
 from convnext_dense.data.coco.evaluation_limits import METRIC, remark_limits
-from convnext_dense.data.coco.explain_sizes import explain_boxes_outside
+from convnext_dense.data.coco.explain_sizes import explain_misfit
 from convnext_dense.data.coco.find_images import check_images_exist
-from convnext_dense.data.coco.findings import BoxesOutside
+from convnext_dense.data.coco.findings import DoesNotFit
 from convnext_dense.errors import UserError
 
 HEADS = ("bbox_head", "mask_head")
@@ -78,8 +78,8 @@ def _read(dataset: ConfigDict) -> AnnotationSummary:
     path = annotation_path(dataset)
     try:
         return read_summary(path)
-    except BoxesOutside as error:
-        raise explain_boxes_outside(error, path, image_folder(dataset)) from error
+    except DoesNotFit as error:
+        raise explain_misfit(error, path, image_folder(dataset)) from error
 
 
 def _fit_masks(cfg: Config, summaries: dict[str, list[AnnotationSummary]]) -> None:

@@ -161,6 +161,7 @@ def _refuse_zero(
     zeros = sum(image.indices for image in opened)[0] / max(1, pixels.sum())
     if not pixels[:-1].any():
         why = f"; with reduce_zero_label 0 is ignored ({zeros:.0%})" if reduce_zero else ""
+        why += ", and so is 255, unless --mask-values 0=NAME 255=NAME names its class"
         raise UserError(
             f"The {len(opened)} opened labels have no pixel of a class, such as that of "
             f"{opened[0].path}: all are ignored{why}: mend the labels or the setting."
