@@ -93,6 +93,15 @@ def test_the_size_is_named_before_the_box(birds):
     )
 
 
+def test_a_turned_image_does_not_excuse_every_box(birds):
+    content = portrait(birds, turned=True)
+    first = next(a for a in content["annotations"] if a["image_id"] == content["images"][0]["id"])
+    first["bbox"] = [150, 150, 60, 50]  # outside of 120 x 200 too
+    (birds / "train.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="turns it.*correct width and height in the file, and the"):
+        load(SHAPES, *detection_flags(birds))
+
+
 def test_another_size_is_named_before_the_box(birds):
     content = portrait(birds, turned=False)
     Image.new("RGB", (90, 99)).save(birds / "images" / content["images"][0]["file_name"])
