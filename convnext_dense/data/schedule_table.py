@@ -45,7 +45,9 @@ def format_schedule_table(cfg: Config, recipe: Config, fit: Fit, max_iters: int 
 
 def _pictures_row(cfg: Config, fit: Fit) -> Row:
     (data,) = datasets(cfg, "train")
-    why = task_of(cfg).count_unused_images(data, fit.size.images)
+    task, why = task_of(cfg), ""
+    if data in task.datasets(cfg, "train"):
+        why = task.count_unused_images(data, fit.size.images)
     return (
         "training images",
         _number(fit.size.recipe_images),

@@ -138,7 +138,8 @@ def coco_datasets(cfg: Config, split: str) -> list[ConfigDict]:
     return [
         data
         for data in datasets(cfg, split)
-        if str(data.get("ann_file", "")).endswith("json") or data.get("type") == "CocoDataset"
+        if (file := str(data.get("ann_file") or ""))
+        and (file.endswith("json") or data.get("type") == "CocoDataset")
     ]
 
 
