@@ -131,6 +131,16 @@ class Task(ABC):
         """
         return []
 
+    def remarks(self, cfg: Any, split: str, opened: Sequence[Any]) -> list[str]:
+        """What is odd in a split's data but can be trained or evaluated on, a sentence each.
+
+        Args:
+            cfg: A config that was fitted to its data.
+            split: ``train``, ``val`` or ``test``.
+            opened: What :meth:`check_images` returned of it; empty where nothing was opened.
+        """
+        return []
+
     def describe_dataset(self, dataset: Any) -> str:
         """A dataset in a line."""
         return dataset.data_root

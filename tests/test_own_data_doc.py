@@ -51,6 +51,10 @@ def folder(tmp_path_factory) -> Path:
             labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) + 1
             labels[:9] = 0
             cv2.imwrite(str(root / "camvid/labels" / split / path.name), labels)
+            (root / "roads/masks" / split).mkdir(parents=True, exist_ok=True)
+            mask = (labels > 1).astype("uint8") * 255
+            cv2.imwrite(str(root / "roads/masks" / split / path.name), mask)
+        shutil.copytree(drawn / split, root / "roads/images" / split)
     shutil.copy(drawn / "classes.txt", root / "camvid")
     shutil.copy(root / "street/images" / name, root / "street/new")
     for name in ("configs", "tools"):
@@ -68,7 +72,7 @@ def training_flags(command: list[str]) -> TrainFlags:
 def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     found = commands("sh recipe")
-    assert len(found) == 2
+    assert len(found) == 3
     for command in found:
         flags = training_flags(command)
         settled = load_settings(flags)

@@ -2,12 +2,11 @@
 
 import colorsys
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from convnext_dense.browse.fonts import font
 
 GOLDEN_TURN = 0.61803398875  # of the colour circle: neighbours in number are far apart in colour
 TONES = ((0.75, 0.95), (0.9, 0.6), (0.4, 0.95))  # saturation and value, eight classes each
@@ -27,13 +26,6 @@ def class_colours(count: int) -> np.ndarray:
     return np.array(colours, np.uint8).reshape(-1, 3)
 
 
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """matplotlib's DejaVu Sans, which knows most alphabets."""
-    file = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
-    return ImageFont.truetype(str(file), size)
-
-
 def enlarge(image: np.ndarray) -> int:
     """The whole factor by which a small image is enlarged, so that names can be read."""
     return max(1, -(-SMALLEST // max(image.shape[:2])))
@@ -48,12 +40,13 @@ def write_name(
     draw: ImageDraw.ImageDraw, place: Sequence[float], name: str, colour: Sequence[int], size: int
 ) -> None:
     """Writes a name on a plate of its class's colour, above the corner ``place``."""
-    width = draw.textlength(name, font=font(size)) + 5
+    letters = font(size, name)
+    width = draw.textlength(name, font=letters) + 5
     left, top = place[0], max(0, place[1] - size - 3)
     left = max(0, min(left, draw.im.size[0] - width))  # whole at the right border too
     draw.rectangle([left, top, left + width, top + size + 3], fill=tuple(map(int, colour)))
     ink = (0, 0, 0) if np.dot(colour, (0.299, 0.587, 0.114)) > 140 else (255, 255, 255)
-    draw.text((left + 3, top), name, fill=ink, font=font(size))
+    draw.text((left + 3, top), name, fill=ink, font=letters)
 
 
 def legend(
@@ -65,7 +58,7 @@ def legend(
     boxes, left, row = [], MARGIN, 0
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     for name in names:
-        wide = height + 4 + measure.textlength(name, font=font(13)) + 3 * MARGIN
+        wide = height + 4 + measure.textlength(name, font=font(13, name)) + 3 * MARGIN
         if left + wide > width and left > MARGIN:
             left, row = MARGIN, row + 1
         boxes.append((left, row * (height + 4) + MARGIN))
@@ -75,7 +68,7 @@ def legend(
     for (left, top), name, colour in zip(boxes, names, colours, strict=True):
         fill = tuple(map(int, colour))
         draw.rectangle([left, top + 2, left + height - 4, top + height - 2], fill=fill, outline=INK)
-        draw.text((left + height + 2, top + 1), name, fill=INK, font=font(13))
+        draw.text((left + height + 2, top + 1), name, fill=INK, font=font(13, name))
     return strip
 
 
@@ -84,7 +77,7 @@ def page(images: list[Image.Image], caption: str, below: Image.Image | None) -> 
     width = sum(image.width for image in images) + MARGIN * (len(images) + 1)
     height = max(image.height for image in images) + 24 + 2 * MARGIN
     sheet = Image.new("RGB", (width, height + (below.height if below else 0)), PAPER)
-    ImageDraw.Draw(sheet).text((MARGIN, MARGIN), caption, fill=INK, font=font(13))
+    ImageDraw.Draw(sheet).text((MARGIN, MARGIN), caption, fill=INK, font=font(13, caption))
     left = MARGIN
     for image in images:
         sheet.paste(image, (left, 24 + MARGIN))
@@ -110,7 +103,7 @@ def contact_sheet(
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         small = image.resize(size, Image.Resampling.LANCZOS)
         left, top = MARGIN + number % columns * wide, MARGIN + number // columns * high
-        draw.text((left, top), caption, fill=INK, font=font(12))
+        draw.text((left, top), caption, fill=INK, font=font(12, caption))
         sheet.paste(small, (left + (CELL[0] - small.width) // 2, top + 20))
     if below:
         sheet.paste(below, (0, height))

@@ -14,7 +14,8 @@ from mmengine.runner import set_random_seed
 from torch import nn
 
 from convnext_dense.data.images import name_images_in_errors
-from convnext_dense.runs.noise import filter_warnings, quiet_annotation_files
+from convnext_dense.data.text_files import opening_annotation_files
+from convnext_dense.runs.noise import filter_warnings
 
 TRUTH_STEPS = ("LoadAnnotations", "LoadLabels")
 
@@ -34,7 +35,7 @@ class Sample:
 
 def build_dataset(config: ConfigDict, **changes: Any) -> BaseDataset:
     """Builds a dataset in the current scope, without pycocotools' chatter."""
-    with quiet_annotation_files():
+    with opening_annotation_files():
         dataset = DATASETS.build({**deepcopy(config), **changes})
     name_images_in_errors(dataset)
     return dataset

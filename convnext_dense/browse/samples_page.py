@@ -13,6 +13,7 @@ from PIL import Image
 
 from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.browse import drawing, samples
+from convnext_dense.browse.fonts import drawing_names
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import UserError
@@ -79,7 +80,8 @@ def _browse(
     make_folder(out)
     statistics = browser.collect(cfg, split, dataset, classes)
     drawn = _draw_samples(cfg, split, dataset, browser, out, number, seed)
-    browser.draw_charts(statistics, out / "statistics.png")
+    with drawing_names(classes):
+        browser.draw_charts(statistics, out / "statistics.png")
     content = {**statistics.summary, "seed": seed, "samples": drawn}
     write_atomically(out / "statistics.json", json.dumps(content, indent=2, ensure_ascii=False))
     return browser.table(statistics.summary)

@@ -6,6 +6,7 @@ from pathlib import Path
 from convnext_dense.browse.samples_page import browse
 from convnext_dense.data import own_data
 from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.tasks import task_of
 
 
 def run(args: argparse.Namespace) -> None:
@@ -19,4 +20,6 @@ def run(args: argparse.Namespace) -> None:
     )
     out = Path(args.out)
     print(browse(cfg, args.split, out, args.number, args.seed))
+    for remark in task_of(cfg).remarks(cfg, args.split, ()):
+        print(f"note: {remark}")
     print(f"\n{out / 'sheet.jpg'}  {out / 'statistics.png'}  {out / 'statistics.json'}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convnext_dense.config.load import load_config
 from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.errors import UserError
 from convnext_dense.optim import format_table, lr_report
 from convnext_dense.optim.schedule_curve import training_annotations
@@ -19,7 +20,8 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out or Path("work_dirs", "print_lr", f"{Path(args.config).stem}.png"))
     if out.is_dir():
         raise UserError(f"--out names the folder {out}: give the name of a PNG file.")
-    with contextlib.redirect_stdout(sys.stderr):  # the libraries' chatter is not the answer
+    # The libraries' chatter is not the answer.
+    with contextlib.redirect_stdout(sys.stderr), opening_annotation_files():
         flags = dict(data_root=args.data_root, cfg_options=args.cfg_options, amp="off")
         cfg = load_config(args.config, **flags)
         if training_annotations(cfg).is_file():

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from convnext_dense.atomic_files import keep_previous
+from convnext_dense.browse.fonts import drawing_names
 from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.run_end import format_headline, say_end_of_test
 from convnext_dense.cli.shared.surroundings import surrounded
@@ -99,7 +100,7 @@ def test(flags: TestFlags) -> None:
     runner = build_runner(cfg)
     page = start_page(runner, ("test",), checkpoint)
     runner.logger.info(LogText(page.plain, page))
-    with surrounded(runner, AGAIN):
+    with surrounded(runner, AGAIN), drawing_names(_classes(cfg)):
         metrics = runner.test()
     if is_first:
         if not (flags.limit or view_flags(flags)):
@@ -133,6 +134,12 @@ def view_flags(flags: TestFlags) -> list[str]:
     """The flags by which a test looks at its images otherwise."""
     tiles = ["--tile", str(flags.tile), "--overlap", str(flags.overlap)] if flags.tile else []
     return [*(["--tta"] if flags.tta else []), *tiles, *(["--whole"] if flags.whole else [])]
+
+
+def _classes(cfg: Config) -> tuple[str, ...]:
+    """The class names that drawings show; none for a task that names them elsewhere."""
+    named = [(data.get("metainfo") or {}).get("classes") for data in datasets(cfg, "test")]
+    return tuple(named[0]) if named and not isinstance(named[0], str) and named[0] else ()
 
 
 def test_config(flags: TestFlags, checkpoint: str) -> Config:

@@ -16,6 +16,7 @@ from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data import own_data
+from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.engine.resuming.former import REFIT
 from convnext_dense.engine.runner import DenseRunner, build_runner
@@ -74,7 +75,7 @@ def train(flags: TrainFlags) -> Config:
     claim_folder(settled.cfg, flags)
     with explaining_full_disks(f"The work folder {settled.cfg.work_dir}", ROOM):
         runner = build_runner(settled.cfg)
-        check_runner(runner, flags)
+        check_runner(runner, flags, opened)
         with surrounded(runner, AGAIN):
             runner.train()
         if runner.rank == 0:
@@ -105,11 +106,13 @@ def claim_folder(cfg: Config, flags: TrainFlags) -> None:
         claim(Path(cfg.work_dir), resume=flags.resume is not None, processes=processes)
 
 
-def check_runner(runner: DenseRunner, flags: TrainFlags) -> None:
+def check_runner(
+    runner: DenseRunner, flags: TrainFlags, opened: dict[str, list[OpenedImage]]
+) -> None:
     """Compares weights and disk space with the built model; compiles it if asked to."""
     weights = check_weights(runner)
     check_space(runner.cfg, plain_model(runner), Path(runner.work_dir))
-    page = start_page(runner, ("train", "val"), weights)
+    page = start_page(runner, ("train", "val"), weights, opened)
     runner.logger.info(LogText(page.plain, page))
     if flags.compile:
         compile_blocks(plain_model(runner), flags.shape_buckets)

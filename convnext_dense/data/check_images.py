@@ -16,8 +16,8 @@ from convnext_dense.data.image_scan import (
 )
 from convnext_dense.data.images import explaining_opencv
 from convnext_dense.data.seeded_random import seeded_random
+from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.errors import UserError
-from convnext_dense.runs.noise import quiet_annotation_files
 
 SAMPLE = 32  # images of a split that are opened
 SHOWN = 5  # names in a message
@@ -27,7 +27,7 @@ def build_dataset(cfg: Config, dataset: ConfigDict, **changes: Any) -> Any:
     """Builds a dataset in its toolbox's scope, without pycocotools' output."""
     with (
         DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry,
-        quiet_annotation_files(),
+        opening_annotation_files(),
     ):
         return registry.build({**dataset, **changes})
 

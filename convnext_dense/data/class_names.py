@@ -10,6 +10,8 @@ from convnext_dense.config.config_tree import SPLITS, datasets
 from convnext_dense.errors import UserError
 from convnext_dense.weights.checkpoints import count_classes, trained_classes
 
+SHOWN = 5  # classes in a sentence
+
 
 def class_names(cfg: Config, checkpoint: Mapping[str, Any], source: str) -> tuple[str, ...]:
     """The classes that a checkpoint names, else those of the config's dataset.
@@ -54,6 +56,29 @@ def check_classes(checkpoint: Mapping[str, Any], dataset: Any, source: str) -> N
         f"{source} belongs to a run on other classes ({detail}): resume with that run's data, or "
         "start a new run from its weights with --load-from."
     )
+
+
+def remark_absent(counts: Mapping[str, int], what: str, where: str = "") -> list[str]:
+    """A sentence on classes that do not occur in the training data; none where all do.
+
+    Args:
+        counts: How often each class occurs, in the order of the labels.
+        what: What is counted: ``instance``, ``pixel``.
+        where: What was looked at, where it was not all of the training data.
+    """
+    absent = [name for name, count in counts.items() if not count]
+    if not absent:
+        return []
+    names = ", ".join(absent[:SHOWN]) + (" ..." if len(absent) > SHOWN else "")
+    hint = ""
+    if what == "instance" and absent[0] == next(iter(counts)):
+        hint = (
+            f" (where {absent[0]!r} only fills the first place, remove the category: a detector "
+            "needs none for the background)"
+        )
+    return [
+        f"{len(absent)} of {len(counts)} classes have no {what} to train on{where}: {names}{hint}."
+    ]
 
 
 def dataset_classes(cfg: Config, kind: str) -> tuple[str, ...]:

@@ -19,10 +19,10 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
+from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.errors import UserError
 from convnext_dense.optim.schedulers import WARMUPS, is_single_step
 from convnext_dense.optim.stepping import Plan
-from convnext_dense.runs.noise import quiet_annotation_files
 
 MIN_STEPS = 2000
 WARMUP_SHARE = 10  # at most one in so many iterations
@@ -185,7 +185,7 @@ def count_training_images(cfg: Config) -> int:
     """The images that training uses (mmdet leaves out those without an instance)."""
     with (
         DATASETS.switch_scope_and_registry(cfg.get("default_scope")) as registry,
-        quiet_annotation_files(),
+        opening_annotation_files(),
     ):
         return len(registry.build({**cfg.train_dataloader.dataset, "pipeline": []}))
 

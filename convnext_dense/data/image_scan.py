@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ class OpenedImage:
     Attributes:
         path: The file.
         unreadable: Why it cannot be read, or None.
-        size: (width, height) as training sees it.
+        size: (width, height) as training sees it; None where the label alone was read.
         wrong_label: The sentence about its label, or None.
         indices: Pixels of each value in the label file (256,), or None.
         labels: Pixels of each class as training sees it (256,), the last one ignored; or None.
@@ -90,14 +90,18 @@ class ImageOpener:
         size = tuple(results["img_shape"][1::-1])
         if self.label is None:
             return OpenedImage(image.path, size=size)
+        return replace(self.open_label(image, results), size=size)
+
+    def open_label(self, image: ListedImage, results: dict[str, Any] | None = None) -> OpenedImage:
+        """Reads the label of an image; without ``results`` of the image, not the image itself."""
+        results = dict(image.info, seg_fields=[]) if results is None else results
         try:
             labels = self.label(results)["gt_seg_map"]
             indices = np.clip(self.label.read(image.info["seg_map_path"]), 0, VALUES - 1)
         except UserError as error:
-            return OpenedImage(image.path, size=size, wrong_label=str(error))
+            return OpenedImage(image.path, wrong_label=str(error))
         return OpenedImage(
             image.path,
-            size=size,
             indices=np.bincount(indices.ravel(), minlength=VALUES),
             labels=np.bincount(labels.ravel(), minlength=VALUES),
         )

@@ -6,7 +6,7 @@ option given beside them wins. From there on own data is treated as any other da
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,11 @@ from convnext_dense.errors import UserError
 from convnext_dense.tasks import task_of
 
 DETECTION, SEGMENTATION = "detection", "segmentation"
-FLAGS = ("train_json", "val_json", "images", "labels", "classes", "reduce_zero_label", "epochs")
+FLAGS = (
+    "train_json", "val_json", "images", "labels", "classes", "reduce_zero_label", "mask_values",
+    "epochs",
+)  # fmt: skip
+IGNORE = "ignore"  # in the place of a class name of --mask-values
 FOLDERS = {"train": "train", "val": "val", "test": "val"}  # split -> sub-folder of a single folder
 
 
@@ -32,12 +36,15 @@ class OwnData:
         sources: ``{split: (folder of images, COCO json or folder of label images)}``.
         classes: Text file of class names (segmentation); None looks for ``classes.txt``.
         reduce_zero_label: Index 0 is ignored and the first class has index 1 (segmentation).
+        mask_values: Class name of each value of the masks, where those are no indices; None for a
+            value that is ignored (segmentation).
     """
 
     task: str
     sources: dict[str, tuple[Path, Path]]
     classes: Path | None = None
     reduce_zero_label: bool = False
+    mask_values: Mapping[int, str | None] | None = None
 
 
 def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData | None:
@@ -74,13 +81,40 @@ def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
         images = _of_split("--images", image_folders, split, splits)
         sources[split] = (images, _of_split("--labels", labels, split, splits))
     classes = _file("--classes", args.classes) if args.classes else None
-    return OwnData(SEGMENTATION, sources, classes, args.reduce_zero_label)
+    values = parse_mask_values(args.mask_values) if args.mask_values else None
+    if values and args.reduce_zero_label:
+        raise UserError(
+            "--mask-values says what each value means: leave out --reduce-zero-label, or write "
+            f"0={IGNORE}."
+        )
+    return OwnData(SEGMENTATION, sources, classes, args.reduce_zero_label, values)
+
+
+def parse_mask_values(pairs: Sequence[str]) -> dict[int, str | None]:
+    """``["0=background", "255=road"]`` as a dictionary; a value named ``ignore`` has None.
+
+    Raises:
+        UserError: For what is no pair, no value, or a value named twice.
+    """
+    named: dict[int, str | None] = {}
+    for pair in pairs:
+        value, equals, name = pair.partition("=")
+        if not equals or not value.strip().isdecimal() or not name.strip():
+            raise UserError(
+                f"--mask-values takes pairs like 0=background 255=road, a value of the masks and "
+                f"the name of its class, got {pair!r}."
+            )
+        if int(value) in named:
+            raise UserError(f"--mask-values names the value {int(value)} twice.")
+        named[int(value)] = None if name.strip() == IGNORE else name.strip()
+    return named
 
 
 def _with_jsons(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
-    if args.classes or args.reduce_zero_label:
+    if args.classes or args.reduce_zero_label or args.mask_values:
         raise UserError(
-            "--classes and --reduce-zero-label belong to segmentation: the classes of a detector "
+            "--classes, --reduce-zero-label and --mask-values belong to segmentation: the classes "
+            "of a detector "
             "are those of its json (some of them: --cfg-options "
             "train_dataloader.dataset.metainfo.classes=NAME,NAME)."
         )

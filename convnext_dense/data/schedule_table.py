@@ -6,10 +6,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from convnext_dense.config.config_tree import datasets
-from convnext_dense.data.coco.annotation_file import read_summary
-from convnext_dense.data.coco.fit_config import annotation_path
 from convnext_dense.data.fit_schedule import WARMUP_SHARE, Batch, Fit, plan_of, rate_of
 from convnext_dense.optim.stepping import Plan, summarise_rates
+from convnext_dense.tasks import task_of
 
 SHOWN_CLASSES = 8
 Row = tuple[str, str, str, str]
@@ -49,11 +48,9 @@ def format_schedule_table(cfg: Config, recipe: Config, fit: Fit, max_iters: int 
 
 def _pictures_row(cfg: Config, fit: Fit) -> Row:
     (data,) = datasets(cfg, "train")
-    why = ""
-    if "ann_file" in data:
-        named = len(read_summary(annotation_path(data)).file_names)
-        if named > fit.size.images:
-            why = f"{named - fit.size.images} of {named} left out: no instance, or too small"
+    task, why = task_of(cfg), ""
+    if data in task.datasets(cfg, "train"):
+        why = task.count_unused_images(data, fit.size.images)
     return (
         "training images",
         _number(fit.size.recipe_images),

@@ -1,6 +1,5 @@
 """Looking at detection data: boxes and masks on images, the statistics of a COCO file."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from convnext_dense.browse.statistics_table import (
 )
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.coco.fit_config import annotation_path
+from convnext_dense.data.text_files import read_json
 
 # COCO's limits of box sizes, as the side of a square in pixels of the image.
 SMALL, LARGE = 32, 96
@@ -146,7 +146,7 @@ def _count_sizes(sides: np.ndarray) -> dict[str, int]:
 
 def _named_boxes(config: Any, classes: tuple[str, ...]) -> int:
     """The annotations of these classes in the file, valid or not."""
-    content = json.loads(Path(annotation_path(config)).read_text(encoding="utf-8"))
+    content = read_json(annotation_path(config))
     ids = {entry["id"] for entry in content["categories"] if entry["name"] in classes}
     return sum(entry["category_id"] in ids for entry in content["annotations"])
 

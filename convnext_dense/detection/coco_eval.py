@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster, mask
 
+from convnext_dense.data.coco.evaluation_limits import MAX_DETS
 from convnext_dense.detection.best_thresholds import BestThreshold, find_best_threshold
 
 F1_IOU = 0.5  # of a detection that counts as correct for the best threshold
@@ -65,6 +66,7 @@ def evaluate_coco(
     image_ids: Sequence[int],
     category_ids: Sequence[int],
     thresholds: bool = False,
+    max_dets: int = MAX_DETS,
 ) -> CocoFigures:
     """Average precision and recall over the given images and categories.
 
@@ -76,13 +78,15 @@ def evaluate_coco(
         image_ids: The images to evaluate; others do not count.
         category_ids: The categories to evaluate.
         thresholds: Also find the best thresholds, in a third of the time more.
+        max_dets: The detections of each class in an image that count, the best ones; ``AR_100`` is
+            the recall with so many.
 
     Returns:
         The figures; equal to pycocotools' to 1e-6.
     """
     # The library prints its progress and a table; the log has its own table.
     with garbage_collection_paused(), contextlib.redirect_stdout(io.StringIO()):
-        return _evaluate(truth, results, task, image_ids, category_ids, thresholds)
+        return _evaluate(truth, results, task, image_ids, category_ids, thresholds, max_dets)
 
 
 @contextlib.contextmanager
@@ -104,6 +108,7 @@ def _evaluate(
     image_ids: Sequence[int],
     category_ids: Sequence[int],
     thresholds: bool,
+    max_dets: int,
 ) -> CocoFigures:
     truth, detections, images, categories = _renumber_ids(
         truth, results, task, image_ids, category_ids
@@ -114,6 +119,7 @@ def _evaluate(
     evaluation.rle_iou_max_workers = 1
     evaluation.params.imgIds = images
     evaluation.params.catIds = categories
+    evaluation.params.maxDets = [1, 10, max_dets]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -238,6 +244,14 @@ def _to_annotations(
             zip(results, shapes, SHAPE_AREAS[task](shapes), strict=True), start=1
         )
     ]
+
+
+def count_beyond(entries: Iterable[dict], limit: int) -> int:
+    """The truth or the results beyond ``limit`` of each class in an image; crowds do not count."""
+    counts = Counter(
+        (entry["image_id"], entry["category_id"]) for entry in entries if not entry.get("iscrowd")
+    )
+    return sum(max(0, count - limit) for count in counts.values())
 
 
 def _new_ids(ids: Iterable[int]) -> dict[int, int]:

@@ -11,8 +11,15 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import METRICS
 
+from convnext_dense.data.coco.evaluation_limits import MAX_DETS
+from convnext_dense.data.text_files import read_json
 from convnext_dense.detection.best_thresholds import to_plain
-from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco, garbage_collection_paused
+from convnext_dense.detection.coco_eval import (
+    CocoFigures,
+    count_beyond,
+    evaluate_coco,
+    garbage_collection_paused,
+)
 from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
 from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
@@ -35,6 +42,8 @@ class CocoInstanceMetric(BaseMetric):
         ann_file: COCO annotation file; the engine fills in that of the evaluated dataset.
         metric: ``bbox``, ``segm`` or both.
         outfile: Also write the results in COCO format to this file.
+        max_dets: Detections of each class in an image that a second set of figures counts, such as
+            ``bbox_mAP_max300``. COCO's figures count the best 100 and stay what they are.
         collect_device: As in mmengine.
         prefix: Prefix of the figures' names.
     """
@@ -46,6 +55,7 @@ class CocoInstanceMetric(BaseMetric):
         ann_file: str,
         metric: str | Sequence[str] = TASKS,
         outfile: str | None = None,
+        max_dets: int | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
@@ -53,6 +63,12 @@ class CocoInstanceMetric(BaseMetric):
         self.metrics = [metric] if isinstance(metric, str) else list(metric)
         if unknown := set(self.metrics) - set(TASKS):
             raise UserError(f"metric must be one of {', '.join(TASKS)}, got {sorted(unknown)}.")
+        if max_dets is not None and (type(max_dets) is not int or max_dets <= MAX_DETS):
+            raise UserError(
+                f"max_dets must be a whole number above {MAX_DETS}, which COCO's figures count, "
+                f"got {max_dets!r}."
+            )
+        self.max_dets = max_dets
         self.ann_file = ann_file
         self.outfile = outfile
 
@@ -77,7 +93,7 @@ class CocoInstanceMetric(BaseMetric):
     @garbage_collection_paused()
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compares all predictions with the annotation file."""
-        truth = json.loads(Path(self.ann_file).read_text(encoding="utf-8"))
+        truth = read_json(self.ann_file)
         ids = {category["name"]: category["id"] for category in truth["categories"]}
         classes = self.dataset_meta["classes"]
         category_ids = [ids[name] for name in classes]
@@ -107,10 +123,58 @@ class CocoInstanceMetric(BaseMetric):
         hub.update_info(BEST_THRESHOLDS, to_plain({name: best[ids[name]] for name in classes}))
         print_log(short_table(format_per_class(per_class)), logger="current")
         return {
-            f"{task}_{name}": value
-            for task, figures in figures_by_task.items()
-            for name, value in figures.summary.items()
+            **{
+                f"{task}_{name}": value
+                for task, figures in figures_by_task.items()
+                for name, value in figures.summary.items()
+            },
+            **self._lifted(truth, detections, image_ids, category_ids),
         }
+
+    def _lifted(
+        self,
+        truth: dict,
+        detections: list[dict],
+        image_ids: Sequence[int],
+        category_ids: Sequence[int],
+    ) -> dict[str, float]:
+        """The figures with ``max_dets``; without it, what COCO's figures leave out, as numbers."""
+        if self.max_dets is None:
+            return _say_beyond(truth, detections, image_ids, category_ids)
+        lifted = {}
+        for task in self.metrics:
+            summary = evaluate_coco(
+                truth, detections, task, image_ids, category_ids, max_dets=self.max_dets
+            ).summary
+            lifted[f"{task}_AR_{self.max_dets}"] = summary["AR_100"]
+            names = (name for name in summary if name.startswith("mAP"))
+            lifted.update({f"{task}_{name}_max{self.max_dets}": summary[name] for name in names})
+        return lifted
+
+
+def _say_beyond(
+    truth: dict, detections: list[dict], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> dict[str, int]:
+    """Objects and detections that COCO's figures do not count; nothing where they count all."""
+    images, categories = set(image_ids), set(category_ids)
+    objects = [
+        one
+        for one in truth["annotations"]
+        if one["image_id"] in images and one["category_id"] in categories
+    ]
+    beyond = dict(
+        objects_not_counted=count_beyond(objects, MAX_DETS),
+        detections_not_counted=count_beyond(detections, MAX_DETS),
+    )
+    if not any(beyond.values()):
+        return {}
+    print_log(
+        f"COCO's figures count {MAX_DETS} detections of each class in an image: "
+        f"{beyond['objects_not_counted']:,} objects and {beyond['detections_not_counted']:,} "
+        "detections are beyond that. The evaluator's max_dets=N counts N, beside COCO's figures.",
+        logger="current",
+    )
+    return beyond
 
 
 def to_coco(result: dict, category_ids: Sequence[int]) -> list[dict]:

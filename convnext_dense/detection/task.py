@@ -11,6 +11,7 @@ from convnext_dense.data.coco.fit_config import (
     drop_mask_branch,
     fit_to_annotations,
     min_size,
+    remarks_on,
     set_num_classes,
 )
 from convnext_dense.data.images import read_image
@@ -58,6 +59,10 @@ class DetectionTask(Task):
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.coco.check_images.check_detection_images`."""
         return check_detection_images(cfg, dataset, every)
+
+    def remarks(self, cfg: Any, split: str, opened: Sequence[Any]) -> list[str]:
+        """Of the annotation files, their classes, and what an evaluation counts."""
+        return remarks_on(cfg, split)
 
     def describe_dataset(self, dataset: Any) -> str:
         """Counts of the annotation file."""

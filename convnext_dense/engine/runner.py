@@ -31,6 +31,7 @@ from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.class_names import check_classes
 from convnext_dense.data.fit_schedule import plan_of
 from convnext_dense.data.images import name_images_in_errors
+from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.random_state import seed_each_process, use_repeatable_kernels
@@ -48,7 +49,6 @@ from convnext_dense.errors import UserError
 from convnext_dense.runs.checkpointing import check_resumable
 from convnext_dense.runs.console import LogText, use_console
 from convnext_dense.runs.data_workers import DataWorkerSetup
-from convnext_dense.runs.noise import quiet_annotation_files
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
@@ -65,7 +65,6 @@ class DenseRunner(Runner):
     train = safe_reading()(Runner.train)
     val = safe_reading()(Runner.val)
     test = safe_reading()(Runner.test)
-    build_evaluator = safe_reading()(Runner.build_evaluator)
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Logs our own environment report: mmengine's needs distutils, gone in Python 3.12."""
@@ -149,12 +148,18 @@ class DenseRunner(Runner):
     @safe_reading()
     def build_dataloader(dataloader, *args, **kwargs) -> DataLoader:
         """Builds a loader whose errors name the image; its processes live until this one ends."""
-        with quiet_annotation_files():
+        with opening_annotation_files():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         name_images_in_errors(loader.dataset)
         if not isinstance(loader.worker_init_fn, DataWorkerSetup):
             loader.worker_init_fn = DataWorkerSetup(loader.worker_init_fn)
         return loader
+
+    @safe_reading()
+    @opening_annotation_files()
+    def build_evaluator(self, evaluator: Any) -> Any:
+        """Builds the metrics; mmdet's own open their annotation file."""
+        return super().build_evaluator(evaluator)
 
     def build_optim_wrapper(self, *args, **kwargs) -> OptimWrapper:
         """Builds the optimizer; a setting that it does not take is one sentence."""

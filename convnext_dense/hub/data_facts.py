@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from convnext_dense.config.plain import PACKAGES
 from convnext_dense.config.reading import import_registering_modules
+from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.tasks import ClassCounts, task_of
 
 
@@ -46,7 +47,8 @@ def count_data(cfg: Config) -> DataFacts:
             for split in ("train", "val"):
                 if not (loader := cfg.get(f"{split}_dataloader")):
                     continue
-                dataset = DATASETS.build(loader.dataset)
+                with opening_annotation_files():
+                    dataset = DATASETS.build(loader.dataset)
                 facts.images[split] = len(dataset)
                 if split == "train":
                     opened = [

@@ -13,6 +13,7 @@ from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.engine.sharding import plain_model
+from convnext_dense.preflight.start_page import remark_rows
 from convnext_dense.preflight.step_probe import StepMeasurements, memory_parts
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.tasks import HEADLINE, Task, task_of
@@ -59,6 +60,7 @@ def format_page(
         *_data_rows(cfg, task, runner, opened),
         ("classes", _classes(runner)),
         *_occurrence_rows(cfg, task, runner, opened),
+        *remark_rows(cfg, ("train", "val"), opened),
         ("heads", _heads(cfg)),
         ("parameters", _parameters(runner)),
         ("weights", weights),
@@ -93,8 +95,8 @@ def _data_rows(
             rows.append((f"{split} data", text))
         if split == "train":
             rows.append(("", f"{len(runner.train_dataloader.dataset):,} images are trained on"))
-        if opened[split]:
-            rows.append(("", f"{len(opened[split]):,} of them opened, nothing wrong"))
+        if whole := sum(image.size is not None for image in opened[split]):
+            rows.append(("", f"{whole:,} of them opened, all can be used"))
     return rows
 
 

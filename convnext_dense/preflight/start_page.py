@@ -1,5 +1,6 @@
 """The first lines of a run on the console: what runs, on what data, from which weights, where."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -7,6 +8,7 @@ from rich.text import Text
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.fit_schedule import batch_of, iterations_per_epoch, plan_of
+from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.fused_kernels import precision
 from convnext_dense.engine.runner import DenseRunner
@@ -18,13 +20,19 @@ KINDS = {"train": "training", "val": "validation", "test": "test"}
 UNITS = {"max_epochs": "epochs", "max_iters": "iterations"}
 
 
-def start_page(runner: DenseRunner, splits: tuple[str, ...], weights: str) -> Text:
+def start_page(
+    runner: DenseRunner,
+    splits: tuple[str, ...],
+    weights: str,
+    opened: Mapping[str, Sequence[OpenedImage]] | None = None,
+) -> Text:
     """The page: a line each for data, weights, device and length, below the config's name.
 
     Args:
         runner: The built runner; its loaders are built here, in the order of the splits.
         splits: Which data the run reads: ``train``, ``val``, ``test``.
         weights: The origin of the weights, in a line.
+        opened: The images that were opened before the run, by split.
     """
     cfg = runner.cfg
     number_type = str(precision(cfg)).removeprefix("torch.")
@@ -34,9 +42,19 @@ def start_page(runner: DenseRunner, splits: tuple[str, ...], weights: str) -> Te
         ("device", f"{device()}, {number_type}"),
         *(_training_rows(runner) if "train" in splits else []),
         ("work folder", str(cfg.work_dir)),
+        *remark_rows(cfg, splits, opened or {}),
     ]
     title = f"{Path(cfg.filename or 'config').stem} ({task_of(cfg).name})"
     return format_rows(title, rows)
+
+
+def remark_rows(
+    cfg: Config, splits: tuple[str, ...], opened: Mapping[str, Sequence[OpenedImage]]
+) -> list[tuple[str, str]]:
+    """What is odd in the data of some splits, a row each, equal ones once."""
+    task = task_of(cfg)
+    remarks = [line for split in splits for line in task.remarks(cfg, split, opened.get(split, ()))]
+    return [("note" if n == 0 else "", line) for n, line in enumerate(dict.fromkeys(remarks))]
 
 
 def _data(runner: DenseRunner, splits: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from convnext_dense.browse import drawing
+from convnext_dense.data.text_files import read_json
 from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco
 from convnext_dense.report.findings import (
     MAX_CURVES,
@@ -40,7 +41,7 @@ def analyse_results(test: Test, results: Path) -> Analysis:
     with open_dataset(test) as dataset:
         infos = [dataset.get_data_info(index) for index in range(len(dataset))]
         classes, file = list(dataset.metainfo["classes"]), Path(dataset.ann_file)
-    truth = json.loads(file.read_text(encoding="utf-8"))
+    truth = read_json(file)
     analysis = Analysis()
     ids = {category["name"]: category["id"] for category in truth["categories"]}
     categories = [ids[name] for name in classes]

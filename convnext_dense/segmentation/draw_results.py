@@ -1,10 +1,12 @@
 """Drawings of a test: the ground truth beside the prediction."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.visualization import Visualizer
 
@@ -39,6 +41,22 @@ class DrawLabelsHook(Hook):
 
 
 def draw_labels(visualizer: Visualizer, name: str, sample: Any, **where: Any) -> None:
-    """Draws the truth beside the prediction: into ``out_file``, or at a ``step`` of the log."""
+    """Draws the truth beside the prediction: into ``out_file``, or at a ``step`` of the log.
+
+    mmsegmentation writes names with OpenCV, which knows ASCII alone; others are left out.
+    """
     image = cv2.cvtColor(read_image(sample.img_path), cv2.COLOR_BGR2RGB)
-    visualizer.add_datasample(name, image, sample.cpu(), **where)
+    named = _can_be_written(tuple(visualizer.dataset_meta.get("classes") or ()))
+    visualizer.add_datasample(name, image, sample.cpu(), with_labels=named, **where)
+
+
+@cache
+def _can_be_written(classes: tuple[str, ...]) -> bool:
+    """Whether OpenCV can write all names; says once where it cannot."""
+    others = [name for name in classes if not name.isascii()]
+    if others:
+        print_log(
+            f"These drawings have no names, because OpenCV cannot write {others[0]!r}: "
+            "convnext-dense predict writes them."
+        )
+    return not others

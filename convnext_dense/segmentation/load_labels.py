@@ -1,5 +1,6 @@
 """Reading label images (one class index for each pixel), with checks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,19 @@ class LoadLabels(BaseTransform):
 
     Args:
         num_classes: Number of classes; the engine fills it in. Without it, indices are not checked.
+        mask_values: Pairs (value in the file, label), where the values are no indices, as in masks
+            of 0 and 255 (``--mask-values``). A label of 255 is ignored.
 
     Raises:
         UserError: For a label file that is missing or is not an image, that has several channels
             or floating-point values, another size than its image, or an index without a class.
     """
 
-    def __init__(self, num_classes: int | None = None) -> None:
+    def __init__(
+        self, num_classes: int | None = None, mask_values: Sequence[Sequence[int]] | None = None
+    ) -> None:
         self.num_classes = num_classes
+        self.mask_values = mask_values
 
     def transform(self, results: dict) -> dict:
         """Adds ``gt_seg_map`` to the sample and to its ``seg_fields``."""
@@ -41,6 +47,8 @@ class LoadLabels(BaseTransform):
                 f"{path} has {_size(indices.shape)} pixels but its image has "
                 f"{_size(results['ori_shape'])}: a label image must have the size of its image."
             )
+        if self.mask_values is not None:
+            indices = map_values(indices, self.mask_values, path)
         label_map = results["label_map"]
         num_classes = self.num_classes if label_map is None else len(label_map)
         labels = to_labels(indices, results["reduce_zero_label"], num_classes, path)
@@ -58,7 +66,8 @@ class LoadLabels(BaseTransform):
         return read_indices(path)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_classes={self.num_classes})"
+        mapped = "" if self.mask_values is None else f", mask_values={self.mask_values}"
+        return f"{type(self).__name__}(num_classes={self.num_classes}{mapped})"
 
 
 def read_indices(path: str | Path) -> np.ndarray:
@@ -86,6 +95,30 @@ def read_indices(path: str | Path) -> np.ndarray:
     return indices.astype(np.int64)
 
 
+def map_values(values: np.ndarray, pairs: Sequence[Sequence[int]], path: str | Path) -> np.ndarray:
+    """Turns the values of a mask into indices.
+
+    Args:
+        values: What the file holds, (H, W).
+        pairs: Pairs (value, index).
+        path: The file, for the message.
+
+    Raises:
+        UserError: For a value that no pair names.
+    """
+    indices = np.full(values.shape, -1, np.int64)
+    for value, index in pairs:
+        indices[values == value] = index
+    if (indices < 0).any():
+        named = ", ".join(str(value) for value, _ in pairs)
+        found = np.unique(values[indices < 0])
+        raise UserError(
+            f"{path} holds the value {found[0]}, but --mask-values names {named}: name its class "
+            f"too, as {found[0]}=NAME, or {found[0]}=ignore."
+        )
+    return indices
+
+
 def to_labels(
     indices: np.ndarray, reduce_zero: bool, num_classes: int | None, path: str | Path
 ) -> np.ndarray:
@@ -103,6 +136,10 @@ def to_labels(
         first = int(reduce_zero)
         counts_from_1 = not reduce_zero and indices[wrong].max() == num_classes
         hint = ", or count from 1 and ignore 0 (--reduce-zero-label)" if counts_from_1 else ""
+        values = np.unique(indices)
+        if not hint and len(values) <= allowed:
+            pairs = " ".join(f"{value}=NAME" for value in values)
+            hint = f", or name the class of each value (--mask-values {pairs})"
         raise UserError(
             f"{path} holds the label {indices[wrong].max()}, but the {num_classes} classes have "
             f"the labels {first} to {allowed - 1 + first} (255: ignored): correct the file or "

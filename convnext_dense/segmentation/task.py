@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from convnext_dense.config.config_tree import evaluators
-from convnext_dense.data.labels.check_images import check_segmentation_images
+from convnext_dense.data.labels.check_images import check_segmentation_images, remarks_on_labels
 from convnext_dense.data.labels.fit_config import (
     assume_label_classes,
     fit_to_labels,
     label_datasets,
     set_label_classes,
-    use_own_labels,
 )
+from convnext_dense.data.labels.own_labels import use_own_labels
 from convnext_dense.segmentation.draw_results import draw_labels
 from convnext_dense.tasks import ClassCounts, Task
 
@@ -30,7 +30,7 @@ class SegmentationTask(Task):
     def use_own_data(
         self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]
     ) -> None:
-        """See :func:`convnext_dense.data.labels.fit_config.use_own_labels`."""
+        """See :func:`convnext_dense.data.labels.own_labels.use_own_labels`."""
         use_own_labels(dataset, images, truth, own_data, options)
 
     def fit_config(
@@ -67,6 +67,10 @@ class SegmentationTask(Task):
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.labels.check_images.check_segmentation_images`."""
         return check_segmentation_images(cfg, dataset, every, training)
+
+    def remarks(self, cfg: Any, split: str, opened: Sequence[Any]) -> list[str]:
+        """Classes without a pixel."""
+        return remarks_on_labels(cfg, split, opened)
 
     def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts | None:
         """Pixels of the labels that were opened."""

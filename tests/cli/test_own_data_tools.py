@@ -42,12 +42,17 @@ def test_train_resume_and_test(birds, tmp_path, monkeypatch):
     assert "is the config of a run on own data" in output
 
 
-def test_the_rate_is_scaled_once(streets, tmp_path):
+def test_the_rate_is_scaled_once_and_a_class_without_a_pixel_is_said(streets, tmp_path):
+    with (streets / "classes.txt").open("a") as file:
+        file.write("moon\n")
     flags = [*label_flags(streets), "--work-dir", tmp_path / "run", "--auto-scale-lr"]
     options = ["--cfg-options", "train_dataloader.batch_size=1"]
     output = run("train", LABEL_SHAPES, "--max-iters", 1, *flags, *options)
     assert "learning rate 0.004 0.002 x 1 / 2 images" in " ".join(output.split())
     assert base_rate(tmp_path / "run") == pytest.approx(2e-3)  # though asked for twice
+    (log,) = (tmp_path / "run").glob("*/*.log")
+    for text in (output, log.read_text()):
+        assert "1 of 8 classes have no pixel to train on in the 10 labels that were read" in text
 
 
 def settings_of(flags: TrainFlags):

@@ -177,7 +177,7 @@ def test_one_folder_is_enough_for_a_test(streets):
         (["--train-json", "no", "--val-json", "t.json", "--images", "d"], "names no, which is no"),
         (
             ["--train-json", "t.json", "--val-json", "t.json", "--images", "d", "--classes", "t"],
-            "--classes and --reduce-zero-label belong to segmentation",
+            "--classes, --reduce-zero-label and --mask-values belong to segmentation",
         ),
     ],
 )  # fmt: skip

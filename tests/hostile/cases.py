@@ -27,6 +27,8 @@ FILES = [
 SHAPES = ("polygon", "polygon", "polygon", "rle", "uncompressed", "none", "crowd")
 BOXES = ("inside", "inside", "inside", "pixel", "whole", "outside", "zero", "half out", "tiny",
          "negative", "nan", "huge")  # fmt: skip
+OTHER_ENCODINGS = ("utf-16", "utf-32-be", "cp1252", "gb18030")
+ACCIDENTS = ("fractions", "renamed", "turned")  # those that are refused, or cannot be told
 good_boxes = st.sampled_from(BOXES[:5])
 
 annotations = st.fixed_dictionaries({
@@ -49,6 +51,8 @@ coco = st.fixed_dictionaries({
     "ids": st.sampled_from([None] * 3 + IDS),
     "shape": st.sampled_from(SHAPES),
     "names": st.sampled_from([False, False, True]),
+    "encoding": st.sampled_from(["utf-8"] * 8 + ["utf-8-sig"] * 4 + list(OTHER_ENCODINGS)),
+    "accident": st.sampled_from([None] * 12 + ["listed twice", "repeated", *ACCIDENTS]),
 })  # fmt: skip
 mutations = st.fixed_dictionaries({
     "seed": files.seeds,
@@ -86,7 +90,30 @@ def write_coco(case: dict, folder: Path) -> None:
     for one in found:
         one["category_id"] += first
     content = dict(images=images, annotations=found, categories=categories)
-    (folder / "all.json").write_text(json.dumps(content))
+    if case["accident"]:
+        _befall(content, case["accident"])
+    text = json.dumps(content, ensure_ascii=False)
+    (folder / "all.json").write_bytes(text.encode(case["encoding"], "replace"))
+
+
+def _befall(content: dict, accident: str) -> None:
+    """What tools that write annotation files do to them."""
+    images, found = content["images"], content["annotations"]
+    first = images[0]
+    new = max(one["id"] for one in [*images, *found]) + 1
+    if accident == "listed twice":
+        images.append(dict(first, id=new))
+    elif accident == "repeated" and found:
+        found.append(dict(found[0], id=new))
+    elif accident == "renamed":
+        first["file_name"] = f"C:\\set\\{first['file_name'].upper()}"
+    elif accident == "turned":
+        first["width"], first["height"] = first["height"], first["width"]
+    elif accident == "fractions":
+        sizes = {one["id"]: (one["width"], one["height"]) * 2 for one in images}
+        for one in found:
+            sides = zip(one["bbox"], sizes[one["image_id"]], strict=True)
+            one["bbox"] = [value / side for value, side in sides]
 
 
 def calmed(case: dict) -> dict:
@@ -105,7 +132,12 @@ def calmed(case: dict) -> dict:
         calm.append({**picture, **changes, "kind": kind, "size": size})
     ids = case["ids"] if case["ids"] is None or -1 <= case["ids"] < 2**62 else 2**62
     shape = "rle" if case["shape"] == "crowd" else case["shape"]
-    return dict(case, pictures=calm, ids=ids, shape=shape)
+    changes = dict(pictures=calm, ids=ids, shape=shape)
+    if case["encoding"] in OTHER_ENCODINGS:
+        changes["encoding"] = "utf-8-sig"
+    if case["accident"] in ACCIDENTS:
+        changes["accident"] = None
+    return {**case, **changes}
 
 
 def _annotation(one: dict, shape: str, width: int, height: int, classes: int) -> dict:
@@ -151,6 +183,8 @@ VALID = dict(
     classes=["ant", "bee"],
     ids=None,
     names=False,
+    encoding="utf-8",
+    accident=None,
     pictures=[
         {
             "kind": "jpg",
@@ -188,7 +222,9 @@ label_pictures = st.fixed_dictionaries({
     "size": files.sizes,
     "damage": st.one_of(*[st.none()] * 9, files.damages),
     "mode": st.sampled_from(LABEL_MODES),
-    "values": st.sampled_from(["classes"] * 6 + ["ignored", "beyond", "any", "one", "fractions"]),
+    "values": st.sampled_from(
+        ["classes"] * 6 + ["ignored", "beyond", "any", "one", "fractions", "mask"]
+    ),
     "label damage": st.one_of(*[st.none()] * 9, files.damages),
     "other size": st.sampled_from([False] * 12 + [True]),
     "seed": files.seeds,
@@ -206,7 +242,7 @@ _calm_labels = st.fixed_dictionaries({  # one thing wrong, if any
             "size": st.tuples(st.integers(45, 60), st.integers(45, 60)),
             "damage": st.none(),
             "mode": st.sampled_from(["L", "P"]),
-            "values": st.sampled_from(["classes", "ignored", "one"]),
+            "values": st.sampled_from(["classes", "ignored", "one", "mask"]),
             "label damage": st.sampled_from([None] * 20 + ["flipped"]),
             "other size": st.just(False),
             "seed": files.seeds,
@@ -249,6 +285,8 @@ def _label(one: dict, width: int, height: int) -> Image.Image:
     values = rng.integers(0, top, (height, width))
     if kind == "ignored":
         values[:] = 255
+    elif kind == "mask":
+        values *= 255
     if mode == "F":
         return Image.fromarray(values.astype(np.float32) + (0.5 if kind == "fractions" else 0))
     if mode == "I;16":

@@ -48,6 +48,9 @@ def places(tmp_path, monkeypatch):
 
 def test_a_detector_on_own_data(birds, places, capsys):
     content = json.loads((birds / "train.json").read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    for split, text in (("train", json.dumps(content)), ("val", (birds / "val.json").read_text())):
+        (birds / f"{split}.json").write_text(text, encoding="utf-8-sig")  # as Windows writes it
     names = {category["id"]: category["name"] for category in content["categories"]}
     counts = [names[a["category_id"]] for a in content["annotations"] if not a.get("iscrowd")]
     flags = ["--train-json", birds / "train.json", "--val-json", birds / "val.json"]
@@ -60,6 +63,7 @@ def test_a_detector_on_own_data(birds, places, capsys):
     assert found["classes"].startswith("6: ") and "roi_head.mask_head 6" in found["heads"]
     assert "loss_mask" in found["training step"] and "nan" not in found["training step"]
     assert found["evaluation"].startswith("2 images, bbox_mAP ")
+    assert "annotations have iscrowd = 1: nothing is trained on them" in found["note"]
     assert (
         "--auto-scale-lr" in found["learning rate"]
         or "x 4 / 4" in found["learning rate"]

@@ -238,6 +238,13 @@ def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = Tru
         action="store_true",
         help="label 0 is ignored, the first class is label 1 (segmentation)",
     )
+    group.add_argument(
+        "--mask-values",
+        nargs="+",
+        metavar="VALUE=NAME",
+        help="class of each value of the masks, where they are no indices: 0=background 255=road; "
+        "a value named ignore is ignored (segmentation)",
+    )
 
 
 def add_tile_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,5 @@
 """What the engine needs to know of a COCO file, read and checked once."""
 
-import json
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convnext_dense.data.coco.check_entries import check_coco
+from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import MissingDataError, UserError
 
 SECTIONS = ("images", "annotations", "categories")
@@ -23,12 +23,14 @@ class Instances:
         crowd: Whether it is a crowd, on which nothing is trained.
         dropped: Whether mmdet leaves it out: without area, below a pixel, outside, ``ignore``.
         sides: Shorter side of its image in pixels.
+        images: Place of its image in the file's order.
     """
 
     labels: np.ndarray
     crowd: np.ndarray
     dropped: np.ndarray
     sides: np.ndarray
+    images: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class AnnotationSummary:
     notes: tuple[str, ...]
 
     @property
+    def annotated(self) -> bool:
+        """Whether there is any annotation."""
+        return self.num_annotations > 0
+
+    @property
     def num_annotations(self) -> int:
         """Number of annotations."""
         return len(self.instances.labels)
@@ -73,7 +80,7 @@ def read_summary(path: str) -> AnnotationSummary:
 
 @lru_cache(maxsize=4)
 def _read(path: str, *_state: int) -> AnnotationSummary:
-    content = _load(path)
+    content = read_json(path)
     for section in SECTIONS:
         if not isinstance(content, dict) or not isinstance(content.get(section), list):
             raise UserError(
@@ -100,20 +107,10 @@ def _read(path: str, *_state: int) -> AnnotationSummary:
     )
 
 
-def _load(path: str) -> object:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:  # ValueError: of json, of the encoding
-        raise UserError(
-            f"{path} is not complete JSON ({error}): copy or download it again."
-        ) from error
-
-
 def _instances(content: dict) -> Instances:
     annotations = content["annotations"]
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    place_of = {image["id"]: place for place, image in enumerate(content["images"])}
     label_of = {category["id"]: label for label, category in enumerate(content["categories"])}
     limits = np.array([sizes[a["image_id"]] for a in annotations], float).reshape(-1, 2)
     boxes = np.array([a["bbox"] for a in annotations], float).reshape(-1, 4)
@@ -126,6 +123,7 @@ def _instances(content: dict) -> Instances:
         crowd=np.array([bool(a.get("iscrowd")) for a in annotations], bool),
         dropped=(extent < 1).any(1) | (inside <= 0).any(1) | (area <= 0) | ignored,
         sides=limits.min(1) if len(limits) else np.zeros(0),
+        images=np.array([place_of[a["image_id"]] for a in annotations], int),
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from convnext_dense.data.coco.check_boxes import check_boxes
 from convnext_dense.data.coco.check_masks import check_masks
-from convnext_dense.data.coco.findings import refuse
+from convnext_dense.data.coco.findings import DoesNotFit, refuse
+from convnext_dense.data.coco.repeats import note_repeats
 from convnext_dense.errors import UserError
 
 LARGEST = 1e9  # of a coordinate; comparisons with it are false for nan
@@ -40,19 +41,24 @@ def check_coco(path: str, content: dict) -> list[str]:
         raise UserError(f"{path} names no image.")
     images_by_id = {image["id"]: image for image in images}
     categories = {category["id"] for category in content["categories"]}
-    for key, known, what in (
-        ("image_id", images_by_id, "an image_id that no image has"),
-        ("category_id", categories, "a category_id of no category"),
+    for key, known, what, fix in (
+        ("image_id", images_by_id, "an image_id that no image has", "add the images"),
+        ("category_id", categories, "a category_id of no category", "add the categories"),
     ):
-        fix = f"add the {what.split()[-1]} or remove them"
+        fix = f"{fix}, or remove these annotations"
         dangling = [i for i, entry in enumerate(annotations) if entry[key] not in known]
         refuse(path, "annotations", annotations, dangling, what, fix)
-    sizes = [(images_by_id[a["image_id"]]["width"], images_by_id[a["image_id"]]["height"])
-             for a in annotations]  # fmt: skip
-    return [
-        *check_boxes(path, annotations, sizes),
-        *check_masks(path, annotations, sizes),
-    ]
+    image_of_each = [images_by_id[annotation["image_id"]] for annotation in annotations]
+    sizes = [(image["width"], image["height"]) for image in image_of_each]
+    try:
+        return [
+            *note_repeats(path, images, annotations),
+            *check_boxes(path, annotations, sizes),
+            *check_masks(path, annotations, sizes),
+        ]
+    except DoesNotFit as error:
+        error.images = [images_by_id[annotation["image_id"]] for annotation in error.annotations]
+        raise
 
 
 def _check_entries(path: str, kind: str, entries: Any, fields: dict[str, "Field"]) -> None:

@@ -13,7 +13,7 @@ from convnext_dense.data.check_images import (
     resize_thinnest,
 )
 from convnext_dense.data.coco.annotation_file import read_summary
-from convnext_dense.data.coco.fit_config import annotation_path
+from convnext_dense.data.coco.fit_config import annotation_path, image_folder
 from convnext_dense.data.image_scan import (
     ImageOpener,
     ListedImage,
@@ -30,7 +30,7 @@ def check_detection_images(cfg: Config, dataset: ConfigDict, every: bool) -> lis
         UserError: For images that cannot be read, or have another size than the file says.
     """
     summary = read_summary(annotation_path(dataset))
-    folder = os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
+    folder = image_folder(dataset)
     images = [
         ListedImage(dict(img_path=os.path.join(folder, name)), size)
         for name, size in zip(summary.file_names, summary.sizes, strict=True)

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from convnext_dense.data.coco.findings import refuse, refuse_many
+from convnext_dense.data.coco.findings import DoesNotFit, refuse, refuse_many
+from convnext_dense.errors import UserError
 
 SAMPLE = 20_000  # compressed RLEs that are counted through, evenly chosen
 POINTS = 3  # of a polygon
+PIXELS = "multiply by its width and height"
+OTHER_SIZE = "an RLE of another size [height, width] than its image"
 
 
 def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, int]]) -> list[str]:
@@ -50,7 +53,7 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         (
             coded,
             lambda i, mask: tuple(mask["size"]) == sizes[i][::-1],
-            "an RLE of another size [height, width] than its image",
+            OTHER_SIZE,
         ),
         (
             _some(coded),
@@ -59,7 +62,11 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         ),
     ):
         wrong = [i for i, mask in among if not fits(i, mask)]
-        refuse(path, "annotations", annotations, wrong, what)
+        kind = DoesNotFit if what == OTHER_SIZE else UserError
+        refuse(path, "annotations", annotations, wrong, what, error=kind)
+    if _are_fractions(polygons):
+        what = "a polygon within 0 and 1, as if in fractions of the image"
+        refuse(path, "annotations", annotations, [i for i, _ in polygons], what, PIXELS)
     short = [i for i, mask in polygons if all(len(part) < 2 * POINTS for part in mask)]
     what = "no polygon of three points or more"
     return refuse_many(path, annotations, short, what, "remove them or mend them")
@@ -72,6 +79,12 @@ def _is_polygon(part: Any) -> bool:
         return isfinite(sum(part))
     except (TypeError, OverflowError):
         return False
+
+
+def _are_fractions(polygons: list[tuple[int, list]]) -> bool:
+    """Whether all polygons lie within a pixel, between whole numbers."""
+    largest = [max(part) for _, mask in polygons for part in mask if part]
+    return bool(largest) and max(largest) <= 1 and any(value % 1 for value in largest)
 
 
 def _is_near(part: list[float], side: int) -> bool:

@@ -11,8 +11,26 @@ TOLERATED = 1 / 100_000
 SHOWN = 240  # characters of an entry
 
 
+class DoesNotFit(UserError):
+    """Boxes or masks that do not fit their images, as far as the file states their sizes.
+
+    Attributes:
+        annotations: The annotations that have them.
+        images: The entry of the image of each.
+    """
+
+    annotations: Sequence[dict] = ()
+    images: Sequence[dict] = ()
+
+
 def refuse(
-    path: str, kind: str, entries: Sequence[Any], wrong: Sequence[int], what: str, fix: str = ""
+    path: str,
+    kind: str,
+    entries: Sequence[Any],
+    wrong: Sequence[int],
+    what: str,
+    fix: str = "",
+    error: type[UserError] = UserError,
 ) -> None:
     """Raises where any entry is wrong.
 
@@ -23,23 +41,32 @@ def refuse(
         wrong: Indices of the wrong ones.
         what: What they have, as ``no 'area'``.
         fix: How to mend it, where the finding does not say so itself.
+        error: The kind of error.
 
     Raises:
         UserError: Names the file, the count and the first entry that is wrong.
     """
     if len(wrong):
-        raise UserError(
+        found = error(
             f"{path}: {len(wrong)} of {len(entries)} {kind} have {what}{fix and f' ({fix})'}; the "
             f"first has {_short(entries[wrong[0]])}."
         )
+        if isinstance(found, DoesNotFit):
+            found.annotations = [entries[i] for i in wrong]
+        raise found
 
 
 def refuse_many(
-    path: str, entries: Sequence[Any], wrong: Sequence[int], what: str, fix: str
+    path: str,
+    entries: Sequence[Any],
+    wrong: Sequence[int],
+    what: str,
+    fix: str,
+    error: type[UserError] = UserError,
 ) -> list[str]:
     """As :func:`refuse` for annotations, but of a share up to ``TOLERATED`` it makes a line."""
     if len(wrong) > TOLERATED * len(entries):
-        refuse(path, "annotations", entries, wrong, what, fix)
+        refuse(path, "annotations", entries, wrong, what, fix, error)
     return note(path, entries, wrong, f"{what}: they are left out")
 
 

@@ -4,18 +4,31 @@ Class names are stated once, in the annotation file. Reading them here, before a
 also catches what mmdet would drop silently: a misspelt class trains on nothing there.
 """
 
-import difflib
 import os
+from collections import Counter
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from convnext_dense.config.config_tree import SPLITS, datasets, evaluators, walk
+from convnext_dense.data.class_names import remark_absent
+from convnext_dense.data.class_weights import check_class_weights
 from convnext_dense.data.coco.annotation_file import (
     AnnotationSummary,
     check_trainable,
+    count_instances,
     read_summary,
 )
+from convnext_dense.data.coco.compare_classes import (
+    check_known,
+    check_order,
+    check_unknown,
+    remark_others,
+)
+from convnext_dense.data.coco.evaluation_limits import METRIC, remark_limits
+from convnext_dense.data.coco.explain_sizes import explain_misfit
+from convnext_dense.data.coco.find_images import check_images_exist
+from convnext_dense.data.coco.findings import DoesNotFit
 from convnext_dense.errors import UserError
 
 HEADS = ("bbox_head", "mask_head")
@@ -33,33 +46,76 @@ def fit_to_annotations(
             those that the config fixes, else those of the first split's annotation file.
 
     Raises:
-        UserError: For a missing or malformed annotation file, an unknown class name, or heads
-            that were built for another number of classes.
+        UserError: For a missing or malformed annotation file, an unknown class name, classes that
+            only one of two files has, or heads that were built for another number of classes.
     """
-    summaries = {
-        split: [read_summary(annotation_path(data)) for data in coco_datasets(cfg, split)]
-        for split in splits
-    }
+    summaries = {split: [_read(data) for data in coco_datasets(cfg, split)] for split in splits}
     known = [summary for of_one_split in summaries.values() for summary in of_one_split]
     if not known:
         return
     # A trained model's labels keep their order; the loop below checks that the file's is the same.
-    classes = classes or _in_file_order(_fixed_classes(cfg), known[0])
-    for line in dict.fromkeys(line for summary in known for line in summary.notes):
-        print_log(line)
+    chosen = classes or _fixed_classes(cfg)
+    classes = classes or _in_file_order(chosen, known[0])
     for split, of_split in summaries.items():
         for dataset, summary in zip(coco_datasets(cfg, split), of_split, strict=True):
-            _check_images_exist(dataset, summary)
-            _check_known(classes, summary)
-            _check_order(classes, summary)
+            check_images_exist(summary.path, image_folder(dataset), summary.file_names)
+            check_known(classes, summary)
+            check_order(classes, summary)
+            if chosen is None:
+                check_unknown(classes, summary, known[0])
             dataset.metainfo = dict(classes=classes)
             if split == "train":
                 check_trainable(summary, classes, min_size(dataset))
         _set_evaluator_files(cfg, split, of_split)
     set_num_classes(cfg, len(classes), known[0].path)
-    if not all(summary.has_masks for summary in known):
-        # A trained model keeps its mask branch, whatever it is tested on.
-        drop_mask_branch(cfg) if "train" in splits else evaluate_boxes_only(cfg)
+    for name, head in _heads(cfg):
+        check_class_weights(head, f"model.roi_head.{name}", classes, background=True)
+    _fit_masks(cfg, summaries)
+
+
+def _read(dataset: ConfigDict) -> AnnotationSummary:
+    """A dataset's file; where boxes are outside of their images, the images are asked too."""
+    path = annotation_path(dataset)
+    try:
+        return read_summary(path)
+    except DoesNotFit as error:
+        raise explain_misfit(error, path, image_folder(dataset)) from error
+
+
+def _fit_masks(cfg: Config, summaries: dict[str, list[AnnotationSummary]]) -> None:
+    """Lets the training files decide the model, and each other file what is evaluated on it.
+
+    A file without annotations says nothing on masks. A trained model keeps its mask branch,
+    whatever it is tested on.
+    """
+    if not all(summary.has_masks for summary in summaries.get("train", ()) if summary.annotated):
+        drop_mask_branch(cfg)
+        return
+    for split, found in summaries.items():
+        if not all(summary.has_masks for summary in found if summary.annotated):
+            evaluate_boxes_only(cfg, (split,))
+
+
+def remarks_on(cfg: Config, split: str) -> list[str]:
+    """What is odd in a split's files but can be trained or evaluated on, a sentence each.
+
+    Args:
+        cfg: A config that was fitted to its data.
+        split: ``train``, ``val`` or ``test``.
+    """
+    remarks, instances = [], Counter()
+    for dataset in coco_datasets(cfg, split):
+        summary, classes = read_summary(annotation_path(dataset)), dataset.metainfo["classes"]
+        remarks += [*summary.notes, *remark_others(classes, summary)]
+        if split == "train":
+            instances.update(count_instances(summary, tuple(classes), min_size(dataset)))
+            continue
+        remarks += remark_limits(cfg, split, summary, classes)
+        if not summary.annotated:
+            remarks.append(f"{summary.path} has no annotation: there are no figures on it.")
+        elif "mask_head" in cfg.model.get("roi_head", {}) and not summary.has_masks:
+            remarks.append(f"{summary.path} has no masks: boxes alone are evaluated on it.")
+    return [*remarks, *remark_absent(instances, "instance")]
 
 
 def min_size(dataset: ConfigDict) -> int:
@@ -72,26 +128,19 @@ def annotation_path(dataset: ConfigDict) -> str:
     return os.path.join(dataset.data_root, dataset.ann_file)
 
 
-def _check_images_exist(dataset: ConfigDict, summary: AnnotationSummary) -> None:
-    folder = os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
-    listings = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
-    missing = []
-    for name in summary.file_names:
-        parent, base = os.path.split(os.path.join(folder, name))
-        if parent not in listings:
-            listings[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
-        if base not in listings[parent]:
-            missing.append(name)
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(summary.file_names)} images of {summary.path} are not in "
-            f"{folder}: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
-        )
+def image_folder(dataset: ConfigDict) -> str:
+    """Full path of the folder that a dataset's image names are relative to."""
+    return os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
 
 
 def coco_datasets(cfg: Config, split: str) -> list[ConfigDict]:
-    """The datasets of a split that have a COCO annotation file."""
-    return [data for data in datasets(cfg, split) if str(data.get("ann_file", "")).endswith("json")]
+    """The datasets of a split that have a COCO annotation file, whatever its name."""
+    return [
+        data
+        for data in datasets(cfg, split)
+        if (file := str(data.get("ann_file") or ""))
+        and (file.endswith("json") or data.get("type") == "CocoDataset")
+    ]
 
 
 def _fixed_classes(cfg: Config) -> tuple[str, ...] | None:
@@ -107,31 +156,13 @@ def _in_file_order(classes: tuple[str, ...] | None, summary: AnnotationSummary) 
     """Labels count the categories in the file's order, whatever order the classes came in."""
     if classes is None:
         return summary.classes
-    _check_known(classes, summary)
+    check_known(classes, summary)
     return tuple(name for name in summary.classes if name in classes)
-
-
-def _check_known(classes: tuple[str, ...], summary: AnnotationSummary) -> None:
-    for name in classes:
-        if name not in summary.classes:
-            near = difflib.get_close_matches(name, summary.classes, n=1, cutoff=0)
-            raise UserError(
-                f"{summary.path} has no class {name!r}; the nearest name is {near[0]!r}. It has: "
-                f"{', '.join(summary.classes)}."
-            )
-
-
-def _check_order(classes: tuple[str, ...], summary: AnnotationSummary) -> None:
-    if tuple(name for name in summary.classes if name in classes) != classes:
-        raise UserError(
-            f"{summary.path} lists its categories in another order than the classes "
-            f"{', '.join(classes)}: give all annotation files the same order."
-        )
 
 
 def _set_evaluator_files(cfg: Config, split: str, found: list[AnnotationSummary]) -> None:
     for evaluator in evaluators(cfg, split):
-        if evaluator.get("type") == "CocoInstanceMetric" and found:
+        if evaluator.get("type") == METRIC and found:
             evaluator.ann_file = found[0].path
 
 
@@ -141,15 +172,23 @@ def set_num_classes(cfg: Config, num_classes: int, source: str) -> None:
     Raises:
         UserError: When a head fixes another number.
     """
+    for name, head in _heads(cfg):
+        if head.setdefault("num_classes", num_classes) != num_classes:
+            raise UserError(
+                f"model.roi_head.{name} is built for {head.num_classes} classes but {source} "
+                f"gives {num_classes}: remove num_classes from the config."
+            )
+
+
+def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:
+    """The box and mask heads with their names; a cascade has several box heads."""
     roi_head = cfg.model.get("roi_head", {})
-    for name in HEADS:
-        heads = roi_head.get(name, [])
-        for head in heads if isinstance(heads, list) else [heads]:
-            if head.setdefault("num_classes", num_classes) != num_classes:
-                raise UserError(
-                    f"model.roi_head.{name} is built for {head.num_classes} classes but {source} "
-                    f"gives {num_classes}: remove num_classes from the config."
-                )
+    named = {name: roi_head.get(name, []) for name in HEADS}
+    return [
+        (name, head)
+        for name, heads in named.items()
+        for head in (heads if isinstance(heads, list) else [heads])
+    ]
 
 
 def drop_mask_branch(cfg: Config) -> None:
@@ -161,12 +200,12 @@ def drop_mask_branch(cfg: Config) -> None:
     evaluate_boxes_only(cfg)
 
 
-def evaluate_boxes_only(cfg: Config) -> None:
-    """Neither reads nor evaluates masks."""
-    for split in SPLITS:
+def evaluate_boxes_only(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
+    """Neither reads nor evaluates the masks of some splits."""
+    for split in splits:
         for node in walk(cfg.get(f"{split}_dataloader")):
             if node.get("type") == "LoadAnnotations":
                 node.with_mask = False
         for evaluator in evaluators(cfg, split):
-            if evaluator.get("type") == "CocoInstanceMetric":
+            if evaluator.get("type") == METRIC:
                 evaluator.metric = ["bbox"]

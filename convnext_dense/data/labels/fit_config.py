@@ -6,16 +6,15 @@ data, one a line, or by the dataset's class, as ADE20KDataset does.
 
 import difflib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from convnext_dense.config.config_tree import SPLITS, datasets, walk
 from convnext_dense.data.class_names import dataset_classes
-from convnext_dense.data.labels.folders import check_pairs, image_suffix, label_suffix
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.class_weights import check_class_weights
+from convnext_dense.data.labels.folders import check_list, check_pairs
+from convnext_dense.data.text_files import read_text
 from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
@@ -57,6 +56,8 @@ def fit_to_labels(
             if node.get("type") == "LoadLabels":
                 node.num_classes = len(names)
     set_label_classes(cfg, len(names), source)
+    for name, head in _heads(cfg):
+        check_class_weights(head, f"model.{name}", names, background=False)
 
 
 def label_datasets(cfg: Config, split: str) -> list[ConfigDict]:
@@ -102,13 +103,20 @@ def _check_folders(data: ConfigDict) -> None:
         folder = os.path.join(data.data_root, data.data_prefix[key])
         if not Path(folder).is_dir():
             raise MissingDataError("folder", folder)
-    if not data.get("ann_file"):  # else a list names the images
-        check_pairs(
-            Path(data.data_root, data.data_prefix.img_path),
-            Path(data.data_root, data.data_prefix.seg_map_path),
-            data.get("img_suffix", ".jpg"),
-            data.get("seg_map_suffix", ".png"),
-        )
+    if data.get("ann_file"):
+        check_list(Path(data.data_root, data.ann_file), *pairing(data))
+    else:
+        check_pairs(*pairing(data))
+
+
+def pairing(data: ConfigDict) -> tuple[Path, Path, str, str]:
+    """A dataset's folders of images and of labels, and the endings of both."""
+    return (
+        Path(data.data_root, data.data_prefix.img_path),
+        Path(data.data_root, data.data_prefix.seg_map_path),
+        data.get("img_suffix", ".jpg"),
+        data.get("seg_map_suffix", ".png"),
+    )
 
 
 def _class_names(
@@ -165,11 +173,7 @@ def _class_file(data: ConfigDict) -> Path:
 
 def read_names(path: Path) -> tuple[str, ...]:
     """The class names of a text file, one a line; empty lines do not count."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows begins with a mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a text of class names: {error}.") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     check_names(names, str(path))
     return names
 
@@ -196,44 +200,3 @@ def _check_known(names: tuple[str, ...], own: tuple[str, ...], kind: str) -> Non
                 f"{kind} has no class {name!r}; the nearest is {near!r}. Own classes need the "
                 "dataset type BaseSegDataset."
             )
-
-
-def use_own_labels(
-    dataset: ConfigDict, images: str, labels: str, own_data: OwnData, options: Mapping[str, Any]
-) -> None:
-    """Makes a dataset one of a user's images and label images.
-
-    Sets the endings of the files, the meaning of label 0, and the class names where a file has
-    them.
-
-    Args:
-        dataset: The dataset; its ``data_root`` is set.
-        images, labels: Folders relative to it.
-        own_data: The flags.
-        options: ``--cfg-options`` below the dataset: endings that they state are not searched for.
-
-    Raises:
-        UserError: For images with several endings, or labels that do not belong to them.
-    """
-    dataset.pop("ann_file", None)
-    prefix = dict(img_path=images, seg_map_path=labels)
-    dataset.update(type="BaseSegDataset", data_prefix=prefix)
-    image_folder, label_folder = Path(dataset.data_root, images), Path(dataset.data_root, labels)
-    dataset.img_suffix = options.get("img_suffix") or image_suffix(image_folder)
-    dataset.seg_map_suffix = options.get("seg_map_suffix") or label_suffix(
-        image_folder, label_folder, dataset.img_suffix
-    )
-    dataset.reduce_zero_label = own_data.reduce_zero_label
-    file = own_data.classes or find_class_file(image_folder, label_folder)
-    if file is not None:
-        dataset.metainfo = dict(classes=read_names(file))
-
-
-def find_class_file(*folders: Path) -> Path | None:
-    """The nearest ``classes.txt``: in one of the folders, beside it, or above it."""
-    for level in range(3):
-        for folder in folders:
-            path = [folder, *folder.parents][min(level, len(folder.parents))] / CLASS_FILE
-            if path.is_file():
-                return path
-    return None

@@ -3,12 +3,14 @@
 Files are listed as mmsegmentation lists them: sub-folders included, hidden files left out.
 """
 
+from codecs import BOM_UTF8
 from collections import Counter
 from pathlib import Path
 
 from mmengine.fileio import list_dir_or_file
 
 from convnext_dense.data.images import IMAGE_SUFFIXES
+from convnext_dense.data.text_files import read_text
 from convnext_dense.errors import UserError
 
 LABELS = (".png", ".bmp", ".tif", ".tiff")  # without loss
@@ -84,6 +86,54 @@ def check_pairs(images: Path, labels: Path, img_suffix: str, seg_map_suffix: str
             f"{len(missing)} of {len(stems)} images of {images} have no label in {labels} "
             f"(*{seg_map_suffix}): {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
         )
+
+
+def check_list(
+    file: Path, images: Path, labels: Path, img_suffix: str, seg_map_suffix: str
+) -> None:
+    """Every name of a split list has its image and its label.
+
+    A list has one name a line, relative to the folders and without ending, as mmsegmentation reads
+    it.
+
+    Raises:
+        UserError: When there is no such file, no name in it, or a name without image or label.
+    """
+    if not file.is_file():
+        raise UserError(f"There is no list of images {file} (ann_file).")
+    if file.read_bytes().startswith(BOM_UTF8):  # mmsegmentation would take it for a letter
+        raise UserError(f"{file} begins with a byte order mark: save it as UTF-8 without one.")
+    names = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    if not names:
+        raise UserError(f"{file} names no image (ann_file): it needs one name a line.")
+    for folder, suffix in ((images, img_suffix), (labels, seg_map_suffix)):
+        there = set(_files(folder))
+        missing = [name for name in names if name + suffix not in there]
+        if missing:
+            raise UserError(
+                f"{len(missing)} of {len(names)} names of {file} have no file in {folder} (name + "
+                f"{suffix}): {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
+                f"{_explain_name(missing[0], suffix, there)}."
+            )
+
+
+def _explain_name(name: str, suffix: str, there: set[str]) -> str:
+    """How a name of a list is to be written, where another way of writing it finds a file."""
+    base = Path(name).name
+    if base + suffix in there:
+        return ": write the names relative to the folder"
+    if Path(base).stem + suffix in there:
+        return ": write the names without ending, relative to the folder"
+    return ""
+
+
+def labels_without_image(
+    images: Path, labels: Path, img_suffix: str, seg_map_suffix: str
+) -> list[str]:
+    """The label files whose image is not there, which are left out."""
+    there = set(_files(images))
+    named = sorted(name for name in _files(labels) if name.endswith(seg_map_suffix))
+    return [name for name in named if name.removesuffix(seg_map_suffix) + img_suffix not in there]
 
 
 def _files(folder: Path) -> list[str]:

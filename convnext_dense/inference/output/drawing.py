@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from convnext_dense.browse.drawing import name_size, write_name
+from convnext_dense.browse.fonts import font
 
 if TYPE_CHECKING:
     from convnext_dense.inference.results import (
@@ -55,7 +56,7 @@ def draw_labels(result: "SegmentationResult") -> np.ndarray:
             continue
         left, top = _middle(region.mask)
         name, colour = result.classes[region.label], result.legend.colours[region.label]
-        half = draw.textlength(name) / 2
+        half = draw.textlength(name, font=font(size, name)) / 2
         write_name(draw, (left - half, top + size // 2), name, colour, size)
     return np.asarray(picture).copy()
 
