@@ -190,10 +190,20 @@ def _add_origin_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
     )
+    add_weights_prefix(parser)
     parser.add_argument(
         "--replay",
         metavar="DUMP",
         help="repeat the step that ended a run with exit code 3, and say where it goes wrong",
+    )
+
+
+def add_weights_prefix(parser: argparse.ArgumentParser) -> None:
+    """Which backbone of a file is meant."""
+    parser.add_argument(
+        "--weights-prefix",
+        metavar="P",
+        help="where the backbone lies in a file of several, such as teacher.backbone",
     )
 
 

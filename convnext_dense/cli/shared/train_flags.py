@@ -35,6 +35,7 @@ class TrainFlags:
     shape_buckets: int | None = None
     backbone_weights: str | None = None
     ema: bool = False
+    weights_prefix: str | None = None
     replay: str | None = None
     epochs: int | None = None
     log: Sequence[str] | None = None
