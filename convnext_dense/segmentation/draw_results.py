@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.visualization import Visualizer
 
-from convnext_dense.data.images import read_image
+from convnext_dense.data.images import read_shown
 
 
 @HOOKS.register_module()
@@ -40,5 +39,5 @@ class DrawLabelsHook(Hook):
 
 def draw_labels(visualizer: Visualizer, name: str, sample: Any, **where: Any) -> None:
     """Draws the truth beside the prediction: into ``out_file``, or at a ``step`` of the log."""
-    image = cv2.cvtColor(read_image(sample.img_path), cv2.COLOR_BGR2RGB)
+    image = read_shown(sample.img_path)
     visualizer.add_datasample(name, image, sample.cpu(), **where)

@@ -217,8 +217,9 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
 def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
     """Flags of the tools that read data; ``training`` adds those of a training split."""
     group = parser.add_argument_group("your own data")
-    parser.set_defaults(train_json=None, epochs=None)
+    parser.set_defaults(train_json=None, epochs=None, value_range=None)
     if training:
+        add_value_range(group)
         group.add_argument("--train-json", metavar="JSON", help="COCO file to train on")
     group.add_argument("--val-json", metavar="JSON", help="COCO file to evaluate on")
     group.add_argument(
@@ -242,6 +243,17 @@ def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = Tru
         "--reduce-zero-label",
         action="store_true",
         help="label 0 is ignored, the first class is label 1 (segmentation)",
+    )
+
+
+def add_value_range(parser: argparse._ActionsContainer) -> None:
+    """The values of images of more than 8 bits."""
+    parser.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values that become black and white, of images of more than 8 bits",
     )
 
 

@@ -40,6 +40,7 @@ class TrainFlags:
     epochs: int | None = None
     log: Sequence[str] | None = None
     launcher: str = "none"
+    value_range: Sequence[float] | None = None
     own_data: OwnData | None = None
 
     def check(self) -> None:

@@ -72,8 +72,13 @@ def annotation_path(dataset: ConfigDict) -> str:
     return os.path.join(dataset.data_root, dataset.ann_file)
 
 
+def image_folder(dataset: ConfigDict) -> str:
+    """The folder that a dataset's file names are relative to."""
+    return os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
+
+
 def _check_images_exist(dataset: ConfigDict, summary: AnnotationSummary) -> None:
-    folder = os.path.join(dataset.data_root, dataset.get("data_prefix", {}).get("img", ""))
+    folder = image_folder(dataset)
     listings = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
     missing = []
     for name in summary.file_names:
