@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
+from PIL import Image
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.settled_config import SettledConfig
@@ -81,7 +82,8 @@ def fit_bands(
     if not loaders(cfg) or "data_preprocessor" not in cfg.model:
         return
     files = {split: _files(cfg, task, split) for split in splits}
-    looks = [look(path) for paths in files.values() for path in _spread(paths, SAMPLE)]
+    sample = [path for paths in files.values() for path in _spread(paths, SAMPLE)]
+    looks = [one for path in sample if (one := look(path)) is not None]
     stated = cfg.model.get("backbone", {}).get("in_channels")
     if not looks or (_are_plain(looks) and stated in (None, RGB) and not value_range):
         _check_stated(cfg, looks)
@@ -115,18 +117,23 @@ def _are_plain(looks: Sequence[Look]) -> bool:
     )
 
 
-def look(path: str) -> Look:
-    """Looks at an image's bands; of a JPEG and a plain PNG at its header alone.
+def look(path: str) -> Look | None:
+    """Looks at an image's bands; at the header alone where that says them.
 
-    Raises:
-        UserError: When it cannot be read.
+    Returns:
+        None for an image that cannot be read: the check of the data says which and why.
     """
-    with Path(path).open("rb") as file:
-        head = file.read(26)
-    if head[:4] not in MAGIC and head[:8] == PNG and head[24] <= 8:
-        colours = 1 if head[25] in (0, 4) else RGB
-        return Look(path, RGB + 1 if head[25] == 6 else colours, colours, "uint8")
-    bands = read_bands(path)
+    try:
+        with Path(path).open("rb") as file:
+            is_deep = (head := file.read(26))[:4] in MAGIC or (head[:8] == PNG and head[24] > 8)
+        if not is_deep:
+            with Image.open(path) as image:
+                bands = len(image.getbands())
+                grey = image.mode in ("1", "L", "LA")
+            return Look(path, 1 if grey else max(bands, RGB), 1 if grey else RGB, "uint8")
+        bands = read_bands(path)
+    except (OSError, SyntaxError, ValueError, IndexError, UserError):
+        return None
     pixels = bands.pixels
     colours = pixels.shape[2] - (bands.transparency and not _is_measured(bands))
     return Look(path, pixels.shape[2], colours, pixels.dtype.name)

@@ -107,28 +107,31 @@ def decode_tiff(content: bytes, tags: Tags, name: str) -> np.ndarray:
     Raises:
         UserError: For pages of several bands, and bands that only the package tifffile reads.
     """
+    orientation = tags.number(ORIENTATION, 1)
     if tags.pages > 1:
         pixels = _decode_pages(content, tags, name)
-    elif tags.samples == 4 and tags.number(BITS, 1) == 8:
-        pixels = _decode_rgba(content)  # OpenCV darkens colours by the fourth band
+    elif tags.samples == 4 and tags.number(BITS, 1) == 8 and tags.ends_in_transparency:
+        pixels = turn(_decode_rgba(content), orientation)  # OpenCV darkens its colours
     elif tags.samples in (1, 3, 4):
-        pixels = _decode_by_opencv(content)
+        pixels = _decode_by_opencv(content)  # which turns a TIFF by itself
     else:
-        pixels = _decode_bands(content, tags, name)
+        pixels = turn(_decode_bands(content, tags, name), orientation)
     if pixels is None:
         raise UserError(f"{name} cannot be read as an image: it is cut off or of an unknown kind.")
-    return turn(pixels, tags.number(ORIENTATION, 1))
+    return np.ascontiguousarray(pixels)
 
 
-def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def turn(pixels: np.ndarray | None, orientation: int) -> np.ndarray | None:
     """An image turned and mirrored as its EXIF entry (1 to 8) says."""
+    if pixels is None:
+        return None
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+    return pixels
 
 
 def _decode_pages(content: bytes, tags: Tags, name: str) -> np.ndarray | None:
