@@ -5,7 +5,7 @@ many channels as the images have bands, and the mean and deviation of the traini
 stands in the resolved config, so that a test and a prediction read as the training did.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from convnext_dense.data.bands.settings import (
     reading_of,
     take_over,
 )
-from convnext_dense.data.bands.tiff import MAGIC
+from convnext_dense.data.bands.tiff import MAGIC, read_tags
 from convnext_dense.data.images import read_bands
 from convnext_dense.errors import UserError
 from convnext_dense.tasks import Task
@@ -33,6 +33,7 @@ from convnext_dense.tasks import Task
 SAMPLE = 32  # images of a split whose bands are looked at
 MEASURED = 100  # training images that are measured
 MOSTLY = 0.5  # share of pixels between nothing and all, from which a fourth band is no transparency
+LEAST = 1e-3  # deviation, on the scale of 8 bits; a band below it has one value
 COLOUR_STEPS = ("PhotoMetricDistortion",)  # steps that know 8-bit colours alone
 
 
@@ -125,7 +126,9 @@ def look(path: str) -> Look | None:
     """
     try:
         with Path(path).open("rb") as file:
-            is_deep = (head := file.read(26))[:4] in MAGIC or (head[:8] == PNG and head[24] > 8)
+            head = file.read(26)
+        tags = read_tags(Path(path).read_bytes()) if head[:4] in MAGIC else None
+        is_deep = not tags.is_plain if tags else head[:8] == PNG and head[24] > 8
         if not is_deep:
             with Image.open(path) as image:
                 bands = len(image.getbands())
@@ -192,18 +195,17 @@ def _measure(
     Raises:
         UserError: For a range that is given for images of 8 bits.
     """
-    bands = {path: read_bands(path) for path in paths}
-    deep = {path: one for path, one in bands.items() if one.pixels.dtype != np.uint8}
+    looks = [one for path in paths if (one := look(path)) is not None]
+    paths = [one.path for one in looks]
+    deep = [one.path for one in looks if one.kind != "uint8"]
     if value_range and not deep:
-        raise UserError(
-            "--value-range is for images of more than 8 bits, and these have 8: omit it."
-        )
+        raise UserError("--value-range is for images of more than 8 bits; these have 8: omit it.")
     if channels == RGB and not deep:
         return
     found, how = _range(deep, value_range)
     reading = Reading(channels, found)
-    mean, std = _moments([reading.of_bands(one, path) for path, one in bands.items()])
-    kinds = "/".join(sorted({one.pixels.dtype.name for one in bands.values()}))
+    mean, std = _moments(reading.of_bands(read_bands(path), path) for path in paths)
+    kinds = "/".join(sorted({one.kind for one in looks}))
     scaled = f", {found[0]:g} to {found[1]:g} ({how}) become 0 to 255" if found else ""
     reason = f"images of {channels} bands of {kinds}{scaled}; normalised as {len(paths)} of them"
     with settled.changing(reason) as cfg:
@@ -218,22 +220,19 @@ def _measure(
 
 
 def _range(
-    deep: Mapping[str, Bands], value_range: tuple[float, float] | None
+    deep: Sequence[str], value_range: tuple[float, float] | None
 ) -> tuple[tuple[float, float] | None, str]:
-    """The values that become 0 and 255, and where they come from."""
-    if value_range:
+    """The values that become 0 and 255 in files of more than 8 bits, and where they come from."""
+    if value_range or not deep:
         return value_range, "--value-range"
-    if not deep:
-        return None, ""
-    declared = {one.declared for one in deep.values()}
-    if len(declared) == 1 and (stated := next(iter(declared))) is not None:
+    declared = {read_bands(path).declared for path in deep}
+    if len(declared) == 1 and (stated := declared.pop()) is not None:
         return stated, "declared"
-    first = next(iter(deep))
-    return measured_range([one.colours for one in deep.values()], first), "measured"
+    return measured_range((read_bands(path).colours for path in deep), deep[0]), "measured"
 
 
-def _moments(images: Sequence[np.ndarray]) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each channel over the pixels of all images."""
+def _moments(images: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel over the pixels of images, which exist one at a time."""
     count, sums, squares = 0, 0.0, 0.0
     for image in images:
         pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
@@ -241,7 +240,7 @@ def _moments(images: Sequence[np.ndarray]) -> tuple[list[float], list[float]]:
         squares = squares + (pixels**2).sum(axis=0)
     mean = sums / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    std[std < 1e-3] = 1.0  # a band of one value
+    std[std < LEAST] = 1.0
     return mean.round(3).tolist(), std.round(3).tolist()
 
 

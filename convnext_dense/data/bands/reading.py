@@ -7,7 +7,7 @@ that no step loses what the file has.
 import io
 import math
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -192,8 +192,8 @@ def scale(pixels: np.ndarray, value_range: tuple[float, float], name: str) -> np
     return scaled
 
 
-def measured_range(images: list[np.ndarray], name: str) -> tuple[float, float]:
-    """The range of the values of images of one type.
+def measured_range(images: Iterable[np.ndarray], name: str) -> tuple[float, float]:
+    """The range of the values of images of one type, which are looked at one by one.
 
     From 0 for whole numbers without a sign, to the largest value of the fewest bits that hold them
     (4095 for 12); from 0 to 1 for fractions; else from the least value to the largest.
@@ -201,13 +201,13 @@ def measured_range(images: list[np.ndarray], name: str) -> tuple[float, float]:
     Raises:
         UserError: For values that are no numbers.
     """
-    low = min(float(image.min()) for image in images)
-    high = max(float(image.max()) for image in images)
-    if not (np.isfinite(low) and np.isfinite(high)):
+    ends = [(float(image.min()), float(image.max()), image.dtype.kind) for image in images]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise UserError(
             f"{name} holds values that are no numbers (nan or infinite): write a value there."
         )
-    if low >= 0 and images[0].dtype.kind in "ui":
+    if low >= 0 and all(kind in "ui" for *_, kind in ends):
         return 0.0, next((largest for largest in DEPTH_OF if high <= largest), high)
     if low >= 0 and high <= 1:
         return 0.0, 1.0

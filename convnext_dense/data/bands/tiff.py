@@ -6,6 +6,7 @@ where there are three bands. The tags say which reader is right.
 """
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image, TiffImagePlugin
 
 from convnext_dense.errors import UserError
 
+MOST_PAGES = 10_000  # a broken file may lead in a circle
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 # Tags, by their number (TIFF 6.0).
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -78,17 +80,10 @@ def read_tags(content: bytes) -> Tags | None:
     """The tags of a TIFF; None for another file, or one whose header is broken."""
     if content[:4] not in MAGIC:
         return None
-    stream = io.BytesIO(content)
     try:
-        big = content[2:3] == b"+" or content[3:4] == b"+"
-        ifd = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if big else 8))
-        pages, offset = [], ifd.next
-        while offset and len(pages) < 10_000:
-            stream.seek(offset)
-            page = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if big else 8])
-            page.load(stream)
-            pages.append(page)
-            offset = page.next
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what the decoders refuse
+            pages = _read_pages(content)
     except Exception:  # whatever a broken header makes of it: the decoders say so
         return None
     if not pages:
@@ -97,6 +92,20 @@ def read_tags(content: bytes) -> Tags | None:
     same = [p for p in pages if (p.get(WIDTH), p.get(HEIGHT), p.get(SAMPLES, 1)) == size]
     full = [p for p in same if not int(p.get(SUBFILE, 0)) & THUMBNAIL]
     return Tags(pages[0], max(1, len(full)), "<" if content[:2] == b"II" else ">")
+
+
+def _read_pages(content: bytes) -> list[Any]:
+    """The tags of all pages, thumbnails included."""
+    header = content[: 16 if b"+" in content[2:4] else 8]
+    pages, offset = [], TiffImagePlugin.ImageFileDirectory_v2(header).next
+    stream = io.BytesIO(content)
+    while offset and len(pages) < MOST_PAGES:
+        stream.seek(offset)
+        page = TiffImagePlugin.ImageFileDirectory_v2(header)
+        page.load(stream)
+        pages.append(page)
+        offset = page.next
+    return pages
 
 
 def decode_tiff(content: bytes, tags: Tags, name: str) -> np.ndarray:
