@@ -113,8 +113,8 @@ class Task(ABC):
         return []
 
     def use_channels(self, cfg: Any) -> None:
-        """Takes a preprocessor that knows images of other channels than three."""
-        return  # by default the config's does
+        """Takes what knows images of other channels than three, where the config's does not."""
+        return  # by default nothing
 
     def keep_scores(self, cfg: Any, split: str | None) -> None:
         """Keeps in results only what the evaluators of a split read; None: no evaluator does."""

@@ -100,6 +100,8 @@ def _explaining(name: str) -> Iterator[None]:
     """Turns a decoder's complaint into a sentence, of too many pixels or a broken file."""
     try:
         yield
+    except UserError:
+        raise
     except (cv2.error, OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{name} cannot be read as an image: {_reason(error)}.") from error
 

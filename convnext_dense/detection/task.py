@@ -64,9 +64,12 @@ class DetectionTask(Task):
         return [os.path.join(folder, n) for n in read_summary(annotation_path(dataset)).file_names]
 
     def use_channels(self, cfg: Any) -> None:
-        """mmdet's preprocessor normalises 1 or 3 channels alone."""
-        module = "convnext_dense.detection.preprocessor"
+        """mmdet normalises 1 or 3 channels alone, and draws colours alone."""
+        module = "convnext_dense.detection.any_channels"
         cfg.model.data_preprocessor.type = "AnyChannelsPreprocessor"
+        drawing = (cfg.get("default_hooks") or {}).get("visualization")
+        if drawing and drawing.type == "DetVisualizationHook":
+            drawing.type = "AnyChannelsVisualizationHook"
         named = cfg.setdefault("custom_imports", dict(imports=[]))
         if module not in named["imports"]:
             named["imports"] = [*named["imports"], module]

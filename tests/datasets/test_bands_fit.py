@@ -52,7 +52,7 @@ def test_a_detector_gets_the_channels_of_its_images(bands, birds):
     assert cfg.model.backbone.in_channels == bands
     assert f"images of {bands} bands of uint16, 0 to 4095 (measured)" in reasons(settled)
     assert len(cfg.model.data_preprocessor.mean) == bands
-    assert "convnext_dense.detection.preprocessor" in cfg.custom_imports.imports
+    assert "convnext_dense.detection.any_channels" in cfg.custom_imports.imports
     with DefaultScope.overwrite_default_scope("mmdet"):
         (data,) = datasets(cfg, "train")
         dataset, preprocessor = build_dataset(data), build_preprocessor(cfg)
@@ -65,7 +65,7 @@ def test_a_detector_gets_the_channels_of_its_images(bands, birds):
 
 def test_the_preprocessor_normalises_every_channel():
     with DefaultScope.overwrite_default_scope("mmdet"):
-        from convnext_dense.detection.preprocessor import AnyChannelsPreprocessor
+        from convnext_dense.detection.any_channels import AnyChannelsPreprocessor
 
         mean, std = [1.0, 2, 3, 4, 5], [1.0, 2, 4, 8, 16]
         preprocessor = AnyChannelsPreprocessor(mean, std, pad_size_divisor=32)

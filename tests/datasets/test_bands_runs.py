@@ -92,7 +92,9 @@ def test_a_run_from_images_to_predictions(task, bands, kind, request, tmp_path):
     if kind == "uint16":
         assert (low, high) == (0, 4095)
 
-    tested = run("test", config, work, *test, "--work-dir", tmp_path / "test")
+    drawn = ["--show-dir", tmp_path / "drawn"]
+    tested = run("test", config, work, *test, "--work-dir", tmp_path / "test", *drawn)
+    assert len([*(tmp_path / "drawn").iterdir()]) == 6
     assert "metrics.json" in tested
     figures = json.loads((tmp_path / "test/metrics.json").read_text())
     assert all(np.isfinite(v) for v in figures.values() if isinstance(v, float))

@@ -120,8 +120,8 @@ class Reading:
             )
             return colours
         raise UserError(
-            f"{name} has {count} bands, but the model takes {self.channels} channels: give it "
-            f"images like those it is for, or fit the model (model.backbone.in_channels={count})."
+            f"{name} has {count} bands, but the model takes {self.channels} channels: give images "
+            f"like those it was trained on, or train a model of {count} channels."
         )
 
 

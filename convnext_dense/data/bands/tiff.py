@@ -16,7 +16,6 @@ from PIL import Image, TiffImagePlugin
 
 from convnext_dense.errors import UserError
 
-MOST_PAGES = 10_000  # a broken file may lead in a circle
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 # Tags, by their number (TIFF 6.0).
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -97,9 +96,12 @@ def read_tags(content: bytes) -> Tags | None:
 def _read_pages(content: bytes) -> list[Any]:
     """The tags of all pages, thumbnails included."""
     header = content[: 16 if b"+" in content[2:4] else 8]
-    pages, offset = [], TiffImagePlugin.ImageFileDirectory_v2(header).next
+    pages, seen, offset = [], set(), TiffImagePlugin.ImageFileDirectory_v2(header).next
     stream = io.BytesIO(content)
-    while offset and len(pages) < MOST_PAGES:
+    while offset:
+        if offset in seen:
+            raise ValueError("the pages of a broken file lead in a circle")
+        seen.add(offset)
         stream.seek(offset)
         page = TiffImagePlugin.ImageFileDirectory_v2(header)
         page.load(stream)
