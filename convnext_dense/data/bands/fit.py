@@ -98,7 +98,7 @@ def fit_bands(
     channels = _channels(looks, fixed)
     if is_stated(cfg) and not value_range:
         return
-    measured = next(iter(files.values()))
+    measured = next(paths for paths in files.values() if paths)
     _measure(settled, task, _spread(measured, MEASURED), channels, value_range)
 
 
