@@ -77,6 +77,7 @@ setup(
         "mlflow": ["mlflow>=2.9"],
         "clearml": ["clearml>=1.14"],
         "trackio": ["trackio>=0.4"],
+        "tiff": ["tifffile>=2023.7", "imagecodecs>=2023.7"],  # compressed TIFFs of 2 or 5+ bands
         "robustness": ["imagecorruptions-imaug>=1.1.5"],  # tools/eval_cls.py --corrupt
         "jpeg": ["torchcodec>=0.16"],  # another JPEG decoder for classification: dataset.decoder
         "test": [

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.data.bands.reading import RGB
 from convnext_dense.data.images import read_image
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Result
@@ -60,7 +61,9 @@ class Predictor:
         """Predicts one image.
 
         Args:
-            image: A file, or an array (height, width, 3) in BGR order.
+            image: A file, or an array (height, width, 3) in BGR order; of a model for other
+                images (height, width, channels), in the order and on the scale that
+                :func:`convnext_dense.data.images.read_image` gives.
 
         Returns:
             mmdet's ``DetDataSample``: ``pred_instances`` holds boxes (xyxy, pixels of the
@@ -72,8 +75,11 @@ class Predictor:
             UserError: When the file cannot be read as an image.
         """
         name = str(image) if isinstance(image, str | os.PathLike) else "an image"
-        pixels = read_image(image) if isinstance(image, str | os.PathLike) else image
-        prepared = self.network.prepare(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), name, views=False)
+        reading = self.network.reading
+        pixels = read_image(image, reading) if isinstance(image, str | os.PathLike) else image
+        if reading.channels == RGB:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        prepared = self.network.prepare(pixels, name, views=False)
         (sample,) = self.network.samples([prepared])
         if "pred_instances" in sample:
             selected = sample.pred_instances.scores >= self.score_threshold

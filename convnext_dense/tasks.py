@@ -108,6 +108,14 @@ class Task(ABC):
         """Fits the model of a config to a checkpoint: its branches, and its classes if given."""
         return  # by default nothing
 
+    def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
+        """The image files of a dataset of :meth:`datasets`, once the config was fitted."""
+        return []
+
+    def use_channels(self, cfg: Any) -> None:
+        """Takes what knows images of other channels than three, where the config's does not."""
+        return  # by default nothing
+
     def keep_scores(self, cfg: Any, split: str | None) -> None:
         """Keeps in results only what the evaluators of a split read; None: no evaluator does."""
         return  # by default nothing

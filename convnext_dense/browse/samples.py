@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from convnext_dense.data.bands.reading import shown
 from convnext_dense.data.images import name_images_in_errors
 from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.runs.noise import filter_warnings
@@ -77,14 +78,13 @@ def take(
 
 
 def to_image(inputs: torch.Tensor, preprocessor: nn.Module) -> np.ndarray:
-    """Undoes the normalisation of inputs (3, height, width); the network's order is RGB.
+    """Undoes the normalisation of inputs (channels, height, width); the network's order is RGB.
 
     A wrong channel order of a config shows as wrong colours.
     """
     if "mean" in dict(preprocessor.named_buffers()):
         inputs = inputs * preprocessor.std + preprocessor.mean
-    image = inputs.round().clamp(0, 255).byte()
-    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    return shown(inputs.permute(1, 2, 0).float().numpy())
 
 
 def describe(truth: Any) -> str:

@@ -25,8 +25,8 @@ from convnext_dense.models import (
 )
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import compare, trained_classes
-from convnext_dense.weights.formats import recognise, to_official
 from convnext_dense.weights.loading import find_state_dict
+from convnext_dense.weights.recognise import find_backbone
 
 # The only networks that are built from a checkpoint's config.
 NETWORKS = {
@@ -180,8 +180,13 @@ def _from_shapes(
         arch = dict(depth=len(blocks), dim=len(state["blocks.0.dwconv.weight"]))
         gamma = 1.0 if "blocks.0.gamma" in state else 0.0
         return IsotropicConvNeXt(_outputs(state, source), arch, layer_scale_init_value=gamma), state
-    naming, prefix = recognise(state)
-    state, _ = to_official(state, naming, prefix)
+    found = find_backbone(state)
+    if found.unknown:
+        raise UserError(
+            f"{source} is of another architecture: a ConvNeXt classifier does not have "
+            f"{', '.join(found.unknown[:3])}."
+        )
+    state = found.state
     blocks = {tuple(m.groups()) for n in state if (m := re.match(r"stages\.(\d)\.(\d+)\.", n))}
     stages = [str(i) for i in range(4)]
     network = ConvNeXtClassifier(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from convnext_dense.browse.samples_page import browse
 from convnext_dense.data import own_data
+from convnext_dense.data.bands.reading import check_range
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.tasks import task_of
 
@@ -17,6 +18,7 @@ def run(args: argparse.Namespace) -> None:
         cfg_options=args.cfg_options,
         splits=(args.split,),
         own_data=own_data.from_args(args, (args.split,)),
+        value_range=args.value_range and check_range(args.value_range),
     )
     out = Path(args.out)
     print(browse(cfg, args.split, out, args.number, args.seed))

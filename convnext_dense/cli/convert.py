@@ -8,6 +8,12 @@ from convnext_dense.weights import convert_file
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    source = resolve_checkpoint(args.source)
-    conversion = convert_file(source, args.target, args.to, ema=args.ema, force=args.force)
+    conversion = convert_file(
+        resolve_checkpoint(args.source),
+        args.target,
+        args.to,
+        ema=args.ema,
+        force=args.force,
+        prefix=args.weights_prefix,
+    )
     print(f"{conversion} Written to {args.target}.")

@@ -153,6 +153,7 @@ class Job:
             tta=args.tta,
             probabilities=args.probabilities,
             on_error=on_error,
+            value_range=args.value_range,
         ):
             self._count(result)
             yield result

@@ -20,6 +20,7 @@ from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data import own_data
+from convnext_dense.data.bands.settings import start_of
 from convnext_dense.data.fit import settle_with_data
 from convnext_dense.data.own_data import OwnData
 from convnext_dense.engine.hooks import TEST_FACTS
@@ -155,6 +156,7 @@ def test_config(flags: TestFlags, checkpoint: str) -> Config:
         splits=("test",),
         classes=trained_classes(content),
         own_data=flags.own_data,
+        start=lambda: start_of(content),
     )
     task = task_of(settled.cfg)
     with settled.changing("the checkpoint") as cfg:

@@ -92,6 +92,7 @@ def settle_weights(settled: SettledConfig, flags: TrainFlags) -> None:
             load_from=flags.load_from,
             backbone_weights=flags.backbone_weights,
             ema=flags.ema,
+            prefix=flags.weights_prefix,
             is_trial=flags.max_iters is not None,
         )
     if flags.warm_restart and settled.cfg.resume:

@@ -1,6 +1,7 @@
 """Fitting a config to its data: the embedded data, own data by flags, classes and heads."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from convnext_dense.config.data_root import (
 from convnext_dense.config.load import settle_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.data.bands.fit import fit_bands
+from convnext_dense.data.bands.settings import Start
 from convnext_dense.data.own_data import OwnData, own_data_step
 from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import MissingDataError, UserError
@@ -36,6 +39,8 @@ def settle_with_data(
     own_data: OwnData | None = None,
     data_root: str | os.PathLike | None = None,
     cfg_options: dict[str, Any] | None = None,
+    value_range: tuple[float, float] | None = None,
+    start: Callable[[], Start | None] = lambda: None,
     **flags: Any,
 ) -> SettledConfig:
     """Reads a config and fits it to its data.
@@ -45,6 +50,7 @@ def settle_with_data(
         splits: The splits whose data must exist, out of ``train``, ``val`` and ``test``.
         classes: Class names that a checkpoint was trained with; the data must know them.
         own_data: Data in the place of the config's.
+        value_range, start: See :func:`convnext_dense.data.bands.fit.fit_bands`.
         data_root, cfg_options, flags: See :func:`convnext_dense.config.load.settle_config`.
 
     Raises:
@@ -57,7 +63,7 @@ def settle_with_data(
         before_options=own_data_step(own_data, cfg_options),
         **flags,
     )
-    fit_to_data(settled, splits, classes, data_root)
+    fit_to_data(settled, splits, classes, data_root, value_range, start)
     return settled
 
 
@@ -67,6 +73,8 @@ def fit_to_data(
     splits: tuple[str, ...],
     classes: tuple[str, ...] | None = None,
     data_root: str | os.PathLike | None = None,
+    value_range: tuple[float, float] | None = None,
+    start: Callable[[], Start | None] = lambda: None,
 ) -> None:
     """Sets class names, heads and branches from the data; draws the embedded data on first use.
 
@@ -75,6 +83,7 @@ def fit_to_data(
         splits: The splits whose data must exist.
         classes: Class names that a checkpoint was trained with.
         data_root: ``--data-root``, for the message where data is missing.
+        value_range, start: See :func:`convnext_dense.data.bands.fit.fit_bands`.
 
     Raises:
         UserError: For data that is missing or does not fit.
@@ -83,6 +92,7 @@ def fit_to_data(
     try:
         with settled.changing("fitted to the data") as cfg:
             task_of(cfg).fit_config(cfg, splits, classes)
+        fit_bands(settled, task_of(settled.cfg), splits, value_range, start)
     except MissingDataError as error:
         root = settled.cfg.data_root
         raise UserError(f"{error} {explain_data_root(root, data_root, error.path)}") from error

@@ -1,6 +1,5 @@
 """Images on disk: found, read and written, with a sentence where that fails."""
 
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,61 +10,106 @@ import cv2
 import numpy as np
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
-from PIL import Image
 from torch.utils.data import Dataset
 
+from convnext_dense.data.bands.reading import (
+    PLAIN,
+    RGB,
+    Bands,
+    Reading,
+    decode_bands,
+    decode_more,
+    measured_range,
+    scale,
+    shown,
+)
 from convnext_dense.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-TIFF = (b"II*\0", b"MM\0*")  # the first bytes of such a file
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image as BGR (height, width, 3), turned as its EXIF entry says.
+def read_image(path: str | os.PathLike, reading: Reading = PLAIN) -> np.ndarray:
+    """Reads an image as a model takes it, turned as its EXIF entry says.
 
-    Grey, palette and CMYK become colours, transparency is left out, of 16 bits the upper 8 are
-    kept (as in :func:`convnext_dense.classification.decoding.decode_by_pillow`).
+    By default as BGR uint8 (height, width, 3): grey, palette and CMYK become colours, transparency
+    is left out, of more bands the first three are read, and other types than 8 bits are scaled by
+    the range that the image declares or has. What is left out or scaled is said once.
+
+    Args:
+        path: The file.
+        reading: That of a model for other images. Three channels are blue, green, red; other
+            numbers have the file's order.
 
     Raises:
-        UserError: When there is no such file or it is not a whole image.
+        UserError: When there is no such file, it is not a whole image, or does not fit.
     """
-    if not Path(path).is_file():
-        raise UserError(f"There is no image {path}.")
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read as an image: {_reason(error)}.") from error
-    return decode_image(content, str(path))
+    return decode_image(_content(path), str(path), reading)
 
 
-def decode_image(content: bytes, name: str) -> np.ndarray:
+def decode_image(content: bytes, name: str, reading: Reading = PLAIN) -> np.ndarray:
     """Decodes a file's content as :func:`read_image` does.
 
     Args:
         content: The whole file.
         name: Its name for the message.
+        reading: See there.
 
     Raises:
-        UserError: When it is not a whole image.
+        UserError: When it is not a whole image, or does not fit.
     """
+    with _explaining(name):
+        bands = decode_more(content, name) if reading.is_plain else decode_bands(content, name)
+        if bands is None:
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+            return _whole(image, name)
+    image = reading.of_bands(bands, name)
+    return image[..., ::-1].copy() if reading.channels == RGB else image
+
+
+def read_bands(path: str | os.PathLike) -> Bands:
+    """All that an image file holds, in its own type.
+
+    Raises:
+        UserError: When there is no such file, or it is not a whole image.
+    """
+    content, name = _content(path), str(path)
+    with _explaining(name):
+        return _whole(decode_bands(content, name), name)
+
+
+def read_shown(path: str | os.PathLike) -> np.ndarray:
+    """An image for people, RGB uint8 (height, width, 3), whatever its bands and its type."""
+    bands = read_bands(path)
+    pixels = bands.pixels if bands.pixels.shape[2] > 4 else bands.colours
+    if pixels.dtype != np.uint8:
+        pixels = scale(pixels, bands.declared or measured_range([pixels], str(path)), str(path))
+    return shown(pixels)
+
+
+def _content(path: str | os.PathLike) -> bytes:
+    if not Path(path).is_file():
+        raise UserError(f"There is no image {path}.")
     try:
-        image = _decode(content) if content else None
-    except (cv2.error, OSError, ValueError, SyntaxError) as error:  # of too many pixels, unreadable
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as an image: {_reason(error)}.") from error
+
+
+@contextmanager
+def _explaining(name: str) -> Iterator[None]:
+    """Turns a decoder's complaint into a sentence, of too many pixels or a broken file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (cv2.error, OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{name} cannot be read as an image: {_reason(error)}.") from error
+
+
+def _whole(image: Any, name: str) -> Any:
     if image is None:
-        raise UserError(
-            f"{name} cannot be read as an image: it is empty, cut off, of 32 bits or no image."
-        )
+        raise UserError(f"{name} cannot be read as an image: it is empty, cut off or no image.")
     return image
-
-
-def _decode(content: bytes) -> np.ndarray | None:
-    if content[:4] in TIFF:
-        # OpenCV darkens a TIFF by its transparency, and shows no other format so.
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode in ("RGBA", "LA"):
-                return np.asarray(image.convert("RGB"))[..., ::-1].copy()
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
 
 
 def _reason(error: Exception) -> str:
@@ -80,14 +124,23 @@ class LoadImage:
     mmcv's LoadImageFromFile with sentences and one check more: where the annotation file states
     another size, its boxes and masks would lie beside the objects.
 
+    Args:
+        channels: Those of the model; the fit to the data fills in other numbers than 3. The bands
+            then have the file's order.
+        value_range: The values that become 0 and 255, of images of more than 8 bits, which become
+            float32; see :class:`convnext_dense.data.bands.reading.Reading`.
+
     Raises:
         UserError: See :func:`read_image`; for an image of another size than stated.
     """
 
+    def __init__(self, channels: int = RGB, value_range: tuple[float, float] | None = None) -> None:
+        self.reading = Reading(channels, tuple(value_range) if value_range else None)
+
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Adds ``img``, ``img_shape`` and ``ori_shape`` to the sample."""
         path = results["img_path"]
-        image = read_image(path)
+        image = read_image(path, self.reading)
         size = image.shape[:2]
         stated = results.get("height", size[0]), results.get("width", size[1])
         if stated != size:
@@ -101,7 +154,8 @@ class LoadImage:
         return results
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        read = self.reading
+        return f"{type(self).__name__}(channels={read.channels}, value_range={read.value_range})"
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Detection and instance segmentation as a task: COCO files, mmdet's models."""
 
+import os
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from convnext_dense.data.coco.annotation_file import count_instances, read_summary
@@ -10,11 +12,12 @@ from convnext_dense.data.coco.fit_config import (
     coco_datasets,
     drop_mask_branch,
     fit_to_annotations,
+    image_folder,
     min_size,
     remarks_on,
     set_num_classes,
 )
-from convnext_dense.data.images import read_image
+from convnext_dense.data.images import read_shown
 from convnext_dense.tasks import ClassCounts, Task
 from convnext_dense.weights.checkpoints import has_masks
 
@@ -55,6 +58,23 @@ class DetectionTask(Task):
             set_num_classes(cfg, len(classes), source)
         if "roi_head" in cfg.model and not has_masks(content):
             drop_mask_branch(cfg)
+
+    def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
+        """The files that the annotation file names."""
+        folder = image_folder(dataset)
+        return [os.path.join(folder, n) for n in read_summary(annotation_path(dataset)).file_names]
+
+    def use_channels(self, cfg: Any) -> None:
+        """mmdet normalises 1 or 3 channels alone, and draws colours alone."""
+        module = "convnext_dense.detection.any_channels"
+        cfg.model.data_preprocessor.type = "AnyChannelsPreprocessor"
+        drawing = (cfg.get("default_hooks") or {}).get("visualization")
+        if drawing and drawing.type == "DetVisualizationHook":
+            drawing.type = "AnyChannelsVisualizationHook"
+        named = cfg.setdefault("custom_imports", dict(imports=[]))
+        if module not in named["imports"]:
+            named["imports"] = [*named["imports"], module]
+        import_module(module)
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.coco.check_images.check_detection_images`."""
@@ -97,7 +117,7 @@ class DetectionTask(Task):
 
     def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
         """The true boxes and masks on the left, the predicted ones on the right."""
-        image = read_image(sample.img_path)[..., ::-1]
+        image = read_shown(sample.img_path)
         visualizer.add_datasample(name, image, sample, step=step)
 
 

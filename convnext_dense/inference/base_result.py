@@ -82,13 +82,13 @@ class Result(ABC):
 
     @property
     def image(self) -> np.ndarray:
-        """The image, RGB uint8 (height, width, 3)."""
-        return self.source.array
+        """The image as people see it, RGB uint8 (height, width, 3)."""
+        return self.source.shown
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the image in pixels."""
-        return self.image.shape[:2]
+        return self.source.array.shape[:2]
 
     @property
     def classes(self) -> tuple[str, ...]:

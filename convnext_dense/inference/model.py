@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.data.bands.reading import check_range
 from convnext_dense.detection.best_thresholds import read_best_thresholds
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Legend, Result
@@ -126,6 +128,7 @@ class Model:
         bgr: bool = False,
         probabilities: bool = False,
         on_error: OnError | None = None,
+        value_range: tuple[float, float] | None = None,
     ) -> Iterator[Result]:
         """Predicts every image of a source, in order, as the results are asked for.
 
@@ -144,6 +147,8 @@ class Model:
             probabilities: Give a segmentor's probability of every class (``scores_map``).
             on_error: Called with the name and the error of an image that cannot be read or
                 predicted, which is then left out. By default the error is raised.
+            value_range: The values that become 0 and 255, of images of more than 8 bits; by
+                default those of the training.
 
         Yields:
             :class:`DetectionResult`, :class:`SegmentationResult` or :class:`ClassificationResult`.
@@ -167,7 +172,11 @@ class Model:
             check_tiles(tile, overlap)
             options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
             step = Tiles(self.network, tta, probabilities, options)
-        return self._results(images(source, bgr, on_error), step, batch_size, least, on_error)
+        reading = self.network.reading
+        if value_range is not None:
+            reading = replace(reading, value_range=check_range(value_range))
+        read = images(source, bgr, on_error, reading)
+        return self._results(read, step, batch_size, least, on_error)
 
     def _results(
         self,

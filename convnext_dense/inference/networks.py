@@ -17,6 +17,8 @@ from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.plain import building_registered_classes_alone
+from convnext_dense.data.bands.reading import PLAIN, RGB, Reading
+from convnext_dense.data.bands.settings import reading_of
 from convnext_dense.data.class_names import class_names
 from convnext_dense.data.images import explaining_opencv
 from convnext_dense.engine.multi_view_test import build_views, use_views
@@ -50,17 +52,19 @@ class Network(ABC):
     Attributes:
         task: ``detection``, ``segmentation`` or ``classification``.
         classes: Class names, by label.
+        reading: How it reads images.
     """
 
     task: str
     classes: tuple[str, ...]
+    reading: Reading = PLAIN
 
     @abstractmethod
     def prepare(self, image: np.ndarray, name: str, views: bool) -> Any:
-        """An RGB image (height, width, 3) as :meth:`predict` takes it.
+        """An image as :meth:`predict` takes it.
 
         Args:
-            image: RGB, uint8.
+            image: RGB, uint8 (height, width, 3), or with the network's channels.
             name: Its name for the message.
             views: It will be predicted in several views.
 
@@ -109,11 +113,13 @@ class ToolboxNetwork(Network):
             self.model.load_state_dict(state)
             self.model.to(device).eval()
             self.pipeline = _pipeline(cfg)
+        self.reading = reading_of(cfg)
         self.opened = opened
 
     def prepare(self, image: np.ndarray, name: str, views: bool) -> dict[str, Any]:
         """The image after the test pipeline; for several views without its resizing."""
-        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        colours = self.reading.channels == RGB
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if colours else image
         size = pixels.shape[:2]
         pipeline = self._views[1] if views else self.pipeline
         sample = dict(img=pixels, img_shape=size, ori_shape=size, img_id=0)

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,7 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
+from convnext_dense.data.bands.reading import PLAIN, RGB, Bands, Reading, shown
 from convnext_dense.data.images import decode_image, find_images, read_image
 from convnext_dense.errors import UserError
 from convnext_dense.inference.arrays import from_array, from_pillow, from_tensor
@@ -33,7 +35,8 @@ class SourceImage:
     """One image of a source.
 
     Attributes:
-        array: RGB, uint8 (height, width, 3).
+        array: RGB, uint8 (height, width, 3). Of a model for other images: (height, width,
+            channels) in the file's order, with values on the scale of 8 bits.
         name: The file's name; ``image_0`` ... where there is none.
         path: The file or address; None for an image in memory.
         frame: The number of a video's frame, from 0; None for an image.
@@ -46,8 +49,16 @@ class SourceImage:
     frame: int | None = None
     seconds: float | None = None
 
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """The image as people see it: RGB, uint8 (height, width, 3)."""
+        is_rgb = self.array.dtype == np.uint8 and self.array.shape[2] == RGB
+        return self.array if is_rgb else shown(self.array)
 
-def images(source: Any, bgr: bool = False, on_error: OnError | None = None) -> Iterator:
+
+def images(
+    source: Any, bgr: bool = False, on_error: OnError | None = None, reading: Reading = PLAIN
+) -> Iterator:
     """Yields the images of a source in order, each read when it is asked for.
 
     Args:
@@ -56,6 +67,7 @@ def images(source: Any, bgr: bool = False, on_error: OnError | None = None) -> I
             Pillow's images know their order.
         on_error: Called with the name and the error of an image that cannot be read, which is then
             left out. By default the error is raised.
+        reading: How the model reads images.
 
     Yields:
         :class:`SourceImage`.
@@ -64,7 +76,7 @@ def images(source: Any, bgr: bool = False, on_error: OnError | None = None) -> I
         UserError: For a source that is none of these, or that holds no image.
     """
     numbers = iter(range(10**18))
-    for part in _parts(source, bgr, numbers):
+    for part in _parts(source, bgr, numbers, reading):
         try:
             yield from part.make()
         except UserError as error:
@@ -108,19 +120,19 @@ class _Part:
     make: Callable[[], Iterable[SourceImage]]
 
 
-def _parts(source: Any, bgr: bool, numbers: Iterator[int]) -> Iterator[_Part]:
+def _parts(source: Any, bgr: bool, numbers: Iterator[int], reading: Reading) -> Iterator[_Part]:
     """The parts of a source, none of which is read yet."""
     video = video_of(source)
     if video is not None:
-        yield _Part(str(video), lambda: _frames(video))
+        yield _Part(str(video), lambda: _frames(video, reading))
     elif isinstance(source, str | os.PathLike):
-        yield from map(_file, _paths(os.fspath(source)))
+        yield from (_file(path, reading) for path in _paths(os.fspath(source)))
     elif isinstance(source, Image.Image | np.ndarray) or _is_tensor(source):
         name = f"image_{next(numbers)}"
-        yield _Part(name, lambda: _in_memory(source, name, bgr))
+        yield _Part(name, lambda: _in_memory(source, name, bgr, reading))
     elif isinstance(source, Iterable) and not isinstance(source, Mapping | bytes | set):
         for one in source:
-            yield from _parts(one, bgr, numbers)
+            yield from _parts(one, bgr, numbers, reading)
     else:
         raise UserError(
             f"A source of type {type(source).__name__} is none of: path, glob, folder, https "
@@ -132,14 +144,14 @@ def _is_tensor(source: Any) -> bool:
     return type(source).__module__.split(".")[0] == "torch" and hasattr(source, "detach")
 
 
-def _in_memory(source: Any, name: str, bgr: bool) -> Iterator[SourceImage]:
+def _in_memory(source: Any, name: str, bgr: bool, reading: Reading) -> Iterator[SourceImage]:
     if isinstance(source, Image.Image):
         path = getattr(source, "filename", "") or None
-        arrays = [from_pillow(source, name)]
+        arrays = [from_pillow(source, name, reading)]
         return iter([SourceImage(arrays[0], Path(path).name if path else name, path)])
     if isinstance(source, np.ndarray):
-        return iter([SourceImage(from_array(source, name, bgr), name)])
-    arrays = from_tensor(source, name, bgr)
+        return iter([SourceImage(from_array(source, name, bgr, reading), name)])
+    arrays = from_tensor(source, name, bgr, reading)
     names = [name] if len(arrays) == 1 else [f"{name}_{i}" for i in range(len(arrays))]
     return (SourceImage(*pair) for pair in zip(arrays, names, strict=True))
 
@@ -157,22 +169,23 @@ def _paths(text: str) -> list[str]:
     return [str(one) for one in find_images(path)] if path.is_dir() else [str(path)]
 
 
-def _file(text: str) -> _Part:
+def _file(text: str, reading: Reading) -> _Part:
     if video_of(text) is not None:
-        return _Part(text, lambda: _frames(text))
+        return _Part(text, lambda: _frames(text, reading))
     if "://" in text:
         name = Path(unquote(urlsplit(text).path)).name or "image"
-        return _Part(name, lambda: [SourceImage(_rgb(_download(text)), name, text)])
+        return _Part(name, lambda: [SourceImage(_download(text, reading), name, text)])
     name = Path(text).name
-    return _Part(name, lambda: [SourceImage(_rgb(read_image(text)), name, text)])
+    return _Part(name, lambda: [SourceImage(_rgb(read_image(text, reading)), name, text)])
 
 
-def _rgb(bgr: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """Three channels in the order of colours; others are in the file's order."""
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.shape[2] == RGB else image
 
 
-def _download(url: str) -> np.ndarray:
-    return decode_image(read_bytes(url), url)
+def _download(url: str, reading: Reading) -> np.ndarray:
+    return _rgb(decode_image(read_bytes(url), url, reading))
 
 
 @dataclass(frozen=True)
@@ -207,7 +220,7 @@ def open_video(video: str | int) -> tuple[cv2.VideoCapture, VideoFacts]:
     return capture, VideoFacts(rate, max(0, int(frames)))
 
 
-def _frames(video: str | int) -> Iterator[SourceImage]:
+def _frames(video: str | int, reading: Reading) -> Iterator[SourceImage]:
     """The frames, one at a time."""
     capture, facts = open_video(video)
 
@@ -216,7 +229,8 @@ def _frames(video: str | int) -> Iterator[SourceImage]:
     number = 0
     try:
         while (read := capture.read())[0]:
-            yield SourceImage(_rgb(read[1]), name, path, number, number / facts.rate)
+            pixels = reading.of_bands(Bands(_rgb(read[1])), name)
+            yield SourceImage(pixels, name, path, number, number / facts.rate)
             number += 1
     finally:
         capture.release()

@@ -135,8 +135,8 @@ class Trunk(StagedNetwork):
         known = inspect.signature(load_pretrained).parameters
         if unknown := sorted(set(options) - set(known)):
             raise UserError(
-                f"init_cfg of ConvNeXt does not know {', '.join(unknown)}; prefixes and namings "
-                f"are recognised. Known: {', '.join(list(known)[1:])}."
+                f"init_cfg of ConvNeXt does not know {', '.join(unknown)}; namings are "
+                f"recognised. Known: {', '.join(list(known)[1:])}."
             )
         return options
 

@@ -21,6 +21,7 @@ def choose_weights(
     load_from: str | None = None,
     backbone_weights: str | None = None,
     ema: bool = False,
+    prefix: str | None = None,
     is_trial: bool = False,
 ) -> None:
     """Settles where the weights come from, and has them at hand before anything is built.
@@ -31,6 +32,7 @@ def choose_weights(
         load_from: ``--load-from``: a checkpoint.
         backbone_weights: ``--backbone-weights``: the work folder or checkpoint of a pretraining.
         ema: Take the averaged weights of it.
+        prefix: ``--weights-prefix``: where the backbone lies in its file.
         is_trial: The run is shortened by ``--max-iters``, and may start from random weights where
             the recipe's cannot be downloaded.
 
@@ -55,6 +57,8 @@ def choose_weights(
     backbone = cfg.model.get("backbone", {})
     if backbone_weights:
         hand_over(backbone, resolve_checkpoint(backbone_weights), ema)
+    if prefix:
+        _name_prefix(cfg, prefix)
     if cfg.get("load_from"):
         backbone.init_cfg = None  # the checkpoint holds the backbone
     elif (backbone.get("init_cfg") or {}).get("type") == "Pretrained":
@@ -82,6 +86,16 @@ def hand_over(backbone: ConfigDict, checkpoint: str, ema: bool) -> None:
                 "plain ones."
             ) from error
     backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint, ema=ema)
+
+
+def _name_prefix(cfg: Config, prefix: str) -> None:
+    start = cfg.model.get("backbone", {}).get("init_cfg") or {}
+    if cfg.get("load_from") or start.get("type") != "Pretrained":
+        raise UserError(
+            "--weights-prefix names a backbone in the file of --backbone-weights or of the "
+            "recipe, and this run starts from neither: leave it out."
+        )
+    start.prefix = prefix
 
 
 def fetch_weights(backbone: ConfigDict, is_trial: bool) -> None:

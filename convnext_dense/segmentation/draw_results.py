@@ -4,13 +4,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.visualization import Visualizer
 
-from convnext_dense.data.images import read_image
+from convnext_dense.data.images import read_shown
 
 
 @HOOKS.register_module()
@@ -45,7 +44,7 @@ def draw_labels(visualizer: Visualizer, name: str, sample: Any, **where: Any) ->
 
     mmsegmentation writes names with OpenCV, which knows ASCII alone; others are left out.
     """
-    image = cv2.cvtColor(read_image(sample.img_path), cv2.COLOR_BGR2RGB)
+    image = read_shown(sample.img_path)
     named = _can_be_written(tuple(visualizer.dataset_meta.get("classes") or ()))
     visualizer.add_datasample(name, image, sample.cpu(), with_labels=named, **where)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnext_dense.config.config_tree import evaluators
+from convnext_dense.data.check_images import build_dataset
 from convnext_dense.data.labels.check_images import check_segmentation_images, remarks_on_labels
 from convnext_dense.data.labels.fit_config import (
     assume_label_classes,
@@ -53,6 +54,11 @@ class SegmentationTask(Task):
         """Sets the number of classes."""
         if classes is not None:
             set_label_classes(cfg, len(classes), source)
+
+    def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
+        """The files that mmsegmentation lists."""
+        built = build_dataset(cfg, dataset, pipeline=[])
+        return [built.get_data_info(index)["img_path"] for index in range(len(built))]
 
     def keep_scores(self, cfg: Any, split: str | None) -> None:
         """Keeps the scores of all classes in results only where an evaluator reads them."""

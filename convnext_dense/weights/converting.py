@@ -10,10 +10,11 @@ from torch import Tensor
 
 from convnext_dense.atomic_files import replacing
 from convnext_dense.errors import UserError
-from convnext_dense.weights.formats import from_official, recognise, to_official
+from convnext_dense.weights.formats import from_official
 from convnext_dense.weights.loading import find_state_dict
 from convnext_dense.weights.namings import TARGETS
 from convnext_dense.weights.reading import read_checkpoint
+from convnext_dense.weights.recognise import find_backbone
 from convnext_dense.weights.saving import write_safetensors
 
 # The key of the state dict in each library's files; other libraries have no such key.
@@ -49,29 +50,40 @@ class Conversion:
         return text + "."
 
 
-def convert(state_dict: Mapping[str, Tensor], to: str) -> Conversion:
+def convert(state_dict: Mapping[str, Tensor], to: str, prefix: str | None = None) -> Conversion:
     """Translates a state dict of any known naming, values unchanged.
 
     Args:
-        state_dict: Tensors by name, with or without the wrappers ``module.``, ``model.`` and
-            ``backbone.``.
+        state_dict: Tensors by name, with or without wrappers such as ``module.`` and ``backbone.``.
         to: A name in ``TARGETS``.
+        prefix: Where the backbone lies in a file that has several.
 
     Raises:
-        UserError: For an unknown target or a file without a ConvNeXt.
+        UserError: For an unknown target, and a file without a ConvNeXt or with several.
     """
     if to not in TARGETS:
         raise UserError(f"Unknown naming {to!r}: choose one of {', '.join(TARGETS)}.")
-    naming, prefix = recognise(state_dict)
-    official, unknown = to_official(state_dict, naming, prefix)
-    translated, left_out = from_official(official, TARGETS[to])
-    for name in unknown:
+    found = find_backbone(state_dict, prefix)
+    stem_norm = found.state.get("downsample_layers.0.1.weight")
+    if stem_norm is None or stem_norm.ndim != 1:  # timm's `_ols` variants have two convolutions
+        raise UserError(
+            "The file is of another architecture: its stem is not a convolution and a norm, and no "
+            "other library has names for its layers."
+        )
+    translated, left_out = from_official(found.state, TARGETS[to])
+    for name in found.unknown:
         left_out[name] = "not a part of the backbone or its classifier"
-    return Conversion(translated, naming.name, to, left_out)
+    return Conversion(translated, found.naming, to, left_out)
 
 
 def convert_file(
-    source: str | Path, target: str | Path, to: str, *, ema: bool = False, force: bool = False
+    source: str | Path,
+    target: str | Path,
+    to: str,
+    *,
+    ema: bool = False,
+    force: bool = False,
+    prefix: str | None = None,
 ) -> Conversion:
     """Translates a checkpoint file; the new file is written completely or not at all.
 
@@ -81,6 +93,7 @@ def convert_file(
         to: A name in ``TARGETS``.
         ema: Take the averaged weights of a file that has both.
         force: Replace an existing target.
+        prefix: Where the backbone lies in a file that has several.
 
     Raises:
         UserError: When the source cannot be read or translated, or the target cannot be written.
@@ -92,8 +105,8 @@ def convert_file(
         raise UserError(f"{target} exists already: choose another name, or replace it by --force.")
     if not target.parent.is_dir():
         raise UserError(f"The folder {target.parent} does not exist: create it first.")
-    state, _ = find_state_dict(read_checkpoint(source), ema)
-    conversion = convert(state, to)
+    state, _ = find_state_dict(read_checkpoint(source), ema, prefix)
+    conversion = convert(state, to, prefix)
     _write(conversion, target)
     return conversion
 

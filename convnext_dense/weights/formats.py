@@ -1,57 +1,17 @@
-"""Translation of state dicts between naming schemes, recognised from the names in the file.
+"""Translation of state dicts between naming schemes; ``recognise.py`` finds a file's.
 
 The official release's names and shapes are the intermediate form: ``to_official`` translates any
 known naming into it, and ``from_official`` translates it into another one.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from convnext_dense.errors import UserError
-from convnext_dense.weights.namings import MMPRETRAIN, NAMINGS, TRANSFORMERS, Naming
+from convnext_dense.weights.namings import MMPRETRAIN, TRANSFORMERS, Naming
 
-# Wrappers that training frameworks put around a backbone, in any order.
-WRAPPERS = ("module", "model", "backbone", "convnext", "convnextv2")
 FIRST_CONV = "stages.0.0.dwconv.weight"
-
-
-def recognise(names: Iterable[str]) -> tuple[Naming, str]:
-    """Finds the naming of a state dict and the prefix of its backbone.
-
-    Returns:
-        The naming, and the prefix with its dot (``"module.backbone."``) or "".
-
-    Raises:
-        UserError: When no naming fits, or the file has two backbones.
-    """
-    names = list(names)
-    matches = []
-    for naming in NAMINGS:
-        anchor = rename(FIRST_CONV, naming.names)
-        for name in names:
-            prefix = name.removesuffix(anchor)
-            if name.endswith(anchor) and (not prefix or prefix.endswith(".")):
-                matches.append((naming, prefix))
-    known = [(naming, p) for naming, p in matches if set(p.split(".")[:-1]) <= set(WRAPPERS)]
-    if len(known) == 1:
-        return known[0]
-    if len(known) > 1:
-        raise UserError(
-            "The file holds several ConvNeXt backbones, under the prefixes "
-            f"{', '.join(repr(p) for _, p in known)}: keep one of them in the file."
-        )
-    if matches:
-        raise UserError(
-            f"The file's ConvNeXt parameters begin with {matches[0][1]!r}, which is none of the "
-            f"known wrappers ({', '.join(WRAPPERS)}): rename the keys without that prefix."
-        )
-    shown = ", ".join(names[:3]) or "no parameters at all"
-    raise UserError(
-        f"The file holds no ConvNeXt in a known naming ({', '.join(n.name for n in NAMINGS)}); "
-        f"its first names are: {shown}."
-    )
 
 
 def rename(name: str, table: Mapping[str, str]) -> str | None:
@@ -134,6 +94,7 @@ def from_official(
                 left_out[name] = "mmpretrain calls the final and the last output norm both norm3"
             table.pop(name)
     prefix = _written_prefix(state, naming)
+    as_convs = len(state.get(FIRST_CONV, ())) in naming.conv_mlp_widths
     translated = {}
     for name, value in state.items():
         theirs = rename(name, table)
@@ -142,7 +103,7 @@ def from_official(
             continue
         outside = theirs.rpartition(".")[0] in naming.outside
         translated[theirs if outside else prefix + theirs] = value.reshape(
-            _shape_in(naming, name, value)
+            _shape_in(naming, name, value, as_convs)
         )
     return translated, left_out
 
@@ -155,8 +116,10 @@ def _written_prefix(state: Mapping[str, Tensor], naming: Naming) -> str:
     return ""
 
 
-def _shape_in(naming: Naming, name: str, value: Tensor) -> tuple[int, ...]:
+def _shape_in(naming: Naming, name: str, value: Tensor, as_convs: bool) -> tuple[int, ...]:
     kind = name.split(".", 3)[-1] if name.startswith("stages.") else name
     if kind == "gamma":
         return naming.gamma_shape
+    if as_convs and kind in ("pwconv1.weight", "pwconv2.weight"):
+        return (*value.shape, 1, 1)
     return naming.grn_shape if kind.startswith("grn.") else tuple(value.shape)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from convnext_dense.weights.recognise import FoundBackbone
+
 MIN_SHARE = 0.95
 
 
@@ -18,12 +20,15 @@ class LoadReport:
         source: The naming of the file (official, timm, ...).
         key: The key of the weights in the file, such as ``"model"``; "" for the file itself.
         loaded: Parameters that have the file's values.
-        new_by_design: Output norms that such a file cannot have; they keep their initial values.
+        new_by_design: Norms that such a file cannot have (output norms, of a file without a
+            classifier the final one); they keep their initial values.
         missing: Parameters of the model that the file lacks.
         unexpected: The file's names that the model does not have (untranslated where unknown).
         mismatched: (name, shape in the file, shape in the model) of parameters not loaded.
         ignored_heads: Parts of the file outside the backbone -> number of their parameters.
         share: Loaded share of the backbone's elements, 0 to 1, without heads and new norms.
+        prefix: What stands before the backbone's names in the file, with its dot, or "".
+        fitted_stem: How the stem was fitted to the model's input channels; "" where it was not.
     """
 
     source: str
@@ -35,13 +40,20 @@ class LoadReport:
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
     ignored_heads: dict[str, int]
     share: float
+    prefix: str = ""
+    fitted_stem: str = ""
 
     def __str__(self) -> str:
-        where = f" (key {self.key})" if self.key else ""
+        places = [f"key {self.key}"] * bool(self.key) + [f"prefix {self.prefix}"] * bool(
+            self.prefix
+        )
+        where = f" ({', '.join(places)})" if places else ""
         parts = [
             f"Weights in {self.source} naming{where}: {len(self.loaded)} parameters match, "
             f"{self.share:.2%} of the backbone"
         ]
+        if self.fitted_stem:
+            parts.append(self.fitted_stem)
         for title, names in (
             ("new by design", self.new_by_design),
             ("missing in the file", self.missing),
@@ -59,23 +71,25 @@ class LoadReport:
 
 
 def make_report(
-    state: Mapping[str, Tensor],
-    unknown: Iterable[str],
-    model: Mapping[str, Tensor],
-    source: str,
-    key: str,
-    prefix: str,
+    found: FoundBackbone, model: Mapping[str, Tensor], key: str, fitted_stem: str
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Sorts every name of the model and of the file into the report's categories."""
+    state, unknown, prefix = found.state, found.unknown, found.prefix
     fitting = {n: v for n, v in state.items() if n in model and v.shape == model[n].shape}
     absent = [name for name in model if name not in state]
-    new = [name for name in absent if re.match(r"norm\d\.", name)]
     surplus = [name for name in state if name not in model]
     heads = [name for name in surplus if _is_head(name)]
-    outside = [name for name in unknown if not name.startswith(prefix) or _is_head(name)]
+    own = [n for n in unknown if n.startswith(prefix)]
+    inner = [n for n in own if not _is_head(n.removeprefix(prefix))]
+    if "head.weight" in model:  # a hidden layer of a head matters to a classifier
+        inner += [n for n in own if n.removeprefix(prefix).startswith("head.")]
+    outside = [n for n in unknown if n not in inner]
+    has_classifier = "head.weight" in state or any(_is_head(n.removeprefix(prefix)) for n in own)
+    kinds = r"norm\d\." if has_classifier else r"norm\d?\."
+    new = [name for name in absent if re.match(kinds, name)]
     sizes = {n: v.numel() for n, v in model.items() if not n.startswith("head.") and n not in new}
     report = LoadReport(
-        source=source,
+        source=found.naming,
         key=key,
         loaded=tuple(fitting),
         new_by_design=tuple(new),
@@ -90,12 +104,14 @@ def make_report(
         ),
         ignored_heads=dict(Counter(_part(name, prefix) for name in [*heads, *outside])),
         share=sum(sizes.get(n, 0) for n in fitting) / max(1, sum(sizes.values())),
+        prefix=prefix,
+        fitted_stem=fitted_stem,
     )
     return fitting, report
 
 
 def _is_head(name: str) -> bool:
-    return name.split(".")[0] in ("norm", "head", "classifier")
+    return name.split(".")[0] in ("norm", "norm_pre", "head", "classifier")
 
 
 def _part(name: str, prefix: str) -> str:
@@ -108,23 +124,67 @@ def _part(name: str, prefix: str) -> str:
 def find_problem(
     report: LoadReport, state: Mapping[str, Tensor], model: Mapping[str, Tensor]
 ) -> str | None:
-    """One sentence on why a file does not fit; None where it does."""
+    """One sentence on why a file does not fit; None where it does.
+
+    A share alone decides nothing: a stem of two layers, or norms without a bias, are less than a
+    thousandth of the parameters, and the network around them computes something else.
+    """
     if report.share < MIN_SHARE:
         return f"Only {report.share:.2%} of the backbone's parameters would be loaded."
+    reason = (
+        _surplus_blocks(report, state, model) or _odd_layers(report) or _odd_blocks(report, state)
+    )
+    return f"The file is of another architecture: {reason}." if reason else None
+
+
+def _surplus_blocks(
+    report: LoadReport, state: Mapping[str, Tensor], model: Mapping[str, Tensor]
+) -> str | None:
     built = {m[1] for name in model if (m := re.match(r"stages\.(\d)\.", name))}
     surplus = [
         n for n in report.unexpected if n in state and n.startswith("stages.") and n[7] in built
     ]
-    if surplus:
-        return (
-            f"The file is of another architecture: the model does not have {surplus[0]} and "
-            f"{len(surplus) - 1} more block parameters (compare depths, use_grn and "
-            "layer_scale_init_value)."
-        )
-    in_file = {_kind(name) for name in state}
-    lacking = sorted({_kind(name) for name in report.missing} - in_file)
+    if not surplus:
+        return None
+    return (
+        f"the model does not have {surplus[0]} and {len(surplus) - 1} more block parameters "
+        "(compare depths, use_grn and layer_scale_init_value)"
+    )
+
+
+# Layers that a network has once, by the start of their names.
+SINGLE_LAYERS = {
+    "downsample_layers.0.": "stem",
+    "downsample_layers.": "downsampling",
+    "norm.": "final norm",
+}
+
+
+def _odd_layers(report: LoadReport) -> str | None:
+    """What differs in a stem, in downsampling or in a classifier's final norm and head."""
+    shapes = {n: f" ({_shape(theirs)} for {_shape(own)})" for n, theirs, own in report.mismatched}
+    for start, layer in SINGLE_LAYERS.items():
+        odd = [n for n in (*shapes, *report.missing) if n.startswith(start)]
+        if odd:
+            named = [f"{n}{shapes.get(n, ' (missing)')}" for n in odd]
+            return f"its {layer} differs: {_shorten(named, 2)}"
+    start = f"{report.prefix}head."
+    hidden = [n for n in report.unexpected if n.startswith(start)]
+    if hidden and "head.weight" in report.loaded:
+        return f"its head has layers that the model's lacks: {', '.join(hidden)}"
+    return None
+
+
+def _odd_blocks(report: LoadReport, state: Mapping[str, Tensor]) -> str | None:
+    """A part that no block of the file has, or has in the model's shape."""
+    loaded = {_kind(name) for name in report.loaded}
+    lacking = sorted({_kind(name) for name in report.missing} - {_kind(name) for name in state})
     if lacking:
-        return f"The file is of another architecture: none of its blocks has {', '.join(lacking)}."
+        return f"none of its blocks has {', '.join(lacking)}"
+    reshaped = [m for m in report.mismatched if (kind := _kind(m[0])) and kind not in loaded]
+    if reshaped:
+        name, theirs, own = reshaped[0]
+        return f"{name} is {_shape(theirs)}, the model's {_shape(own)}, and so in all blocks"
     return None
 
 

@@ -28,6 +28,8 @@ class Naming:
         outside: Names outside the backbone's prefix.
         gamma_shape: Shape of the layer scale, -1 for its length.
         grn_shape: The same for the parameters of V2's global response normalisation.
+        conv_mlp_widths: Widths of the first stage of the variants whose MLPs are 1x1 convolutions
+            in the library's own models; those of other variants are linear layers.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Naming:
     outside: tuple[str, ...] = ()
     gamma_shape: tuple[int, ...] = (-1,)
     grn_shape: tuple[int, ...] = (-1,)
+    conv_mlp_widths: tuple[int, ...] = ()
     names: dict[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +104,7 @@ TIMM = Naming(
     ),
     final_norm="head.norm",
     head="head.fc",
+    conv_mlp_widths=(40, 48, 64, 80),  # atto, femto, pico, nano
 )
 # timm.create_model(..., features_only=True) flattens the outer modules.
 TIMM_FEATURES = replace(
@@ -126,6 +130,14 @@ TORCHVISION = Naming(
     final_norm="classifier.0",
     head="classifier.2",
     gamma_shape=(-1, 1, 1),
+)
+# fastai takes the children of a torchvision model apart: `features` becomes the first of them.
+FASTAI = replace(
+    TORCHVISION,
+    name="fastai (torchvision)",
+    stem=("0.0.0", "0.0.1"),
+    downsampling=("0.{even}.0", "0.{even}.1"),
+    block="0.{odd}.*",
 )
 MMPRETRAIN = Naming(
     name="mmpretrain",
@@ -192,4 +204,13 @@ TARGETS = {
     **{n.name: n for n in (OFFICIAL, TIMM, TORCHVISION, MMPRETRAIN, TRANSFORMERS)},
 }
 # Namings that are recognised in files.
-NAMINGS = (OFFICIAL, TIMM, TIMM_FEATURES, TORCHVISION, MMPRETRAIN, TRANSFORMERS, DINOV3)
+NAMINGS = (
+    OFFICIAL,
+    TIMM,
+    TIMM_FEATURES,
+    TORCHVISION,
+    FASTAI,
+    MMPRETRAIN,
+    TRANSFORMERS,
+    DINOV3,
+)

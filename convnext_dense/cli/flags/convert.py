@@ -7,6 +7,8 @@ naming cannot express is listed.
 
 import argparse
 
+from convnext_dense.cli.shared.arguments import add_weights_prefix
+
 TARGETS = ("ours", "official", "timm", "torchvision", "mmpretrain", "transformers")
 
 
@@ -16,4 +18,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="DST")
     parser.add_argument("--to", required=True, choices=TARGETS, help="naming of the new file")
     parser.add_argument("--ema", action="store_true", help="take the averaged weights")
+    add_weights_prefix(parser)
     parser.add_argument("--force", action="store_true", help="replace DST if it exists")

@@ -195,10 +195,20 @@ def _add_origin_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
     )
+    add_weights_prefix(parser)
     parser.add_argument(
         "--replay",
         metavar="DUMP",
         help="repeat the step that ended a run with exit code 3, and say where it goes wrong",
+    )
+
+
+def add_weights_prefix(parser: argparse.ArgumentParser) -> None:
+    """Which backbone of a file is meant."""
+    parser.add_argument(
+        "--weights-prefix",
+        metavar="P",
+        help="where the backbone lies in a file of several, such as teacher.backbone",
     )
 
 
@@ -212,8 +222,9 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
 def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
     """Flags of the tools that read data; ``training`` adds those of a training split."""
     group = parser.add_argument_group("your own data")
-    parser.set_defaults(train_json=None, epochs=None)
+    parser.set_defaults(train_json=None, epochs=None, value_range=None)
     if training:
+        add_value_range(group)
         group.add_argument("--train-json", metavar="JSON", help="COCO file to train on")
     group.add_argument("--val-json", metavar="JSON", help="COCO file to evaluate on")
     group.add_argument(
@@ -244,6 +255,17 @@ def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = Tru
         metavar="VALUE=NAME",
         help="class of each value of the masks, where they are no indices: 0=background 255=road; "
         "a value named ignore is ignored (segmentation)",
+    )
+
+
+def add_value_range(parser: argparse._ActionsContainer) -> None:
+    """The values of images of more than 8 bits."""
+    parser.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values that become black and white, of images of more than 8 bits",
     )
 
 

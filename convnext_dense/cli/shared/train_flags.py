@@ -36,10 +36,12 @@ class TrainFlags:
     shape_buckets: int | None = None
     backbone_weights: str | None = None
     ema: bool = False
+    weights_prefix: str | None = None
     replay: str | None = None
     epochs: int | None = None
     log: Sequence[str] | None = None
     launcher: str = "none"
+    value_range: Sequence[float] | None = None
     own_data: OwnData | None = None
 
     def check(self) -> None:

@@ -9,14 +9,20 @@ from convnext_dense.config import launcher
 from convnext_dense.config.load import settle_config
 from convnext_dense.config.machine import use_fused_optimizer
 from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.data.bands.reading import check_range
+from convnext_dense.data.bands.settings import Start, start_of
 from convnext_dense.data.fit import fit_to_data
 from convnext_dense.data.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.data.own_data import own_data_step
 from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError
+from convnext_dense.runs import AUTO
+from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.tasks import task_of
 from convnext_dense.trackers.choose import settle_trackers
+from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.reading import is_elsewhere
 
 SPLITS = ("train", "val")
 
@@ -53,12 +59,29 @@ def load_settings(flags: TrainFlags) -> SettledConfig:
 
 def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
     """Fits classes and heads to the data, and with own data the schedule; then ``--max-iters``."""
-    fit_to_data(settled, SPLITS, data_root=flags.data_root)
+    value_range = flags.value_range and check_range(flags.value_range)
+    fit_to_data(
+        settled,
+        SPLITS,
+        data_root=flags.data_root,
+        value_range=value_range,
+        start=lambda: _start(settled.cfg, flags),
+    )
     if flags.own_data is not None:
         _fit_schedule(settled, flags)
     if flags.max_iters is not None:
         with settled.changing("--max-iters") as cfg:
             stop_after(cfg, flags.max_iters, flags.cfg_options or {})
+
+
+def _start(cfg: Config, flags: TrainFlags) -> Start | None:
+    """What the checkpoint that the run starts from says of its images."""
+    source = flags.load_from or cfg.get("load_from")
+    if flags.resume:
+        source = newest_whole(Path(cfg.work_dir)) if flags.resume == AUTO else flags.resume
+    if source is None or not (is_elsewhere(str(source)) or Path(source).is_file()):
+        return None
+    return start_of(read_checkpoint(source))
 
 
 def _scale_learning_rate(cfg: Config, name: str) -> None:
