@@ -12,6 +12,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -232,6 +233,7 @@ def test_a_refusal_ends_with_the_run(evil, tmp_path, capsys):
 
 RUNNER = DenseRunner.__new__(DenseRunner)
 RUNNER.model = RUNNER._val_loop = RUNNER._test_loop = object()
+PREDICTOR = SimpleNamespace(network=SimpleNamespace(reading=None))
 ENTRIES = [  # what a user may call -> something that it calls
     (config_load.load_config, (SHAPES,), "convnext_dense.config.load.require_toolbox"),
     (read_config, (SHAPES,), "mmengine.config.Config.fromfile"),
@@ -249,7 +251,7 @@ ENTRIES = [  # what a user may call -> something that it calls
         "convnext_dense.benchmark.memory._give_freed_memory_back",
     ),
     (Predictor, (SHAPES, "a.pth"), "convnext_dense.inference.opening.read_checkpoint"),
-    (Predictor.__call__, (None, "a.jpg"), "convnext_dense.predictor.read_image"),
+    (Predictor.__call__, (PREDICTOR, "a.jpg"), "convnext_dense.predictor.read_image"),
     (load, ("a.pth",), "convnext_dense.inference.opening.read_checkpoint"),
     (
         Model._window,

@@ -26,6 +26,7 @@ def cells(text: str, row: str) -> list[str]:
     return line.split(row)[1].split()
 
 
+@pytest.mark.slow
 def test_a_longer_run_at_another_rate(streets, tmp_path):
     work_dir = tmp_path / "run"
     flags = [*label_flags(streets), "--work-dir", work_dir, "--seed", 1, *SMALL]

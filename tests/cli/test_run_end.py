@@ -40,10 +40,11 @@ def test_a_training_prints_what_a_person_needs(trained):
     folder, out, err = trained
     assert err == "" and len(out.splitlines()) < 40 and "\x1b" not in out
     assert not [text for text in (*NOISE, *DUMPS) if text in out]
-    first = out.splitlines()[:6]
+    first = out.splitlines()[:7]
     assert first[0] == "cascade_convnext_a_shapes (detection)"
     assert "training and 6 validation images, 6 classes: " in first[1] and "random" in first[2]
-    assert "float32" in first[3] and "at most 2 iterations" in first[4] and "my run" in first[5]
+    assert "float32" in first[3] and "at most 2 iterations" in first[4]
+    assert "in iteration 2 of 2" in first[5] and "my run" in first[6]
     assert "\nEpoch(train) 1  2/2  loss: " in out and "eta: 0:00:00" in out
     log = next((folder / "my run").glob("*/*.log")).read_text()
     assert not [text for text in DUMPS if text not in log]

@@ -81,7 +81,7 @@ def test_the_run_is_the_same(data_root, options, tmp_path, monkeypatch, suffix):
 
     def dumped(cfg, folder: str) -> str:
         runner = DenseRunner.__new__(DenseRunner)
-        runner.cfg, runner._work_dir = cfg, tmp_path / folder
+        runner.cfg, runner._work_dir, runner._resume = cfg, tmp_path / folder, False
         runner._work_dir.mkdir()
         runner.dump_config()
         return (runner._work_dir / f"{SHAPES.stem}.py").read_text()

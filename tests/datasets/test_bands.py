@@ -33,7 +33,9 @@ def said(monkeypatch) -> list[str]:
 
 class TestFiles:
     @pytest.mark.parametrize("kind", TYPES)
-    @pytest.mark.parametrize("bands", [1, 2, 3, 4, 5, 8])
+    @pytest.mark.parametrize(
+        "bands", [1, 2, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4, 5))]
+    )
     def test_every_band_in_its_own_type(self, bands, kind, tmp_path):
         pixels = draw(bands, kind, 3000 if kind[-2:] in ("16", "32") and "f" not in kind else None)
         for planar in (False, True) if bands in (2, 5, 8) else (False,):

@@ -44,7 +44,9 @@ def test_eight_bit_colours_leave_a_config_as_it_is(birds):
     assert cfg.model.data_preprocessor.mean == [123.675, 116.28, 103.53]
 
 
-@pytest.mark.parametrize("bands", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    "bands", [1, 4, *(pytest.param(bands, marks=pytest.mark.slow) for bands in (2, 8))]
+)
 def test_a_detector_gets_the_channels_of_its_images(bands, birds):
     config, flags, _ = detection(birds, bands, "uint16")
     settled = fit(config, flags)

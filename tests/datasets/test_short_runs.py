@@ -48,7 +48,11 @@ def cells(table: str, row: str) -> list[str]:
 
 
 @pytest.mark.parametrize("trial", [False, True], ids=["whole", "trial"])
-@pytest.mark.parametrize("path", [ONE_X, SHAPES, ADE, LABEL_SHAPES], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [SHAPES, LABEL_SHAPES, *(pytest.param(path, marks=pytest.mark.slow) for path in (ONE_X, ADE))],
+    ids=lambda path: path.stem,
+)
 def test_own_data_of_every_short_length(monkeypatch, path, trial):
     loaded, recipe = load_config(path), read_config(path)
     batch = loaded.train_dataloader.batch_size
@@ -69,8 +73,8 @@ def test_own_data_of_every_short_length(monkeypatch, path, trial):
             assert max(rates) == rate if length < 20 else 0.9 < max(rates) / rate < 1 + 1e-9
 
 
-@pytest.mark.parametrize("accumulated", [1, 2, 3])
-@pytest.mark.parametrize("per_epoch", [1, 2, 7])
+@pytest.mark.parametrize("accumulated", [1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("per_epoch", [1, pytest.param(2, marks=pytest.mark.slow), 7])
 def test_a_classifier_of_every_short_length(per_epoch, accumulated):
     """Its warmup counts epochs, and may be one step; ``--max-iters`` may end inside of it."""
     loaded = load_config(CLASSIFIER, cfg_options={"train_dataloader.batch_size": 16})

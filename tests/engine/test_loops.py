@@ -1,5 +1,7 @@
 """The training loop against mmengine's own, and a resumed run against an uninterrupted one."""
 
+import uuid
+
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
@@ -87,7 +89,7 @@ def run(
         work_dir=str(work_dir),
         train_cfg=loop,
         randomness=dict(seed=seed),
-        experiment_name=f"{work_dir.name}-{id(loop)}",
+        experiment_name=f"{work_dir.name}-{uuid.uuid4()}",
         **kwargs,
     )
     runner.train()

@@ -58,7 +58,7 @@ def begin(work_dir: Path, changes: dict | None = None, stop: int | None = None):
 
 @pytest.mark.parametrize("stated", ["schedule-and-length", "length-alone"])
 @pytest.mark.parametrize("kind", SCHEDULES)
-@pytest.mark.parametrize("at", [40, 26])
+@pytest.mark.parametrize("at", [pytest.param(40, marks=pytest.mark.slow), 26])
 def test_a_longer_run_has_the_schedule_of_its_length(tmp_path, kind, stated, at):
     short, long = SCHEDULES[kind]
     whole = train(tmp_path / "whole", {**LONGER, "param_scheduler": long}).model.rates

@@ -96,7 +96,7 @@ def test_a_segmentor_averages_its_probabilities():
 
 
 @pytest.mark.parametrize(
-    "task", ["detection", pytest.param("segmentation", marks=pytest.mark.slow)]
+    "task", ["segmentation", pytest.param("detection", marks=pytest.mark.slow)]
 )
 def test_the_command(task, data_root, tmp_path):
     """A checkpoint of an untrained model; two images in tiles of 128."""

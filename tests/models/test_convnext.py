@@ -383,6 +383,6 @@ def test_pretrained_weights_are_loaded_and_reported(tmp_path, caplog):
         torch.equal(a, b)
         for a, b in zip(model.state_dict().values(), source.state_dict().values(), strict=True)
     )
-    model.init_cfg["prefix"] = "backbone."
-    with pytest.raises(UserError, match="does not know prefix.*Known: checkpoint, sha256"):
+    model.init_cfg["map"] = "cpu"
+    with pytest.raises(UserError, match="does not know map.*Known: checkpoint, sha256"):
         model.init_weights()
