@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from mmengine.config import Config
 
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
