@@ -97,7 +97,10 @@ def make_help(name: str) -> str:
         pytest.param(
             "from convnext_dense import weights\nimport json.tool", marks=pytest.mark.slow
         ),
-        "from convnext_dense.models import ConvNeXt\nimport mmengine.runner",
+        pytest.param(
+            "from convnext_dense.models import ConvNeXt\nimport mmengine.runner",
+            marks=pytest.mark.slow,
+        ),
         "import convnext_dense, mmengine.utils\n"
         "mmengine.utils.import_modules_from_strings(['convnext_dense'])",
     ],

@@ -58,6 +58,7 @@ def test_resume_and_test(trained, data_root, tmp_path):
         assert cv2.imread(str(path)).shape[1] == 2 * original.shape[1]
 
 
+@pytest.mark.slow
 def test_scores_or_not_and_either_class_have_the_same_figures(trained, data_root, tmp_path):
     found = []
     for name, more, options in (

@@ -124,6 +124,7 @@ def test_kill_and_resume(trained, flags, tmp_path):
     assert json.loads((work_dir / "metrics.json").read_text())["iter"] == 6
 
 
+@pytest.mark.slow  # tests/inference has the same, of shorter runs
 def test_predict_writes_overlays_and_json(trained, tmp_path, data_root):
     work_dir, _ = trained
     folder = tmp_path / "in"

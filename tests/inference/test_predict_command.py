@@ -134,7 +134,9 @@ def test_a_video_becomes_a_video_and_lines(work_dirs, video, pictures, tmp_path)
     assert "--probabilities is for images" in output and not (tmp_path / "d").exists()
 
 
-@pytest.mark.parametrize("name", ["labelme", "coco", "yolo"])
+@pytest.mark.parametrize(
+    "name", ["labelme", *(pytest.param(name, marks=pytest.mark.slow) for name in ("coco", "yolo"))]
+)
 def test_annotation_tools_find_the_images(name, work_dirs, video, pictures, tmp_path):
     """Of one name in two folders, and the frames of a video."""
     for folder, picture in (("in/a", pictures[0]), ("in/b", pictures[1])):

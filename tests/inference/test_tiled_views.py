@@ -95,9 +95,8 @@ def test_a_segmentor_averages_its_probabilities():
     np.testing.assert_array_equal(labels[0].numpy(), np.tile(np.arange(70) >= 31, (50, 1)))
 
 
-@pytest.mark.parametrize(
-    "task", ["segmentation", pytest.param("detection", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["segmentation", "detection"])
 def test_the_command(task, data_root, tmp_path):
     """A checkpoint of an untrained model; two images in tiles of 128."""
     name = {"detection": "cascade_convnext_a_shapes", "segmentation": "upernet_convnext_a_shapes"}

@@ -102,7 +102,10 @@ def losses(work_dir: Path) -> list[float]:
     return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
 
 
-@pytest.mark.parametrize("task", RUNS)
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(task, marks=[pytest.mark.slow] if task == "detector" else []) for task in RUNS],
+)
 def test_a_step_is_the_plain_ones(folder, task, fused_path):
     """Losses and all gradients of one batch, with stochastic depth."""
     cfg = load_fitted_config(str(folder / f"{task}.py"), data_root=str(folder))

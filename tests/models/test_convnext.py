@@ -47,7 +47,7 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
     return ((actual - expected).norm() / expected.norm()).item()
 
 
-@pytest.mark.both_paths
+@pytest.mark.both_paths(slow=True)
 def test_equals_the_official_release(convnext_parity):
     prefix = "dense/param/"
     state = {
