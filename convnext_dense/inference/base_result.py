@@ -1,5 +1,6 @@
 """What the results of every task have in common: an image, class names, ways out."""
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ class Region:
     mask: np.ndarray | None
 
 
-# Path -> the image whose drawing this process has saved there.
-_SAVED: dict[Path, str | int] = {}
+# Path -> the image whose drawing this process has saved there: its file, or itself in memory.
+_SAVED: "dict[Path, str | weakref.ref[SourceImage]]" = {}
 
 
 def _short(value: Any) -> str:
@@ -158,11 +159,16 @@ class Result(ABC):
         frame = "" if self.source.frame is None else f"_{self.source.frame:06d}"
         stem = f"{Path(self.source.name).stem}{frame}"
         path, number = folder.absolute() / f"{stem}.jpg", 1
-        me = self.source.path or id(self.source.array)
-        while _SAVED.setdefault(path, me) != me:
+        while path in _SAVED and not self._is_of(_SAVED[path]):
             number += 1
             path = folder.absolute() / f"{stem}_{number}.jpg"
+        _SAVED[path] = self.source.path or weakref.ref(self.source)
         return folder / path.name
+
+    def _is_of(self, saved: "str | weakref.ref[SourceImage]") -> bool:
+        if isinstance(saved, str):
+            return saved == self.source.path
+        return saved() is self.source
 
     def write_files(self, stem: Path) -> None:
         """Writes the files that belong to a result beside its description."""

@@ -4,6 +4,7 @@
 replaces mmengine's loaders by it, so that resuming, testing and pretrained weights use it too.
 """
 
+import difflib
 import json
 import pickletools
 import re
@@ -94,9 +95,12 @@ def local_file(source: str | Path, sha256: str | None = None) -> Path:
         return fetch(ZOO[source].url, sha256 or ZOO[source].sha256)
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
+        names = [next(iter(ZOO))]
+        if not path.suffix:  # meant as a name
+            names = difflib.get_close_matches(source, ZOO, n=3, cutoff=0)
         raise UserError(
             f"The checkpoint {source} {problem}: give a file, an https address or the name of an "
-            f"official file, such as {next(iter(ZOO))}."
+            f"official file, such as {', '.join(names)}."
         )
     if sha256 and (actual := file_sha256(path)) != sha256:
         raise UserError(f"{path} has the sha256 {actual}, not the expected {sha256}.")

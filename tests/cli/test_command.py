@@ -22,7 +22,7 @@ from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.errors import UserError
 from convnext_dense.runs.work_folder import checkpoint_of
 from convnext_dense.trackers import choose
-from convnext_dense.weights import ZOO, namings
+from convnext_dense.weights import ZOO, namings, read_checkpoint
 from convnext_dense.weights.zoo import OFFICIAL_FILES
 from tests.running import ROOT
 
@@ -155,6 +155,14 @@ def test_an_unknown_config_names_the_nearest_three(source):
     assert source in message and "convnext-dense configs" in message
     names = message.split("the nearest are ")[1].split(". All")[0].split(", ")
     assert names[0] == "cascade_convnext_t_3x" and len(set(names) & set(shipped_configs())) == 3
+
+
+def test_an_unknown_checkpoint_names_the_nearest_three():
+    with pytest.raises(UserError, match="does not exist") as refused:
+        read_checkpoint("coco/cascade_mask_rcnn_convnext_tiny_1k_4x")
+    names = str(refused.value).split("such as ")[1].rstrip(".").split(", ")
+    assert names[0] == "coco/cascade_mask_rcnn_convnext_tiny_1k_3x"
+    assert len(set(names) & set(ZOO)) == 3
 
 
 def test_official_files_belong_to_shipped_configs_as_the_page_says():

@@ -80,7 +80,7 @@ def test_the_config_trains_on_another_data_root(folder, tmp_path):
     assert read_plain(text)["model"] == load_config(folder / "config.yaml").model.to_dict()
 
 
-def test_own_data_keeps_the_name_of_its_folder(trained, tmp_path):
+def test_own_data_keeps_the_name_of_its_folder(trained, tmp_path, capsys):
     moved = shutil.copytree(trained, tmp_path / "own")
     content = torch.load(moved / "iter_2.pth", weights_only=True)
     text = content["meta"]["cfg"]
@@ -92,6 +92,7 @@ def test_own_data_keeps_the_name_of_its_folder(trained, tmp_path):
     assert "alice" not in text and "data_root: my birds" in text
     assert "my birds/annotations/instances_val.json" in text
     assert "not at hand" in (made / "README.md").read_text()
+    assert "The card has no counts of the data: " in capsys.readouterr().out
 
 
 def test_the_card(folder):

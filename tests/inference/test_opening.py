@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope, registry
@@ -234,7 +235,9 @@ def test_the_work_folder_of_another_kind_of_model_is_refused(work_dirs, tmp_path
     assert load(copy, device="cpu").task == "detection"
 
 
-def test_results_are_short_to_read_and_never_saved_over_each_other(work_dirs, pictures, tmp_path):
+def test_results_are_short_to_read_and_never_saved_over_each_other(
+    work_dirs, pictures, array, tmp_path
+):
     model = load(work_dirs["detection"], device="cpu")
     sources = []
     for number in range(2):
@@ -244,6 +247,8 @@ def test_results_are_short_to_read_and_never_saved_over_each_other(work_dirs, pi
     saved = [result.save(tmp_path / "out").name for result in results]
     assert saved == ["x.jpg", "x_2.jpg", f"{pictures[0].stem}.jpg"]
     assert results[0].save(tmp_path / "out").name == "x.jpg"  # the same image again
+    names = [model(np.array(array)).save(tmp_path / "memory").name for _ in range(3)]
+    assert len(set(names)) == 3  # arrays that are gone by then, one perhaps in another's place
     assert len(repr(results[0])) < 100 and "detections=[" in repr(results[0])
 
 
