@@ -23,7 +23,7 @@ from report import check_table, choose, speed_table, verdict
 from speed import LINES
 
 from convnext_dense import kernels
-from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.errors import UserError
 

@@ -28,7 +28,7 @@ from convnext_dense.benchmark.memory import peak_of
 from convnext_dense.benchmark.modes import AMP, Options
 from convnext_dense.benchmark.throughput import parse_image_size
 from convnext_dense.benchmark.timing import run_rounds, warm_up
-from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.cli.shared.run_command import run_command
 from convnext_dense.errors import UserError
 from convnext_dense.models.staged_network import STRIDES

@@ -13,7 +13,7 @@ from importlib import import_module
 from inspect import getdoc
 
 from convnext_dense.cli.shared import invocation
-from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.cli.shared.threads import wait_without_spinning
 from convnext_dense.version import __version__
 

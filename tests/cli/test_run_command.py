@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.cli.shared.run_command import run_command, sentence
 from convnext_dense.errors import UserError
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from convnext_dense.browse.samples import build_dataset, build_preprocessor, take
 from convnext_dense.cli.flags.train import add_flags
-from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.data import own_data
 from convnext_dense.data.bands.settings import Start, reading_of, start_of

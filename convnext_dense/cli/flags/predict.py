@@ -34,11 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, default=1, metavar="N", help="images of one size at a time"
     )
-    parser.add_argument("--tile", type=int, metavar="PIXELS", help="predict in tiles, and merge")
-    parser.add_argument(
-        "--overlap", type=float, default=0.2, help="part of a tile shared with the next one"
-    )
-    parser.add_argument("--whole", action="store_true", help="the whole image beside its tiles")
+    arguments.add_tile_arguments(parser)
     parser.add_argument(
         "--tta",
         action="store_true",

@@ -10,7 +10,7 @@ from typing import NoReturn
 import torch
 
 from convnext_dense.atomic_files import explaining_full_disks
-from convnext_dense.cli.shared.arguments import Parser
+from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import RunEndedError, UserError
 from convnext_dense.runs.console import showing
