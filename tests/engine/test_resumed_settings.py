@@ -88,7 +88,7 @@ def test_the_longer_cosine_by_hand(tmp_path):
     assert rates[0] == pytest.approx(0.001, rel=0.2)  # where the first run ended
 
 
-@pytest.mark.parametrize("restart", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("restart", [False, True])
 def test_the_same_command_once_more_goes_on_exactly(tmp_path, restart):
     changes = {**LONGER, **EACH, **({"resumed_schedule": dict(restart=True)} if restart else {})}
     begin(tmp_path / "run")
