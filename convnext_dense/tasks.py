@@ -65,6 +65,21 @@ class Task(ABC):
     def datasets(self, cfg: Any, split: str) -> list[Any]:
         """The datasets of a split (``train``, ``val``, ``test``) that this task can read."""
 
+    def prepare_own_data(self, own_data: Any) -> Any:
+        """Own data in the layout that the task's dataset reads: converted, mended, divided.
+
+        Args:
+            own_data: A :class:`convnext_dense.data.own_data.OwnData` as the flags name it.
+
+        Returns:
+            One that has a source for each of its ``splits``; files that were made lie in its
+            ``folder``.
+
+        Raises:
+            UserError: For data that cannot be read, or whose meaning would be guessed.
+        """
+        return own_data
+
     def use_own_data(
         self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]
     ) -> None:

@@ -15,7 +15,7 @@ MOST_FILES = 15
 ROOMS = (
     "version", "errors", "text_table", "atomic_files", "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
-    "config", "runs", "trackers", "data", "engine", "preflight", "browse",
+    "config", "runs", "trackers", "data", "engine", "finetune", "preflight", "browse",
     "detection", "segmentation", "classification", "hub", "inference",
     "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from convnext_dense.config.config_tree import datasets, evaluators
 from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
-from convnext_dense.data import own_data
+from convnext_dense.data import own_data_flags
 from convnext_dense.data.bands.settings import start_of
 from convnext_dense.data.fit import settle_with_data
 from convnext_dense.data.own_data import OwnData
@@ -71,7 +71,7 @@ class TestFlags:
 def read_flags(args: argparse.Namespace) -> TestFlags:
     """The flags of a parsed command line."""
     arguments.set_local_rank(args.local_rank)
-    own = own_data.from_args(args, ("test",))
+    own = own_data_flags.from_args(args, ("test",))
     return arguments.to_flags(TestFlags, args, own_data=own)
 
 
@@ -90,9 +90,13 @@ def test(flags: TestFlags) -> None:
     launcher.announce(flags.launcher)
     read_switch()  # a wrong value is named before anything is read
     checkpoint = checkpoint_of(flags.config, flags.checkpoint)
-    cfg = test_config(flags, checkpoint)
-    work_dir = Path(cfg.work_dir)
+    work_dir = work_folder(flags)
     is_first = launcher.rank(flags.launcher) == 0
+    if flags.own_data is not None:
+        if is_first:
+            lock(work_dir)
+        flags = replace(flags, own_data=replace(flags.own_data, folder=work_dir / "data"))
+    cfg = test_config(flags, checkpoint)
     if is_first:
         lock(work_dir)
         for path in (work_dir / "metrics.json", flags.out and Path(flags.out)):
@@ -129,6 +133,11 @@ def keep_thresholds(runner: DenseRunner, checkpoint: Path) -> None:
         print_log(f"The best thresholds are in metrics.json alone. {error}")
         return
     add_to_meta(checkpoint, BEST_THRESHOLDS, found)
+
+
+def work_folder(flags: TestFlags) -> Path:
+    """The folder of the test."""
+    return Path(flags.work_dir or Path("work_dirs") / f"{Path(flags.config).stem}_test")
 
 
 def view_flags(flags: TestFlags) -> list[str]:
@@ -181,8 +190,7 @@ def _keep_test_alone(cfg: Config) -> None:
 
 def _apply_flags(settled: SettledConfig, flags: TestFlags) -> None:
     with settled.changing("the flags of the test") as cfg:
-        default = Path("work_dirs") / f"{Path(flags.config).stem}_test"
-        cfg.work_dir = str(flags.work_dir or default)
+        cfg.work_dir = str(work_folder(flags))
         if flags.tta and flags.tile is not None:
             raise UserError("--tile and --tta are two kinds of views: give one of them.")
         if flags.tta:

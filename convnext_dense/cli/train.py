@@ -1,6 +1,9 @@
 """Trains a detector, segmentor or classifier."""
 
 import argparse
+import atexit
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -10,12 +13,12 @@ from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.run_end import say_end_of_training
 from convnext_dense.cli.shared.surroundings import surrounded
 from convnext_dense.cli.shared.train_flags import TrainFlags
-from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
+from convnext_dense.cli.shared.train_settings import fit_settings, load_settings, work_folder
 from convnext_dense.config import launcher
 from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
-from convnext_dense.data import own_data
+from convnext_dense.data import own_data_flags
 from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.engine.resuming.former import REFIT
@@ -30,7 +33,7 @@ from convnext_dense.preflight.start_page import start_page
 from convnext_dense.runs.console import LogText
 from convnext_dense.runs.signals import request
 from convnext_dense.runs.starting_weights import choose_weights
-from convnext_dense.runs.work_folder import claim
+from convnext_dense.runs.work_folder import claim, lock, refuse_used
 
 ROOM = "Make room and start again with --resume."
 AGAIN = "Start the same command again, on every machine, with --resume."
@@ -39,7 +42,7 @@ AGAIN = "Start the same command again, on every machine, with --resume."
 def read_flags(args: argparse.Namespace) -> TrainFlags:
     """The flags of a parsed command line."""
     arguments.set_local_rank(args.local_rank)
-    own = own_data.from_args(args, ("train", "val", "test"))
+    own = own_data_flags.from_args(args, ("train", "val", "test"))
     return arguments.to_flags(TrainFlags, args, own_data=own)
 
 
@@ -64,6 +67,8 @@ def train(flags: TrainFlags) -> Config:
     launcher.announce(flags.launcher)
     read_switch()  # a wrong value is named before anything is read
     flags.check()
+    if flags.own_data is not None:
+        flags = replace(flags, own_data=replace(flags.own_data, folder=data_folder(flags)))
     settled = load_settings(flags)
     fit_settings(settled, flags)
     settle_weights(settled, flags)
@@ -81,6 +86,18 @@ def train(flags: TrainFlags) -> Config:
         if runner.rank == 0:
             say_end_of_training(runner)
     return settled.cfg
+
+
+def data_folder(flags: TrainFlags) -> Path:
+    """Where files that are made of own data go; those of a dry run are gone when it ends."""
+    if flags.dry_run:
+        folder = tempfile.TemporaryDirectory(prefix="convnext_dense_data_")
+        atexit.register(folder.cleanup)
+        return Path(folder.name)
+    if launcher.rank(flags.launcher) == 0:  # another run's data stays as it is
+        refuse_used(work_folder(flags), resume=flags.resume is not None)
+        lock(work_folder(flags))
+    return work_folder(flags) / "data"
 
 
 def settle_weights(settled: SettledConfig, flags: TrainFlags) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
-from convnext_dense.data import own_data
+from convnext_dense.data import own_data_flags
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
 from tests.datasets.test_own_data import detection_flags, label_flags, parse
 from tests.miniature import SHAPES
@@ -63,7 +63,7 @@ def settings_of(flags: TrainFlags):
 
 def test_a_given_rate_is_not_scaled(streets, tmp_path, capsys):
     options = {"optim_wrapper.optimizer.lr": 0.003, "train_dataloader.batch_size": 1}
-    own = own_data.from_args(parse(*label_flags(streets)), ("train", "val", "test"))
+    own = own_data_flags.from_args(parse(*label_flags(streets)), ("train", "val", "test"))
     flags = TrainFlags(LABEL_SHAPES, cfg_options=options, own_data=own)
     cfg = settings_of(flags)
     assert "learning rate 0.004 0.003 as given, not scaled" in " ".join(

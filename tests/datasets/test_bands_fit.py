@@ -12,7 +12,7 @@ from convnext_dense.browse.samples import build_dataset, build_preprocessor, tak
 from convnext_dense.cli.flags.train import add_flags
 from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.config.config_tree import datasets
-from convnext_dense.data import own_data
+from convnext_dense.data import own_data_flags
 from convnext_dense.data.bands.settings import Start, reading_of, start_of
 from convnext_dense.data.fit import settle_with_data
 from convnext_dense.errors import UserError
@@ -28,7 +28,7 @@ def fit(config: Path, flags: list, **options):
     add_flags(parser)
     args = parser.parse_args([str(config), *map(str, flags)])
     splits = ("train", "val")
-    own = own_data.from_args(args, splits)
+    own = own_data_flags.from_args(args, splits)
     return settle_with_data(config, splits=splits, own_data=own, **options)
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
-from convnext_dense.data import own_data
-from convnext_dense.data.own_data import parse_mask_values
+from convnext_dense.data import own_data_flags
+from convnext_dense.data.own_data_flags import parse_mask_values
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.data_check import check_data
 from convnext_dense.segmentation.task import TASK
@@ -198,7 +198,7 @@ def test_a_run_with_a_split_list(streets, capsys):
     """The table of the schedule opened the list as a COCO file."""
     stems = [path.stem for path in sorted((streets / "images/train").iterdir())[:4]]
     (streets / "train.txt").write_text("\n".join(stems))
-    data = own_data.from_args(parse(*label_flags(streets)), TRAINING)
+    data = own_data_flags.from_args(parse(*label_flags(streets)), TRAINING)
     options = {"train_dataloader.dataset.ann_file": "train.txt"}
     flags = TrainFlags(str(LABEL_SHAPES), own_data=data, cfg_options=options)
     settled = load_settings(flags)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnext_dense.cli.shared.arguments import add_own_data_arguments
-from convnext_dense.data import own_data
+from convnext_dense.cli.shared.data_arguments import add_own_data_arguments
+from convnext_dense.data import own_data_flags
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.labels.folders import label_suffix
 from convnext_dense.errors import UserError
@@ -30,7 +30,7 @@ def parse(*arguments) -> argparse.Namespace:
 
 
 def load(config, *arguments, splits=TRAINING, options=None, **kwargs):
-    custom = own_data.from_args(parse(*arguments), splits)
+    custom = own_data_flags.from_args(parse(*arguments), splits)
     return load_fitted_config(config, own_data=custom, cfg_options=options, splits=splits, **kwargs)
 
 
@@ -166,7 +166,7 @@ def test_one_folder_is_enough_for_a_test(streets):
         (["--val-json", "t.json", "--images", "d"], "--val-json needs --train-json beside it"),
         (["--train-json", "t.json", "--val-json", "t.json"], "--train-json needs --images"),
         (["--labels", "d"], "--labels needs --images"),
-        (["--images", "d"], "--images belongs to own data, which a detector takes from"),
+        (["--images", "d"], "--images belongs to own data, which is named by --train-data"),
         (["--epochs", "3"], "--epochs belongs to own data"),
         (["--classes", "t.json"], "--classes belongs to own data"),
         (["--labels", "d", "--val-json", "t.json", "--images", "d"], "--labels belongs to segmen"),
@@ -186,11 +186,11 @@ def test_flags_that_do_not_go_together(arguments, message, tmp_path, monkeypatch
     (tmp_path / "d").mkdir()
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises(UserError, match=message):
-        own_data.from_args(parse(*arguments), TRAINING)
+        own_data_flags.from_args(parse(*arguments), TRAINING)
 
 
 def test_without_flags_there_is_no_own_data():
-    assert own_data.from_args(parse(), TRAINING) is None
+    assert own_data_flags.from_args(parse(), TRAINING) is None
 
 
 def test_data_of_the_other_task_is_named(birds, streets):

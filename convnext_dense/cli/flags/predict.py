@@ -10,7 +10,7 @@ a camera. Without a model the official Cascade Mask R-CNN T is taken: the 80 cla
 
 import argparse
 
-from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared import arguments, data_arguments
 
 BEST = "best"
 FORMATS = ("json", "coco", "labelme", "yolo", "csv")
@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="segmentors: the probability of every class, as NAME_probabilities.npz",
     )
-    arguments.add_value_range(parser)
+    data_arguments.add_value_range(parser)
     parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared import arguments, data_arguments
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +27,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_tracker_argument(parser)
     arguments.add_tile_arguments(parser)
-    arguments.add_own_data_arguments(parser, training=False)
+    data_arguments.add_own_data_arguments(parser, training=False)
     arguments.add_launcher_arguments(parser)

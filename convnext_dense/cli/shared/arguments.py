@@ -172,56 +172,6 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
-    """Flags of the tools that read data; ``training`` adds those of a training split."""
-    group = parser.add_argument_group("your own data")
-    parser.set_defaults(train_json=None, epochs=None, value_range=None)
-    if training:
-        add_value_range(group)
-        group.add_argument("--train-json", metavar="JSON", help="COCO file to train on")
-    group.add_argument("--val-json", metavar="JSON", help="COCO file to evaluate on")
-    group.add_argument(
-        "--images",
-        nargs="+",
-        metavar="DIR",
-        help="the images: one folder, or one of training and one of validation",
-    )
-    group.add_argument(
-        "--labels",
-        nargs="+",
-        metavar="DIR",
-        help="folders of label images, as --images (segmentation)",
-    )
-    group.add_argument(
-        "--classes",
-        metavar="FILE",
-        help="class names, one a line (segmentation; default: classes.txt by the folders)",
-    )
-    group.add_argument(
-        "--reduce-zero-label",
-        action="store_true",
-        help="label 0 is ignored, the first class is label 1 (segmentation)",
-    )
-    group.add_argument(
-        "--mask-values",
-        nargs="+",
-        metavar="VALUE=NAME",
-        help="class of each value of the masks, where they are no indices: 0=background 255=road; "
-        "a value named ignore is ignored (segmentation)",
-    )
-
-
-def add_value_range(parser: argparse._ActionsContainer) -> None:
-    """The values of images of more than 8 bits."""
-    parser.add_argument(
-        "--value-range",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="values that become black and white, of images of more than 8 bits",
-    )
-
-
 def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the commands that look at images in tiles."""
     parser.add_argument(

@@ -42,6 +42,14 @@ class TrainFlags:
     log: Sequence[str] | None = None
     launcher: str = "none"
     value_range: Sequence[float] | None = None
+    freeze: str | None = None
+    head_lr_mult: float | None = None
+    lora: int | None = None
+    early_stop: int | None = None
+    save_best: str | None = None
+    balance: bool = False
+    augment: str | None = None
+    few: bool = False
     own_data: OwnData | None = None
 
     def check(self) -> None:

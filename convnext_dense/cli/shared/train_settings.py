@@ -27,6 +27,11 @@ from convnext_dense.weights.reading import is_elsewhere
 SPLITS = ("train", "val")
 
 
+def work_folder(flags: TrainFlags) -> Path:
+    """The folder of the run."""
+    return Path(flags.work_dir or Path("work_dirs") / Path(flags.config).stem)
+
+
 def load_settings(flags: TrainFlags) -> SettledConfig:
     """Reads the config and applies what flags and machine say; reads no data."""
     settled = settle_config(
@@ -38,7 +43,7 @@ def load_settings(flags: TrainFlags) -> SettledConfig:
         before_options=own_data_step(flags.own_data, flags.cfg_options),
     )
     with settled.changing("--work-dir, --seed, --deterministic") as cfg:
-        cfg.work_dir = str(flags.work_dir or Path("work_dirs") / Path(flags.config).stem)
+        cfg.work_dir = str(work_folder(flags))
         cfg.randomness = dict(seed=flags.seed, deterministic=flags.deterministic)
     with settled.changing("torch can update all parameters at once here") as cfg:
         use_fused_optimizer(cfg)
