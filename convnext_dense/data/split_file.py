@@ -1,0 +1,75 @@
+"""The split of a run, written down: which images were taken for validation, and by which flags."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from convnext_dense.atomic_files import make_folder, write_atomically
+from convnext_dense.data.splitting import digest, split_groups
+from convnext_dense.data.text_files import read_json
+from convnext_dense.errors import UserError
+
+FLAGS = {"share": "--split", "seed": "--seed", "group_by": "--group-by"}
+AGAIN = "resume with the flags and the data of the run, or start a new one in another --work-dir"
+
+
+def settle_split(
+    path: Path,
+    names: Sequence[str],
+    labels: Sequence[Collection[str]],
+    share: float,
+    seed: int = 0,
+    group_by: str | None = None,
+    resume: bool = False,
+    write: bool = True,
+) -> tuple[list[str], list[str]]:
+    """The split of a run: made and written down, or at its resume the one that was written.
+
+    Args:
+        path: The JSON file of the split: the names of both sides and what they were made of.
+        names, labels, share, seed, group_by: As :func:`split_groups` takes them.
+        resume: Whether the run goes on: a file that is there is used.
+        write: Whether this process writes.
+
+    Returns:
+        As :func:`split_groups`.
+
+    Raises:
+        UserError: As :func:`split_groups`, and where a run is resumed with other flags or data.
+    """
+    made_of = {
+        "share": share,
+        "seed": seed,
+        "group_by": group_by,
+        "data": _fingerprint(names, labels),
+    }
+    if resume and path.is_file():
+        written = read_json(path)
+        _compare(path, written, made_of)
+        return written["train"], written["val"]
+    train, val = split_groups(names, labels, share, seed, group_by)
+    if write:
+        make_folder(path.parent)
+        write_atomically(path, json.dumps(dict(**made_of, train=train, val=val), indent=1))
+    return train, val
+
+
+def _compare(path: Path, written: Mapping, made_of: Mapping) -> None:
+    """Refuses to resume with another split than the run's."""
+    for key, value in made_of.items():
+        if written.get(key) == value:
+            continue
+        if key in FLAGS:
+            raise UserError(
+                f"{path} was made with {FLAGS[key]} {written.get(key)}, and this command says "
+                f"{value}: {AGAIN}."
+            )
+        raise UserError(
+            f"{path} divides other data: images or their classes were added, removed or renamed "
+            f"since: {AGAIN}."
+        )
+
+
+def _fingerprint(names: Sequence[str], labels: Sequence[Collection[str]]) -> str:
+    content = sorted((name, sorted(set(found))) for name, found in zip(names, labels, strict=True))
+    return digest(json.dumps(content))
