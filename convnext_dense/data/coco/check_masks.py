@@ -16,7 +16,7 @@ OTHER_SIZE = "an RLE of another size [height, width] than its image"
 
 
 def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, int]]) -> list[str]:
-    """Checks the segmentations; an annotation without one is none of its business.
+    """Checks the segmentations: all annotations have one, or none has.
 
     Args:
         path: The COCO file, for the message.
@@ -27,10 +27,17 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         A line about polygons of fewer than three points, where they are few (``TOLERATED``).
 
     Raises:
-        UserError: For what is neither polygons nor RLE, polygons far outside of their image, and
+        UserError: For annotations without one beside others with one, what is neither polygons nor RLE, polygons far outside of their image, and
             RLE of another size.
     """
     masks = [(i, a["segmentation"]) for i, a in enumerate(annotations) if a.get("segmentation")]
+    if 0 < len(masks) < len(annotations):
+        first = next(a["id"] for a in annotations if not a.get("segmentation"))
+        raise UserError(
+            f"{path}: {len(annotations) - len(masks)} of {len(annotations)} annotations have no "
+            f"segmentation (first id: {first}). Complete them, or remove all of them to train on "
+            "boxes."
+        )
     polygons = [(i, mask) for i, mask in masks if isinstance(mask, list)]
     coded = [(i, mask) for i, mask in masks if isinstance(mask, dict)]
     for among, fits, what in (

@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import unquote
 
 from convnext_dense.errors import UserError
@@ -11,7 +11,7 @@ SHOWN = 5  # names in a message
 INDEXED = 500_000  # files of the folder and below it that are compared with the missing ones
 
 
-def check_images_exist(path: str, folder: str, names: tuple[str, ...]) -> None:
+def check_images_exist(path: str, folder: str, names: Sequence[str]) -> None:
     """Looks for the images of a COCO file.
 
     Args:
@@ -22,20 +22,28 @@ def check_images_exist(path: str, folder: str, names: tuple[str, ...]) -> None:
     Raises:
         UserError: Names some that are missing, and the change of name that finds them.
     """
-    listings = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
-    missing = []
-    for name in names:
-        parent, base = os.path.split(os.path.join(folder, name))
-        if parent not in listings:
-            listings[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
-        if base not in listings[parent]:
-            missing.append(name)
+    missing = missing_images(folder, names)
     if missing:
         shown = ", ".join(missing[:SHOWN]) + (" ..." if len(missing) > SHOWN else "")
         raise UserError(
             f"{len(missing)} of {len(names)} images of {path} are not in {folder}: {shown}"
             f"{_explain(folder, missing)}."
         )
+
+
+def missing_images(folder: str, names: Sequence[str]) -> list[str]:
+    """The names that no file has, relative to a folder."""
+    listings = {}  # one listing a folder: 118,000 look-ups take minutes on a network disk
+    missing = []
+    for name in names:
+        parent, base = os.path.split(os.path.join(folder, name))
+        if parent not in listings:
+            listings[parent] = (
+                set(os.listdir(parent or ".")) if os.path.isdir(parent or ".") else set()
+            )
+        if base not in listings[parent]:
+            missing.append(name)
+    return missing
 
 
 def _slashes(name: str) -> str:
@@ -70,7 +78,7 @@ CHANGES: tuple[Change, ...] = (
 
 def _explain(folder: str, missing: list[str]) -> str:
     """The change of name that finds most of the missing images, with an example."""
-    files = list(_files(folder))
+    files = list(files_below(folder))
     best, count, example = None, 0, ("", "")
     for change in CHANGES:
         found = _find(missing, files, change)
@@ -91,18 +99,21 @@ def _find(missing: list[str], files: list[str], change: Change) -> dict[str, str
     _, changed, exact, below = change
     known: dict[str, str] = {}
     for file in files:
-        known.setdefault(_key(os.path.basename(file) if below else file, exact), file)
-    keys = {name: _key(os.path.normpath(changed(name)), exact) for name in missing}
+        known.setdefault(name_key(os.path.basename(file) if below else file, exact), file)
+    keys = {name: name_key(os.path.normpath(changed(name)), exact) for name in missing}
     return {name: known[key] for name, key in keys.items() if key in known}
 
 
-def _key(name: str, exact: bool) -> str:
-    """Accents are composed: macOS writes them as two characters, others as one."""
+def name_key(name: str, exact: bool) -> str:
+    """A name as it is compared with others, exactly or without upper and lower case.
+
+    Accents are composed: macOS writes them as two characters, others as one.
+    """
     name = unicodedata.normalize("NFC", name)
     return name if exact else name.casefold()
 
 
-def _files(folder: str) -> Iterator[str]:
+def files_below(folder: str) -> Iterator[str]:
     """Files in a folder and below it, relative to it; the first of very many."""
     left = INDEXED
     for parent, folders, names in os.walk(folder):

@@ -1,0 +1,1 @@
+"""COCO files as annotation tools write them, mended where their meaning is clear."""
