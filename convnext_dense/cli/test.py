@@ -95,7 +95,8 @@ def test(flags: TestFlags) -> None:
     if flags.own_data is not None:
         if is_first:
             lock(work_dir)
-        flags = replace(flags, own_data=replace(flags.own_data, folder=work_dir / "data"))
+        own_data = replace(flags.own_data, folder=work_dir / "data", is_first=is_first)
+        flags = replace(flags, own_data=own_data)
     cfg = test_config(flags, checkpoint)
     if is_first:
         lock(work_dir)
@@ -157,14 +158,15 @@ def test_config(flags: TestFlags, checkpoint: str) -> Config:
     content = read_checkpoint(checkpoint)
     model = load_config(flags.config, cfg_options=flags.cfg_options).model
     check_parts(model, content, checkpoint)
+    classes = trained_classes(content)
     settled = settle_with_data(
         flags.config,
         data_root=flags.data_root,
         cfg_options=flags.cfg_options,
         launcher=flags.launcher,
         splits=("test",),
-        classes=trained_classes(content),
-        own_data=flags.own_data,
+        classes=classes,
+        own_data=flags.own_data and replace(flags.own_data, trained=classes),
         start=lambda: start_of(content),
     )
     task = task_of(settled.cfg)

@@ -20,6 +20,7 @@ from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data import own_data_flags
 from convnext_dense.data.image_scan import OpenedImage
+from convnext_dense.data.own_data import OwnData
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.engine.resuming.former import REFIT
 from convnext_dense.engine.runner import DenseRunner, build_runner
@@ -68,7 +69,7 @@ def train(flags: TrainFlags) -> Config:
     read_switch()  # a wrong value is named before anything is read
     flags.check()
     if flags.own_data is not None:
-        flags = replace(flags, own_data=replace(flags.own_data, folder=data_folder(flags)))
+        flags = replace(flags, own_data=place_data(flags))
     settled = load_settings(flags)
     fit_settings(settled, flags)
     settle_weights(settled, flags)
@@ -86,6 +87,16 @@ def train(flags: TrainFlags) -> Config:
         if runner.rank == 0:
             say_end_of_training(runner)
     return settled.cfg
+
+
+def place_data(flags: TrainFlags) -> OwnData:
+    """The own data of a run, with the place of the files that are made of it."""
+    return replace(
+        flags.own_data,
+        folder=data_folder(flags),
+        resume=flags.resume is not None,
+        is_first=launcher.rank(flags.launcher) == 0,
+    )
 
 
 def data_folder(flags: TrainFlags) -> Path:

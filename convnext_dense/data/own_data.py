@@ -41,6 +41,9 @@ class OwnData:
         group_by: Pattern of what images have in common that stay together in one split.
         seed: Of the division into splits.
         splits: The splits that the command needs.
+        resume: Whether a run goes on, with the files that it has made of its data.
+        is_first: Whether this process is the one that writes.
+        trained: The class names of the checkpoint that is tested; None in a training.
         folder: Where files that are made of the data go; None where nothing may be written.
     """
 
@@ -58,6 +61,9 @@ class OwnData:
     seed: int = 0
     folder: Path | None = None
     splits: tuple[str, ...] = ()
+    resume: bool = False
+    is_first: bool = True
+    trained: tuple[str, ...] | None = None
 
 
 def own_data_step(

@@ -17,6 +17,7 @@ from convnext_dense.data.coco.fit_config import (
     remarks_on,
     set_num_classes,
 )
+from convnext_dense.data.coco.prepare import prepare_detection
 from convnext_dense.data.images import read_shown
 from convnext_dense.tasks import ClassCounts, Task
 from convnext_dense.weights.checkpoints import has_masks
@@ -30,6 +31,10 @@ class DetectionTask(Task):
     def datasets(self, cfg: Any, split: str) -> list[Any]:
         """Datasets with a COCO file."""
         return coco_datasets(cfg, split)
+
+    def prepare_own_data(self, own_data: Any) -> Any:
+        """See :func:`convnext_dense.data.coco.prepare.prepare_detection`."""
+        return prepare_detection(own_data)
 
     def use_own_data(
         self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]

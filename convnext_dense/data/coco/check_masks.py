@@ -27,8 +27,8 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         A line about polygons of fewer than three points, where they are few (``TOLERATED``).
 
     Raises:
-        UserError: For annotations without one beside others with one, what is neither polygons nor RLE, polygons far outside of their image, and
-            RLE of another size.
+        UserError: For annotations without one beside others that have one, what is neither
+            polygons nor RLE, polygons far outside of their image, and RLE of another size.
     """
     masks = [(i, a["segmentation"]) for i, a in enumerate(annotations) if a.get("segmentation")]
     if 0 < len(masks) < len(annotations):
