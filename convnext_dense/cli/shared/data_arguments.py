@@ -2,7 +2,8 @@
 
 import argparse
 
-DETECTION_FORMATS = ("coco", "yolo", "voc", "labelme", "cvat", "labelstudio")
+from convnext_dense.data.formats.names import DETECTION_FORMATS
+
 SEGMENTATION_FORMATS = ("folders", "cityscapes", "voc", "mapillary", "loveda", "coco-stuff", "coco")
 FORMATS = tuple(dict.fromkeys((*DETECTION_FORMATS, *SEGMENTATION_FORMATS)))
 

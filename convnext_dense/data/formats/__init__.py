@@ -1,0 +1,1 @@
+"""Annotation files of other tools, read into COCO's form and written from it."""
