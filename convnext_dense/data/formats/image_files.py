@@ -57,7 +57,9 @@ class ImageIndex:
         self.folders = tuple(dict.fromkeys(folders))
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        for path in dict.fromkeys(p for folder in self.folders for p in list_images(folder)):
+        found = (path for folder in self.folders for path in list_images(folder))
+        self.images = list(dict.fromkeys(found))
+        for path in self.images:
             self._by_name[_key(path.name)].append(path)
             self._by_stem[_key(path.stem)].append(path)
 

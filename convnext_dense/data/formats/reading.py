@@ -16,7 +16,7 @@ __all__ = ["NoSplit", "ReadData", "own_splits", "read", "recognise"]
 
 SHOWN = 8  # names of what is in a folder
 # The order of asking: formats that are told by a name of a file before those that open many.
-ORDER = ("yolo", "coco")
+ORDER = ("yolo", "voc", "cvat", "coco", "labelstudio", "labelme")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def recognise(path: Path, split: str | None = None) -> str:
     found = next((name for name in ORDER if _reader(name).fits(path)), None)
     if found:
         return found
-    looked_for = "; ".join(_reader(name).LOOKS_FOR for name in ORDER)
+    looked_for = "; ".join(_reader(name).LOOKS_FOR for name in DETECTION_FORMATS)
     wanted = f" for {split}" if split else ""
     raise UserError(
         f"{path} is of no known format{wanted}: looked for {looked_for}; found {_found(path)}. "
