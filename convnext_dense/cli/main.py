@@ -61,6 +61,7 @@ COMMANDS = {
     "print-config": Command("print_config", "print_config"),
     "print-lr": Command("print_lr", "print_lr"),
     "convert": Command("convert", "convert_weights"),
+    "data": Command("data", "convert_data"),
     "report": Command("report", "report"),
     "push": Command("push"),
     "tables": Command("paper.tables", work="convnext_dense.cli.paper"),

@@ -115,12 +115,8 @@ def _results(builder: ContentBuilder, where: str, task: Any) -> list[dict] | Non
 
 def _minimal_image(task: dict) -> str | None:
     """The image of a task of JSON-MIN, whose data are not apart."""
-    names = [value for value in task.values() if isinstance(value, str)]
-    image = next(
-        (name for name in names if _last_part(name).lower().endswith(IMAGE_SUFFIXES)), None
-    )
-    marks = {"annotation_id", "annotator", "lead_time", "updated_at", "created_at"}
-    return image if image and marks & set(task) else None
+    images = _images(task)
+    return images[0] if images and MINIMAL & set(task) else None
 
 
 def _minimal_results(task: dict) -> Iterator[dict]:

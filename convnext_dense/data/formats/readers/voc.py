@@ -20,6 +20,7 @@ from convnext_dense.errors import UserError
 LOOKS_FOR = "XML files of <annotation>, in Annotations/ or beside the images (Pascal VOC)"
 ANNOTATIONS = ("Annotations", "annotations", "annotations/xmls", "xmls", "")
 IMAGES, OBJECTS = ("JPEGImages", "images"), "SegmentationObject"
+CLASSES = "classes.txt"
 LISTS = ("ImageSets/Main", "ImageSets", "ImageSets/Segmentation")
 INSTEAD = {"train": "trainval"}  # the list that takes the place of one that is not there
 PIXELS = {
@@ -55,7 +56,7 @@ def read(request: Request) -> ContentBuilder:
     for file, root in parsed.items():
         if root.tag != "annotation":
             raise UserError(f"{file} is no VOC file: it begins with <{root.tag}>.")
-    builder = ContentBuilder()
+    builder = ContentBuilder(_class_list(folder))
     index = ImageIndex([request.images] if request.images else _image_folders(folder))
     images = {file: _find_image(index, file, root) for file, root in parsed.items()}
     missing = [text(parsed[f], "filename") or f.stem for f, image in images.items() if not image]
@@ -72,6 +73,14 @@ def _holds(folder: Path) -> bool:
     """Whether the first XML file of a folder is VOC's."""
     first = next(iter(sorted(folder.glob("*.xml"))), None) if folder.is_dir() else None
     return first is not None and root_tag(first) == "annotation"
+
+
+def _class_list(folder: Path) -> list[str] | None:
+    """Names of ``classes.txt``, which ``convnext-dense data`` writes; VOC itself has no list."""
+    file = folder / CLASSES
+    if not file.is_file():
+        return None
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
 def _inside(folder: Path) -> Path | None:
