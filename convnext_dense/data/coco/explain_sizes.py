@@ -10,13 +10,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from convnext_dense.data.coco.findings import DoesNotFit
-from convnext_dense.data.images import read_image
+from convnext_dense.data.image_size import shown_size
 from convnext_dense.errors import UserError
 
 LOOKED_AT = 20  # images
-ORIENTATION = 0x0112  # EXIF's entry
-TURNED = range(5, 9)  # its values that exchange width and height
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 EDGE = 1  # pixels that a box may reach over the edge
 
 
@@ -26,19 +23,6 @@ class Looked(NamedTuple):
     size: tuple[int, int]
     stated: tuple[int, int]
     turned: bool
-
-
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(width, height) of an image file as training reads it, turned as its EXIF entry says.
-
-    Raises:
-        UserError: When there is no such file, or it is no image.
-    """
-    try:
-        return _open(path)[0]
-    except UNREADABLE:
-        height, width = read_image(path).shape[:2]  # what Pillow does not know, or the sentence
-        return width, height
 
 
 def explain_misfit(error: DoesNotFit, path: str, folder: str) -> UserError:
@@ -71,20 +55,14 @@ def _look(error: DoesNotFit, folder: str) -> dict[str, Looked]:
     looked = {}
     for entry in {image["file_name"]: image for image in error.images}.values():
         try:
-            size, turned = _open(os.path.join(folder, entry["file_name"]))
-        except UNREADABLE:
+            with Image.open(os.path.join(folder, entry["file_name"])) as image:
+                size, turned = shown_size(image)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue  # said by the check that opens images
         looked[entry["file_name"]] = Looked(size, (entry["width"], entry["height"]), turned)
         if len(looked) == LOOKED_AT:
             break
     return looked
-
-
-def _open(path: str | os.PathLike) -> tuple[tuple[int, int], bool]:
-    """(width, height) of an image as it is shown, and whether EXIF turns it."""
-    with Image.open(path) as image:
-        turned = image.getexif().get(ORIENTATION) in TURNED
-        return (image.size[::-1] if turned else image.size), turned
 
 
 def _all_fit(error: DoesNotFit, looked: dict[str, Looked]) -> bool:

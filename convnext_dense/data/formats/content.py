@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convnext_dense.data.formats.geometry import encode_mask as encode
-from convnext_dense.data.formats.geometry import mask_box, polygon_area, polygons_box
-from convnext_dense.data.formats.image_files import image_size
+from convnext_dense.data.formats.geometry import (
+    encode_mask,
+    mask_box,
+    polygon_area,
+    polygons_box,
+)
 from convnext_dense.data.formats.remarks import Remarks
+from convnext_dense.data.image_size import image_size
 from convnext_dense.errors import UserError
 
 POINTS = 3  # of a polygon
@@ -84,7 +88,7 @@ class ContentBuilder:
             return None
         parts = {"bbox": mask_box(mask), **entries}
         return self._add(
-            image, name, area=int((mask > 0).sum()), segmentation=encode(mask > 0), **parts
+            image, name, area=int((mask > 0).sum()), segmentation=encode_mask(mask > 0), **parts
         )
 
     def content(self, order: Sequence[str] | None = None) -> dict:

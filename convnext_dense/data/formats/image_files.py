@@ -1,4 +1,4 @@
-"""Images that annotation files name: their sizes, and where they lie on this machine."""
+"""Images that annotation files name: where they lie on this machine."""
 
 import os
 import unicodedata
@@ -6,28 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from convnext_dense.data.coco.explain_sizes import ORIENTATION, TURNED
-from convnext_dense.data.images import IMAGE_SUFFIXES, read_image
+from convnext_dense.data.images import IMAGE_SUFFIXES
 from convnext_dense.errors import UserError
 
 SHOWN = 5  # names in a message
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of an image as training reads it, turned as its EXIF entry says.
-
-    Raises:
-        UserError: When there is no such file, or it is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(ORIENTATION) in TURNED
-            return image.size[::-1] if turned else image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        height, width = read_image(path).shape[:2]  # what Pillow does not know, or the sentence
-        return width, height
 
 
 def list_images(folder: Path) -> list[Path]:

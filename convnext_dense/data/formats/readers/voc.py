@@ -27,7 +27,7 @@ PIXELS = {
     True: "as VOC's own: their first pixel is 1",
     False: "as those of annotation tools: their first pixel begins at 0",
 }
-ONE_BASED = "the VOC20"  # a dataset's own name begins so: "The VOC2007 Database"
+ONE_BASED = "the voc20"  # VOC's own <database> begins so: The VOC2007 Database
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 

@@ -1,0 +1,1 @@
+"""Commands that rewrite files of others: checkpoints and annotations."""
