@@ -14,12 +14,12 @@ from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.bands.reading import RGB
 from convnext_dense.data.images import read_image
 from convnext_dense.errors import UserError
-from convnext_dense.inference.base_result import Result
-from convnext_dense.inference.model import Model, build_network, choose_device
-from convnext_dense.inference.networks import to_instances
-from convnext_dense.inference.opening import open_named
+from convnext_dense.inference.base_result import Legend, Result
 from convnext_dense.inference.results import DetectionResult, SegmentationResult
 from convnext_dense.inference.sources import SourceImage
+from convnext_dense.inference.trained.loading import build_network, choose_device, palette_of
+from convnext_dense.inference.trained.networks import to_instances
+from convnext_dense.inference.trained.opening import open_named
 from convnext_dense.tasks import entry_of
 
 __all__ = ["Predictor", "choose_device"]
@@ -52,8 +52,8 @@ class Predictor:
             raise UserError(f"{config} is neither a detector nor a segmentor ({scope}).")
         self.device = choose_device(device)
         self.network = build_network(opened, self.device)
-        self.legend = Model(self.network, opened).legend
         self.classes = self.network.classes
+        self.legend = Legend(self.classes, palette_of(opened))
         self.score_threshold = score_threshold
 
     @safe_reading()

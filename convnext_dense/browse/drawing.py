@@ -1,6 +1,5 @@
-"""Drawing with names in any script: colours of classes, captions, legends, a contact sheet."""
+"""Drawing with names in any script: captions, legends, a contact sheet."""
 
-import colorsys
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,32 +7,15 @@ from PIL import Image, ImageDraw
 
 from convnext_dense.browse.fonts import font
 
-GOLDEN_TURN = 0.61803398875  # of the colour circle: neighbours in number are far apart in colour
-TONES = ((0.75, 0.95), (0.9, 0.6), (0.4, 0.95))  # saturation and value, eight classes each
 MARGIN = 6
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 CELL = (440, 330)  # width, height of an image on the sheet
 SMALLEST = 512  # longest side in pixels from which an image is not enlarged
 
 
-def class_colours(count: int) -> np.ndarray:
-    """One colour a class, RGB, uint8 (count, 3)."""
-    colours = []
-    for number in range(count):
-        hue = (0.02 + number * GOLDEN_TURN) % 1
-        tone = TONES[number // 8 % len(TONES)]
-        colours.append([round(255 * part) for part in colorsys.hsv_to_rgb(hue, *tone)])
-    return np.array(colours, np.uint8).reshape(-1, 3)
-
-
 def enlarge(image: np.ndarray) -> int:
     """The whole factor by which a small image is enlarged, so that names can be read."""
     return max(1, -(-SMALLEST // max(image.shape[:2])))
-
-
-def name_size(image: Image.Image) -> int:
-    """The height of names in an image, so that they can be read on the sheet too."""
-    return max(13, max(image.size) // 50)
 
 
 def write_name(

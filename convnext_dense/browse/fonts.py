@@ -11,8 +11,9 @@ from pathlib import Path
 import matplotlib
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
-from mmengine.logging import print_log
 from PIL import ImageFont
+
+from convnext_dense.messages import say
 
 OWN = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 PREFERRED = ("sans", "gothic", "hei", "ming", "song")  # in the name of an upright text font
@@ -66,7 +67,7 @@ def _best(needed: frozenset[int]) -> Path:
     """The font with most of the characters; says which it lacks."""
     file = max([OWN, *_installed()], key=lambda one: len(needed & _characters(one)))
     missing = "".join(map(chr, sorted(needed - _characters(file))))
-    print_log(
+    say(
         f"No installed font has the characters {missing[:20]}{' ...' if len(missing) > 20 else ''} "
         f"of the class names, which are drawn as boxes: {ADVICE}."
     )

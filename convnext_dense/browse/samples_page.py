@@ -14,6 +14,7 @@ from PIL import Image
 from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.browse import drawing, samples
 from convnext_dense.browse.fonts import drawing_names
+from convnext_dense.browse.style import class_colours
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.errors import UserError
@@ -92,7 +93,7 @@ def _draw_samples(
 ) -> dict[str, str]:
     """Draws the samples and the contact sheet; returns ``{file: image}``."""
     classes = tuple(dataset.metainfo["classes"])
-    colours = drawing.class_colours(len(classes))
+    colours = class_colours(len(classes))
     preprocessor = samples.build_preprocessor(cfg)
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:number]
     images, captions, seen, files = [], [], set(), {}

@@ -16,11 +16,11 @@ from convnext_dense.data.images import IMAGE_SUFFIXES, write_image
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Result
 from convnext_dense.inference.model import Model, load
-from convnext_dense.inference.opening import is_model
 from convnext_dense.inference.output.formats import Writer, open_writer
 from convnext_dense.inference.output.videos import writing_video
 from convnext_dense.inference.results import DetectionResult, SegmentationResult
 from convnext_dense.inference.sources import VIDEO_SUFFIXES, files, open_video, video_of
+from convnext_dense.inference.trained.opening import is_model
 from convnext_dense.runs.progress import new_progress
 
 DEFAULT_MODEL = "cascade_convnext_t_3x"

@@ -27,7 +27,7 @@ from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.errors import UserError
-from convnext_dense.inference.tiled_views import use_tiles
+from convnext_dense.inference.trained.tiled_views import use_tiles
 from convnext_dense.kernels.availability import read_switch
 from convnext_dense.preflight.start_page import start_page
 from convnext_dense.runs.checkpointing import BEST_THRESHOLDS, add_to_meta

@@ -36,9 +36,10 @@ MODULES = {
     "convnext_dense.engine.progress": "convnext_dense.runs.progress",
     "convnext_dense.engine.scalars": "convnext_dense.runs.json_log",
     "convnext_dense.engine.tta": "convnext_dense.engine.multi_view_test",
+    "convnext_dense.inference.tiled_views": "convnext_dense.inference.trained.tiled_views",
     "convnext_dense.models.convnext": "convnext_dense.models.backbone",
     "convnext_dense.models.roadmap_steps": "convnext_dense.models.roadmap.steps",
-    "convnext_dense.pictures": "convnext_dense.data.images",
+    "convnext_dense.pictures": "convnext_dense.data.load_image",
     "convnext_dense.segmentation.labels": "convnext_dense.segmentation.load_labels",
     "convnext_dense.segmentation.pictures": "convnext_dense.segmentation.draw_results",
 }

@@ -58,7 +58,7 @@ def overlay(sample: Sample, colours: np.ndarray, classes: tuple[str, ...]) -> Im
             inside[mask] = (0.5 * inside[mask] + 0.5 * colours[label]).astype(np.uint8)
     size = (image.shape[1] * factor, image.shape[0] * factor)
     picture = Image.fromarray(image).resize(size, Image.Resampling.NEAREST)
-    draw, size = ImageDraw.Draw(picture), drawing.name_size(picture)
+    draw, size = ImageDraw.Draw(picture), name_size(picture.size)
     ignored = _boxes(sample.truth.get("ignored_instances"), factor)
     for left, top, right, bottom in ignored:
         draw.rectangle([left, top, right, bottom], outline=IGNORED, width=3)

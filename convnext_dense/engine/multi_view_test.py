@@ -3,7 +3,7 @@
 The config's ``tta_views`` names, by ``type``, a class registered in mmengine's ``TASK_UTILS`` that
 makes the views and predicts (``predict``, ``predict_single_scale``, ``facts``). Beside the entries
 of the config it is given ``resize``, the step it replaces in the test pipeline. Tiles are views
-too (``inference/tiled_views.py``).
+too (``inference/trained/tiled_views.py``).
 """
 
 import time

@@ -1,12 +1,14 @@
 """Images in memory as RGB arrays: numpy, Pillow and torch, or a sentence on what does not fit."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from convnext_dense.data.bands.reading import PLAIN, RGB, Bands, Reading
 from convnext_dense.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 BANDS = ("L", "LA", "RGB", "RGBA")  # Pillow's modes whose channels a model may have
 TAKEN = "uint8, uint16, or float from 0 to 1, of (height, width), or with 1, 3 or 4 channels last"
@@ -41,12 +43,14 @@ def from_array(
     return np.array(reading.of_bands(Bands(pixels), what), order="C")
 
 
-def from_pillow(image: Image.Image, what: str, reading: Reading = PLAIN) -> np.ndarray:
+def from_pillow(image: "Image.Image", what: str, reading: Reading = PLAIN) -> np.ndarray:
     """An image of Pillow as :func:`from_array` gives it, turned as its EXIF entry says.
 
     Raises:
         UserError: For an image that cannot be read, or of a mode that is no image's.
     """
+    from PIL import ImageOps  # whoever has such an image has Pillow
+
     try:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I;16"):

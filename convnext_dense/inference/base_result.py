@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from convnext_dense.browse.style import class_colours
 from convnext_dense.data.images import write_image
 from convnext_dense.errors import UserError
 from convnext_dense.inference.sources import SourceImage
@@ -31,8 +32,6 @@ class Legend:
     @cached_property
     def colours(self) -> np.ndarray:
         """RGB, uint8 (classes, 3)."""
-        from convnext_dense.browse.drawing import class_colours  # needs matplotlib
-
         if self.palette is not None and len(self.palette) == len(self.names):
             return np.array(self.palette, np.uint8).reshape(-1, 3)
         return class_colours(len(self.names))

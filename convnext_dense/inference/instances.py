@@ -30,3 +30,14 @@ class Instances:
         (rows,) = np.nonzero(chosen) if chosen.dtype == bool else (chosen,)
         masks = None if self.masks is None else [self.masks[row] for row in rows]
         return Instances(self.boxes[rows], self.scores[rows], self.labels[rows], masks)
+
+
+def concatenate(found: list[Instances]) -> Instances:
+    """All detections of several lists of them, at least one."""
+    columns = [
+        np.concatenate([getattr(some, name) for some in found])
+        for name in ("boxes", "scores", "labels")
+    ]
+    with_masks = all(some.masks is not None for some in found)
+    masks = [mask for some in found for mask in some.masks] if with_masks else None
+    return Instances(*columns, masks)

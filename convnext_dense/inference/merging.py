@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from pycocotools import mask as mask_api
 
-from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.runs_of_masks import place
+from convnext_dense.inference.instances import Instances, concatenate
+from convnext_dense.inference.rle_codec import Runs, overlaps, runs_of_rle, to_rle, union
+from convnext_dense.inference.runs_of_masks import moved
 
 SAME_OBJECT = 0.5  # IoU of two views of an object; share of a part that the whole object covers
+Shapes = np.ndarray | list[Runs]  # boxes (n, 4), or masks
 JOINED = -2  # the tile of an object that was joined
 WHOLE_VIEW = -1  # the tile of what the view of the whole image shows
 
@@ -145,7 +146,7 @@ def matches(
     if not len(ones) or not len(others):
         return []
     shapes = [_in_strip(found, rows, strip) for rows in (ones, others)]
-    iou, of_one = (_overlaps(*shapes, crowd) for crowd in (False, True))
+    iou, of_one = (_overlaps(*shapes, as_share) for as_share in (False, True))
     of_other = _overlaps(*shapes[::-1], True).T
     agree = np.maximum(of_one, of_other) >= SAME_OBJECT
     agree &= found.labels[ones][:, None] == found.labels[others][None]
@@ -165,20 +166,27 @@ def _touch(boxes: np.ndarray, region: Region) -> np.ndarray:
     return across & (boxes[:, 1] < bottom) & (boxes[:, 3] > top)
 
 
-def _in_strip(found: Instances, rows: np.ndarray, strip: Region) -> list:
-    """The masks, or else the boxes (x, y, width, height), of detections inside of a strip."""
+def _in_strip(found: Instances, rows: np.ndarray, strip: Region) -> Shapes:
+    """The masks, or else the boxes, of detections inside of a strip."""
     left, top, right, bottom = strip
     if found.masks is not None:
         size = (bottom - top, right - left)
-        return [place(found.masks[row], -left, -top, size) for row in rows]
+        return [moved(runs_of_rle(found.masks[row]), -left, -top, size) for row in rows]
     low = np.maximum(found.boxes[rows, :2], (left, top))
     high = np.minimum(found.boxes[rows, 2:], (right, bottom))
-    return np.concatenate([low, high - low], axis=1).astype(float)
+    return np.concatenate([low, high], axis=1)
 
 
-def _overlaps(ones, others, as_share: bool) -> np.ndarray:
+def _overlaps(ones: Shapes, others: Shapes, as_share: bool) -> np.ndarray:
     """IoU of shapes, (ones, others); or the share of each of ``ones`` that the other covers."""
-    return np.asarray(mask_api.iou(ones, others, [int(as_share)] * len(others)))
+    if isinstance(ones, list):
+        return overlaps(ones, others, as_share)
+    ones, others = ones.astype(float)[:, None], others.astype(float)[None]
+    sides = np.minimum(ones[..., 2:], others[..., 2:]) - np.maximum(ones[..., :2], others[..., :2])
+    shared = np.maximum(sides, 0).prod(axis=2)
+    areas, of_others = ((boxes[..., 2:] - boxes[..., :2]).prod(axis=2) for boxes in (ones, others))
+    whole = areas if as_share else areas + of_others - shared
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0)
 
 
 def _union(parts: Instances) -> Instances:
@@ -187,8 +195,7 @@ def _union(parts: Instances) -> Instances:
     box = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
     masks = None
     if parts.masks is not None:
-        united = mask_api.merge(parts.masks)
-        masks = [{"size": list(united["size"]), "counts": united["counts"].decode()}]
+        masks = [to_rle(union([runs_of_rle(mask) for mask in parts.masks]))]
     return Instances(box[None], parts.scores.max(keepdims=True), parts.labels[:1], masks)
 
 
@@ -202,10 +209,11 @@ def suppress(parts: Parts) -> Instances:
     order = np.lexsort((-parts.found.scores, parts.cut))
     parts = parts.select(order)
     scores, kept = parts.found.scores.copy(), np.zeros(len(order), bool)
+    masks = parts.found.masks and [runs_of_rle(mask) for mask in parts.found.masks]
     for row in range(len(order)):
         rivals = np.flatnonzero(kept & _can_be_same(parts, row))
-        same = [other for other in rivals if _is_same(parts, row, other)]
-        if same:
+        same = rivals[_are_same(parts, masks, row, rivals)]
+        if len(same):
             scores[same[0]] = max(scores[same[0]], scores[row])
         else:
             kept[row] = True
@@ -225,26 +233,13 @@ def _can_be_same(parts: Parts, row: int) -> np.ndarray:
     return np.append(near, np.zeros(len(found) - row, bool))
 
 
-def _is_same(parts: Parts, row: int, other: int) -> bool:
-    ones, others = (_shapes(parts.found, index) for index in (row, other))
-    if _overlaps(ones, others, False)[0, 0] >= SAME_OBJECT:
-        return True
-    return bool(parts.cut[row]) and _overlaps(ones, others, True)[0, 0] >= SAME_OBJECT
-
-
-def _shapes(found: Instances, row: int) -> list:
-    if found.masks is not None:
-        return [found.masks[row]]
-    left, top, right, bottom = found.boxes[row].tolist()
-    return np.array([[left, top, right - left, bottom - top]])
-
-
-def concatenate(found: list[Instances]) -> Instances:
-    """All detections of several lists of them, at least one."""
-    columns = [
-        np.concatenate([getattr(some, name) for some in found])
-        for name in ("boxes", "scores", "labels")
-    ]
-    with_masks = all(some.masks is not None for some in found)
-    masks = [mask for some in found for mask in some.masks] if with_masks else None
-    return Instances(*columns, masks)
+def _are_same(parts: Parts, masks: list[Runs] | None, row: int, rivals: np.ndarray) -> np.ndarray:
+    """Which of some detections show the object that one shows."""
+    if masks is not None:
+        one, others = [masks[row]], [masks[rival] for rival in rivals]
+    else:
+        one, others = parts.found.boxes[[row]], parts.found.boxes[rivals]
+    same = _overlaps(one, others, False)[0] >= SAME_OBJECT
+    if parts.cut[row] and not same.all():
+        same |= _overlaps(one, others, True)[0] >= SAME_OBJECT
+    return same

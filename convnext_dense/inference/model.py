@@ -1,24 +1,24 @@
-"""A trained model: ``load("work_dirs/birds").predict("street.jpg")``."""
+"""A trained model: ``load("work_dirs/birds").predict("street.jpg")``.
 
+An exported model is the same object, and needs neither torch nor a toolbox.
+"""
+
+import json
 import os
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.data.bands.reading import check_range
-from convnext_dense.detection.best_thresholds import read_best_thresholds
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Legend, Result
 from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.networks import Detector, Network, Scores, Segmentor
-from convnext_dense.inference.opening import Opened, open_named
+from convnext_dense.inference.network import Network, Scores
 from convnext_dense.inference.results import (
     ClassificationResult,
     DetectionResult,
@@ -27,14 +27,13 @@ from convnext_dense.inference.results import (
 from convnext_dense.inference.sources import OnError, SourceImage, images
 from convnext_dense.inference.steps import Tiles, Whole
 from convnext_dense.inference.tiles import check_tiles
-from convnext_dense.runs.noise import filter_warnings
-from convnext_dense.tasks import entry_of
 
 BEST = "best"
 UNMEASURED = 0.3  # for a class without a best threshold: no validation image showed it
+EXPORT_FILE, EXPORT_FORMAT = "model.json", "convnext_dense.export"
+EXPORTED = "convnext_dense.exported.loading"  # by name: its room imports this one
 
 
-@safe_reading()
 def load(
     source: str | os.PathLike,
     config: str | os.PathLike | None = None,
@@ -44,8 +43,8 @@ def load(
 
     Args:
         source: A work folder (its newest whole checkpoint), a checkpoint file or address, the name
-            or path of a config whose weights the release has, the name of an official file, or
-            ``hf:owner/name``.
+            or path of a config whose weights the release has, the name of an official file,
+            ``hf:owner/name``, or the folder of an exported model, for which torch is not imported.
         config: The config the checkpoint was trained with, by path or name, where the source
             brings none. Checkpoints of runs store theirs, which is read as data.
         device: Where to run; by default the GPU where there is one.
@@ -54,18 +53,31 @@ def load(
         UserError: For a source that is none of these, a checkpoint of another model, or one whose
             classes nothing names.
     """
-    opened = open_named(source, config)
-    return Model(build_network(opened, choose_device(device)), opened)
+    if is_export(source):
+        if config is not None:
+            raise UserError(f"{source} is an exported model, which has no config: leave it out.")
+        return import_module(EXPORTED).load_exported(Path(source), device)
+    from convnext_dense.inference.trained.loading import load_trained  # needs torch
+
+    return load_trained(source, config, device)
 
 
-def build_network(opened: Opened, device: torch.device) -> Network:
-    """The network of a checkpoint, in evaluation mode, on its device."""
-    entry = entry_of(opened.config) if opened.config is not None else None
-    if entry is not None and entry.toolbox:
-        return {"detection": Detector, "segmentation": Segmentor}[entry.name](opened, device)
-    from convnext_dense.inference.classifier import Classifier  # needs timm's transforms
+def is_export(source: Any) -> bool:
+    """Whether a source is the folder of an exported model.
 
-    return Classifier(opened, device)
+    Raises:
+        UserError: Where its description is damaged.
+    """
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        return False
+    file = Path(source, EXPORT_FILE)
+    if not file.is_file():
+        return False
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): export the model again.") from error
+    return isinstance(content, dict) and content.get("format") == EXPORT_FORMAT
 
 
 class Model:
@@ -73,21 +85,29 @@ class Model:
 
     Args:
         network: The built network.
-        opened: The checkpoint it was built from.
+        source: The model as it was named.
+        palette: RGB of each class as the training data brought it.
+        best_thresholds: Gives the thresholds that maximise F1 by class name, or says in a sentence
+            why there are none.
 
     Attributes:
         task: ``detection``, ``segmentation`` or ``classification``.
         classes: Class names, by label.
-        source: The checkpoint as it was named.
+        source: The model as it was named.
     """
 
-    def __init__(self, network: Network, opened: Opened) -> None:
-        meta = opened.content.get("meta") or {}
+    def __init__(
+        self,
+        network: Network,
+        source: str,
+        palette: Sequence[Sequence[int]] | None = None,
+        best_thresholds: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
         self.network = network
         self.task, self.classes = network.task, network.classes
-        self.source = opened.source
-        self.opened = opened
-        self.legend = Legend(self.classes, (meta.get("dataset_meta") or {}).get("palette"))
+        self.source = source
+        self.legend = Legend(self.classes, palette)
+        self._best_thresholds = best_thresholds
 
     @property
     def best_thresholds(self) -> dict[str, float]:
@@ -98,8 +118,11 @@ class Model:
         Raises:
             UserError: Where there are none.
         """
-        content, source = self.opened.content, self.source
-        return read_best_thresholds(content, self.classes, source, Path(source).parent)
+        if self._best_thresholds is None:
+            raise UserError(
+                f"There are no best thresholds in {self.source}: give a number instead."
+            )
+        return self._best_thresholds()
 
     def __repr__(self) -> str:
         return f"Model({self.source}, {self.task}, {len(self.classes)} classes)"
@@ -194,7 +217,6 @@ class Model:
                 window = []
         yield from self._window(window, step, least, on_error)
 
-    @safe_reading()
     def _window(
         self,
         window: Sequence[SourceImage],
@@ -204,16 +226,15 @@ class Model:
     ) -> list[Result]:
         """The results of some images."""
         taken, prepared = [], []
-        for image in window:
-            try:
-                prepared.append(step.prepare(image))
-                taken.append(image)
-            except UserError as error:
-                if on_error is None:
-                    raise
-                on_error(image.name, error)
-        with warnings.catch_warnings():
-            filter_warnings()
+        with self.network.working():
+            for image in window:
+                try:
+                    prepared.append(step.prepare(image))
+                    taken.append(image)
+                except UserError as error:
+                    if on_error is None:
+                        raise
+                    on_error(image.name, error)
             outcomes = step.predict(prepared)
         return [self._result(*pair, least) for pair in zip(taken, outcomes, strict=True)]
 
@@ -235,19 +256,3 @@ class Model:
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise UserError(f"threshold must be from 0 to 1, or 'best', got {threshold!r}.")
         return np.full(len(self.classes), threshold)
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The named device; without a name the GPU where there is one.
-
-    Raises:
-        UserError: When there is no such device here.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"Device {name!r} is not available here: {str(error).splitlines()[0]}"
-        ) from error

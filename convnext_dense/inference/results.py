@@ -11,6 +11,7 @@ from convnext_dense.data.images import write_image
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Region, Result
 from convnext_dense.inference.instances import Instances
+from convnext_dense.inference.rle_codec import decode
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,9 +63,7 @@ class DetectionResult(Result):
 
     def mask(self, number: int) -> np.ndarray:
         """One mask, bool (height, width), without decoding the others."""
-        from pycocotools import mask as mask_api
-
-        return mask_api.decode(self.rles[number]).astype(bool)
+        return decode(self.rles[number])
 
     def draw(self) -> np.ndarray:
         """A copy of the image with masks, boxes, class names and scores."""

@@ -7,6 +7,7 @@ camera, an image of Pillow, an array, a tensor, or a list or generator of these.
 import glob
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,14 +17,13 @@ from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
-from mmengine.logging import print_log
-from PIL import Image
 
 from convnext_dense.data.bands.reading import PLAIN, RGB, Bands, Reading, shown
 from convnext_dense.data.images import decode_image, find_images, read_image
+from convnext_dense.download import read_bytes
 from convnext_dense.errors import UserError
 from convnext_dense.inference.arrays import from_array, from_pillow, from_tensor
-from convnext_dense.weights.download import read_bytes
+from convnext_dense.messages import say
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 HEADER_ERROR = 5  # frames by which the headers of whole videos are off
@@ -127,7 +127,7 @@ def _parts(source: Any, bgr: bool, numbers: Iterator[int], reading: Reading) -> 
         yield _Part(str(video), lambda: _frames(video, reading))
     elif isinstance(source, str | os.PathLike):
         yield from (_file(path, reading) for path in _paths(os.fspath(source)))
-    elif isinstance(source, Image.Image | np.ndarray) or _is_tensor(source):
+    elif isinstance(source, np.ndarray) or _is_pillow(source) or _is_tensor(source):
         name = f"image_{next(numbers)}"
         yield _Part(name, lambda: _in_memory(source, name, bgr, reading))
     elif isinstance(source, Iterable) and not isinstance(source, Mapping | bytes | set):
@@ -140,12 +140,18 @@ def _parts(source: Any, bgr: bool, numbers: Iterator[int], reading: Reading) -> 
         )
 
 
+def _is_pillow(source: Any) -> bool:
+    """Whether it is an image of Pillow, which is imported where there is one."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(source, pillow.Image)
+
+
 def _is_tensor(source: Any) -> bool:
     return type(source).__module__.split(".")[0] == "torch" and hasattr(source, "detach")
 
 
 def _in_memory(source: Any, name: str, bgr: bool, reading: Reading) -> Iterator[SourceImage]:
-    if isinstance(source, Image.Image):
+    if _is_pillow(source):
         path = getattr(source, "filename", "") or None
         arrays = [from_pillow(source, name, reading)]
         return iter([SourceImage(arrays[0], Path(path).name if path else name, path)])
@@ -237,7 +243,7 @@ def _frames(video: str | int, reading: Reading) -> Iterator[SourceImage]:
     if not number:
         raise UserError(f"{video} holds no frame that can be read.")
     if number < facts.frames - HEADER_ERROR:
-        print_log(
+        say(
             f"{video} can be read up to frame {number} only; its header says {facts.frames}.",
-            level=logging.WARNING,
+            logging.WARNING,
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.networks import Network, Scores
+from convnext_dense.inference.network import Network, Scores
 from convnext_dense.inference.sources import SourceImage
 from convnext_dense.inference.tiled_labels import segment_in_tiles
 from convnext_dense.inference.tiles import detect_in_tiles

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from convnext_dense.errors import UserError
-from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.merging import WHOLE_VIEW, Region, concatenate, merge
+from convnext_dense.inference.instances import Instances, concatenate
+from convnext_dense.inference.merging import WHOLE_VIEW, Region, merge
 from convnext_dense.inference.runs_of_masks import place
 
 SMALLEST_TILE = 32  # pixels: a network's last feature map has one for so many

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from convnext_dense.browse import drawing
+from convnext_dense.browse.style import class_colours, name_size
 from convnext_dense.data.text_files import read_json
 from convnext_dense.detection.coco_eval import CocoFigures, evaluate_coco
 from convnext_dense.report.findings import (
@@ -139,7 +140,7 @@ def _image_figure(tested: TestedImage, coco: COCO, names: dict[int, str]) -> Ima
     with Image.open(tested.path) as opened:
         image = np.array(opened.convert("RGB"))
     numbers = {category: number for number, category in enumerate(names)}
-    colours = drawing.class_colours(len(names))
+    colours = class_colours(len(names))
     sides = []
     for objects in (tested.truth, tested.detections):
         masks = [
@@ -185,7 +186,7 @@ def draw_objects(
             image[mask] = (0.5 * image[mask] + 0.5 * colour).astype(np.uint8)
     size = (image.shape[1] * factor, image.shape[0] * factor)
     canvas = Image.fromarray(image).resize(size, Image.Resampling.NEAREST)
-    draw, height = ImageDraw.Draw(canvas), round(1.5 * drawing.name_size(canvas))
+    draw, height = ImageDraw.Draw(canvas), round(1.5 * name_size(canvas.size))
     corners = [[x * factor, y * factor, (x + w) * factor, (y + h) * factor] for x, y, w, h in boxes]
     for box, colour in zip(corners, colours, strict=True):
         draw.rectangle(box, outline=tuple(map(int, colour)), width=2)

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from convnext_dense.browse import drawing
+from convnext_dense.browse.style import class_colours
 from convnext_dense.errors import UserError
 from convnext_dense.report.findings import (
     MAX_CURVES,
@@ -135,7 +135,7 @@ def _add_images(
 def _image_figure(row: dict[str, Any], sample: dict[str, Any], classes: list[str]) -> ImageFigure:
     image, truth = sample["img"][:, :, ::-1], sample["gt_seg_map"]
     labels = decode_labels(row["labels"])
-    colours = drawing.class_colours(len(classes))
+    colours = class_colours(len(classes))
     occurring = [int(label) for label in np.union1d(truth, labels) if label < len(classes)]
     views = [
         (to_data_url(paint(image, truth, colours)), "truth"),

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 import torch
 
+from convnext_dense.download import check_form, fetch, file_sha256
 from convnext_dense.errors import UserError
-from convnext_dense.weights.download import check_form, fetch, file_sha256
 from convnext_dense.weights.safe_pickle import RefusedGlobalError, only_plain_data
 from convnext_dense.weights.zoo import ZOO, published_sha256
 

@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 
 from convnext_dense.browse import drawing, samples
 from convnext_dense.browse.samples_page import browse
+from convnext_dense.browse.style import class_colours
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.detection import browser as instances
@@ -170,7 +171,7 @@ def test_crowds_are_crossed_out(root):
     )  # fmt: skip
     sample = samples.take(dataset, place, preprocessor, 0, training=True)
     assert len(sample.truth.ignored_instances) == 1
-    marked = np.asarray(instances.overlay(sample, drawing.class_colours(6), tuple("abcdef")))
+    marked = np.asarray(instances.overlay(sample, class_colours(6), tuple("abcdef")))
     factor = drawing.enlarge(sample.image)
     left, top, right, bottom = (sample.truth.ignored_instances.bboxes[0] * factor).tolist()
     middle = marked[int((top + bottom) / 2), int((left + right) / 2)]
@@ -183,7 +184,7 @@ def test_ignored_pixels_are_striped_and_others_coloured(root):
     truth = sample.truth.gt_sem_seg.data
     truth[:] = 2
     truth[..., :40, :] = 255
-    colours = drawing.class_colours(7)
+    colours = class_colours(7)
     marked = labels.overlay(sample, colours, tuple("abcdefg"))
     assert labels.shown_classes(sample) == [2]
     small = np.asarray(marked.resize(sample.image.shape[1::-1], Image.Resampling.NEAREST)).astype(
@@ -196,19 +197,17 @@ def test_ignored_pixels_are_striped_and_others_coloured(root):
 
 
 def test_colours_of_classes_differ():
-    colours = drawing.class_colours(24).astype(int)
+    colours = class_colours(24).astype(int)
     apart = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 999 * np.eye(24, dtype=int)
     assert apart.min() > 40
 
 
 def test_names_in_any_alphabet_and_thin_pictures():
     names = ["weiß", "машина", "très long " * 9]
-    strip = drawing.legend(names, drawing.class_colours(3), 300)
+    strip = drawing.legend(names, class_colours(3), 300)
     assert strip.width == 300 and strip.height == 2 * 24 + 12
-    sheet = drawing.contact_sheet(
-        [Image.new("RGB", (2000, 1))], ["a"], names, drawing.class_colours(3)
-    )
-    assert sheet.width > 400 and drawing.legend([], drawing.class_colours(0), 100) is None
+    sheet = drawing.contact_sheet([Image.new("RGB", (2000, 1))], ["a"], names, class_colours(3))
+    assert sheet.width > 400 and drawing.legend([], class_colours(0), 100) is None
 
 
 def test_wrong_requests_are_one_sentence(root, tmp_path):

@@ -48,7 +48,7 @@ def installed(tmp_path, monkeypatch):
         return files
 
     said = []
-    monkeypatch.setattr(fonts, "print_log", said.append)
+    monkeypatch.setattr(fonts, "say", said.append)
     yield install, said
     for cached in (fonts._file_with, fonts._installed, fonts._characters):
         cached.cache_clear()

@@ -11,6 +11,7 @@ import re
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,6 +41,7 @@ from convnext_dense.engine import DenseRunner
 from convnext_dense.errors import UserError
 from convnext_dense.inference.model import Model, load
 from convnext_dense.inference.steps import Whole
+from convnext_dense.inference.trained.networks import Detector
 from convnext_dense.predictor import Predictor
 from tests.engine.test_loops import Numbers
 from tests.engine.test_loops import run as run_line
@@ -233,6 +235,7 @@ def test_a_refusal_ends_with_the_run(evil, tmp_path, capsys):
 
 RUNNER = DenseRunner.__new__(DenseRunner)
 RUNNER.model = RUNNER._val_loop = RUNNER._test_loop = object()
+TRAINED = SimpleNamespace(network=SimpleNamespace(working=partial(Detector.working, None)))
 PREDICTOR = SimpleNamespace(network=SimpleNamespace(reading=None))
 ENTRIES = [  # what a user may call -> something that it calls
     (config_load.load_config, (SHAPES,), "convnext_dense.config.load.require_toolbox"),
@@ -250,12 +253,12 @@ ENTRIES = [  # what a user may call -> something that it calls
         (None, "cpu", None),
         "convnext_dense.benchmark.memory._give_freed_memory_back",
     ),
-    (Predictor, (SHAPES, "a.pth"), "convnext_dense.inference.opening.read_checkpoint"),
+    (Predictor, (SHAPES, "a.pth"), "convnext_dense.inference.trained.opening.read_checkpoint"),
     (Predictor.__call__, (PREDICTOR, "a.jpg"), "convnext_dense.predictor.read_image"),
-    (load, ("a.pth",), "convnext_dense.inference.opening.read_checkpoint"),
+    (load, ("a.pth",), "convnext_dense.inference.trained.opening.read_checkpoint"),
     (
         Model._window,
-        (None, (), Whole(None, False, False), None, None),
+        (TRAINED, (), Whole(None, False, False), None, None),
         "convnext_dense.inference.steps.Whole.predict",
     ),
     (DenseRunner, (None, "a"), "mmengine.mkdir_or_exist"),

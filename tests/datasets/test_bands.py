@@ -7,7 +7,8 @@ from PIL import Image
 
 from convnext_dense.data.bands import reading
 from convnext_dense.data.bands.reading import Reading, measured_range
-from convnext_dense.data.images import LoadImage, read_bands, read_image, read_shown
+from convnext_dense.data.images import read_bands, read_image, read_shown
+from convnext_dense.data.load_image import LoadImage
 from convnext_dense.errors import UserError
 from tests.tiff import write_tiff
 
@@ -27,7 +28,7 @@ def said(monkeypatch) -> list[str]:
     """What was said, once each."""
     lines: list[str] = []
     monkeypatch.setattr(reading, "_said", set())
-    monkeypatch.setattr(reading, "print_log", lambda text, **_: lines.append(text))
+    monkeypatch.setattr(reading, "say", lines.append)
     return lines
 
 

@@ -12,9 +12,10 @@ from mmengine.registry import MODELS, DefaultScope, registry
 
 from convnext_dense.cli.test import keep_thresholds
 from convnext_dense.errors import UserError
-from convnext_dense.inference import opening
-from convnext_dense.inference.model import choose_device, load
-from convnext_dense.inference.opening import open_named
+from convnext_dense.inference.model import load
+from convnext_dense.inference.trained import opening
+from convnext_dense.inference.trained.loading import choose_device
+from convnext_dense.inference.trained.opening import open_named
 from convnext_dense.weights.zoo import OFFICIAL_FILES
 from tests.inference.conftest import SEGMENTOR
 from tests.miniature import SHAPES
@@ -120,7 +121,7 @@ def test_a_folder_as_the_hub_has_it(work_dirs, tmp_path, array):
     from safetensors.torch import save_file
 
     from convnext_dense.config.plain import format_plain
-    from convnext_dense.inference.opening import open_named
+    from convnext_dense.inference.trained.opening import open_named
 
     opened = open_named(work_dirs["detection"])
     state = {name: value.contiguous() for name, value in opened.content["state_dict"].items()}

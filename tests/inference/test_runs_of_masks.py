@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
-from convnext_dense.inference.runs_of_masks import place, run_lengths
+from convnext_dense.inference.rle_codec import run_lengths
+from convnext_dense.inference.runs_of_masks import place
 
 
 def encode(mask: np.ndarray) -> dict:

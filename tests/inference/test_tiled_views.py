@@ -12,8 +12,12 @@ from mmseg.structures import SegDataSample
 from convnext_dense.config.load import load_config
 from convnext_dense.detection.tta import make_view
 from convnext_dense.errors import UserError
-from convnext_dense.inference.tiled_views import DetectionTiles, SegmentationTiles, use_tiles
 from convnext_dense.inference.tiles import cut
+from convnext_dense.inference.trained.tiled_views import (
+    DetectionTiles,
+    SegmentationTiles,
+    use_tiles,
+)
 from tests.detection.conftest import build_detector, picture
 from tests.miniature import COCO, SHAPES
 from tests.running import run
@@ -27,7 +31,7 @@ def test_the_config_of_a_test_in_tiles():
     kinds = [step.type for step in cfg.test_dataloader.dataset.pipeline]
     assert kinds == ["LoadImage", "PackDetInputs"]
     assert cfg.test_cfg.views.resize.scale == (1333, 800)
-    assert "convnext_dense.inference.tiled_views" in cfg.custom_imports.imports
+    assert "convnext_dense.inference.trained.tiled_views" in cfg.custom_imports.imports
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
 from convnext_dense.errors import UserError
-from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.merging import concatenate
+from convnext_dense.inference.instances import Instances, concatenate
 from convnext_dense.inference.tiles import LEAST_SHARED, cut, detect_in_tiles, tile_starts
 from tests.inference.oracle import encode, objects, scenes
 from tests.running import ROOT

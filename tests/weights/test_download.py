@@ -10,8 +10,9 @@ import pytest
 import torch
 from tiny_convnext import backbone, official
 
+from convnext_dense import download
 from convnext_dense.errors import UserError
-from convnext_dense.weights import ZOO, download, load_pretrained, read_checkpoint, zoo
+from convnext_dense.weights import ZOO, load_pretrained, read_checkpoint, zoo
 
 
 def file_bytes(seed: int = 1) -> bytes:
@@ -99,7 +100,7 @@ def test_a_wrong_hash_is_refused_and_the_file_removed(server, tmp_path):
 
 def test_trust_on_first_use(server, tmp_path, monkeypatch):
     logged = []
-    monkeypatch.setattr(download, "print_log", lambda text, **_: logged.append(text))
+    monkeypatch.setattr(download, "say", logged.append)
     actual = sha256(server.files["/a.pth"])
     read_checkpoint(server.url)
     assert any(actual in text for text in logged)

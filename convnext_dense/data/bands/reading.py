@@ -4,7 +4,6 @@ A model for 8-bit colours reads as it always did. Others get ``float32`` on the 
 that no step loses what the file has.
 """
 
-import io
 import math
 import multiprocessing
 from collections.abc import Iterable, Sequence
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from mmengine.logging import print_log
-from PIL import Image
 
 from convnext_dense.data.bands.tiff import decode_tiff, read_tags
 from convnext_dense.errors import UserError
+from convnext_dense.messages import say
 
 RGB = 3
 PNG, RGBA_PNG = b"\x89PNG\r\n\x1a\n", b"\x06"  # its first bytes; its colour type
@@ -138,9 +136,8 @@ def decode_bands(content: bytes, name: str) -> Bands | None:
         return bands
     if content[:8] == PNG and content[25:26] == RGBA_PNG:
         return _as_bands(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED), True)
-    is_grey = _mode(content) in ("1", "L")
-    kind = cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR
-    return _as_bands(cv2.imdecode(np.frombuffer(content, np.uint8), kind), False)
+    # Grey stays one band, and everything else becomes colours.
+    return _as_bands(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR), False)
 
 
 def decode_more(content: bytes, name: str) -> Bands | None:
@@ -153,7 +150,7 @@ def decode_more(content: bytes, name: str) -> Bands | None:
         has_alpha = content[25:26] in (b"\x04", RGBA_PNG)
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         return _as_bands(pixels, has_alpha)
-    tags = read_tags(content)
+    tags = read_tags(content, name)
     if tags is None or tags.is_plain:
         return None
     pixels = decode_tiff(content, tags, name)
@@ -167,14 +164,6 @@ def _as_bands(pixels: np.ndarray | None, transparency: bool) -> Bands | None:
     if pixels.ndim == 2:
         return Bands(pixels[..., None])
     return Bands(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]], transparency)
-
-
-def _mode(content: bytes) -> str:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return image.mode
-    except (OSError, SyntaxError, ValueError):
-        return ""
 
 
 def scale(pixels: np.ndarray, value_range: tuple[float, float], name: str) -> np.ndarray:
@@ -245,7 +234,7 @@ def say_once(text: str, kind: str) -> None:
     """Logs the first sentence of a kind; data workers leave it to the main process."""
     if multiprocessing.parent_process() is None and kind not in _said:
         _said.add(kind)
-        print_log(text, logger="current")
+        say(text)
 
 
 _said: set[str] = set()

@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
 
 from convnext_dense.errors import UserError
 
@@ -75,14 +74,22 @@ class Tags:
         return None
 
 
-def read_tags(content: bytes) -> Tags | None:
-    """The tags of a TIFF; None for another file, or one whose header is broken."""
+def read_tags(content: bytes, name: str) -> Tags | None:
+    """The tags of a TIFF; None for another file, or one whose header is broken.
+
+    Raises:
+        UserError: For a TIFF where Pillow, which reads them, is not installed.
+    """
     if content[:4] not in MAGIC:
         return None
+    try:  # JPEG and PNG are read without Pillow
+        from PIL.TiffImagePlugin import ImageFileDirectory_v2 as TagFolder
+    except ImportError as error:
+        raise UserError(f"{name} is a TIFF, which needs a package: pip install pillow.") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what the decoders refuse
-            pages = _read_pages(content)
+            pages = _read_pages(content, TagFolder)
     except Exception:  # whatever a broken header makes of it: the decoders say so
         return None
     if not pages:
@@ -93,17 +100,17 @@ def read_tags(content: bytes) -> Tags | None:
     return Tags(pages[0], max(1, len(full)), "<" if content[:2] == b"II" else ">")
 
 
-def _read_pages(content: bytes) -> list[Any]:
+def _read_pages(content: bytes, tag_folder: type) -> list[Any]:
     """The tags of all pages, thumbnails included."""
     header = content[: 16 if b"+" in content[2:4] else 8]
-    pages, seen, offset = [], set(), TiffImagePlugin.ImageFileDirectory_v2(header).next
+    pages, seen, offset = [], set(), tag_folder(header).next
     stream = io.BytesIO(content)
     while offset:
         if offset in seen:
             raise ValueError("the pages of a broken file lead in a circle")
         seen.add(offset)
         stream.seek(offset)
-        page = TiffImagePlugin.ImageFileDirectory_v2(header)
+        page = tag_folder(header)
         page.load(stream)
         pages.append(page)
         offset = page.next
@@ -157,6 +164,8 @@ def _decode_pages(content: bytes, tags: Tags, name: str) -> np.ndarray | None:
 
 
 def _decode_rgba(content: bytes) -> np.ndarray:
+    from PIL import Image
+
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image)
 

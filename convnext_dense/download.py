@@ -15,11 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import torch
-from mmengine.logging import print_log
-
 from convnext_dense.atomic_files import replacing, write_atomically
 from convnext_dense.errors import UserError
+from convnext_dense.messages import say
 
 try:
     import fcntl
@@ -33,6 +31,8 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 def cache_path(url: str) -> Path:
     """The path of an address's file in the cache; different addresses never share a file."""
+    import torch  # whose folder it is; an image of an address is kept nowhere
+
     name = Path(urlsplit(url).path).name or "weights.pth"
     key = hashlib.sha256(url.encode()).hexdigest()[:8]
     stem, dot, ending = name.rpartition(".")
@@ -146,15 +146,14 @@ def _verify_cached(path: Path, sha256: str | None) -> None:
 
 def _trust(path: Path, sha256: str) -> None:
     write_atomically(_hash_file(path), sha256 + "\n")
-    print_log(
+    say(
         f"No sha256 was given or is published for {path.name}: trusting this copy, sha256 "
-        f"{sha256}, from now on.",
-        logger="current",
+        f"{sha256}, from now on."
     )
 
 
 def _download(url: str, path: Path, sha256: str | None) -> None:
-    print_log(f"Downloading {url} to {path}", logger="current")
+    say(f"Downloading {url} to {path}")
     with replacing(path) as temporary:
         actual = _transfer(url, temporary, sha256)
         known = _hash_file(path).read_text().strip() if _hash_file(path).exists() else None

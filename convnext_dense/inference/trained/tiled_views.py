@@ -18,9 +18,9 @@ from convnext_dense.config.config_tree import datasets
 from convnext_dense.engine.multi_view_test import build_views, take_resize
 from convnext_dense.errors import UserError
 from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.networks import to_instances
 from convnext_dense.inference.tiled_labels import segment_in_tiles
 from convnext_dense.inference.tiles import check_tiles, cut, detect_in_tiles
+from convnext_dense.inference.trained.networks import to_instances
 from convnext_dense.tasks import task_of
 
 VIEWS = {"detection": "DetectionTiles", "segmentation": "SegmentationTiles"}

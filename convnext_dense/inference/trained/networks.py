@@ -1,10 +1,8 @@
 """Built detectors and segmentors of the toolboxes: images in, plain arrays out."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,68 +15,22 @@ from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.plain import building_registered_classes_alone
-from convnext_dense.data.bands.reading import PLAIN, RGB, Reading
+from convnext_dense.data.bands.reading import RGB
 from convnext_dense.data.bands.settings import reading_of
 from convnext_dense.data.class_names import class_names
 from convnext_dense.data.images import explaining_opencv
 from convnext_dense.engine.multi_view_test import build_views, use_views
 from convnext_dense.errors import UserError
 from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.opening import Opened
+from convnext_dense.inference.network import Network, Scores
+from convnext_dense.inference.trained.opening import Opened
+from convnext_dense.inference.trained.surroundings import reading_safely
 from convnext_dense.tasks import task_of
 from convnext_dense.weights.checkpoints import check_parts, compare
 
 # Steps that read files, which images in memory do without.
 READING = ("LoadImage", "LoadImageFromFile", "LoadAnnotations", "LoadLabels")
 META_KEYS = ("img_id", "ori_shape", "img_shape", "scale_factor")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The labels of one image, and the probabilities they were chosen by.
-
-    Attributes:
-        labels: uint8 (height, width); uint16 with more than 256 classes.
-        probabilities: float32 (classes, height, width) where they were asked for, else None.
-    """
-
-    labels: np.ndarray
-    probabilities: np.ndarray | None
-
-
-class Network(ABC):
-    """A network with its weights, its classes and what it does to an image beforehand.
-
-    Attributes:
-        task: ``detection``, ``segmentation`` or ``classification``.
-        classes: Class names, by label.
-        reading: How it reads images.
-    """
-
-    task: str
-    classes: tuple[str, ...]
-    reading: Reading = PLAIN
-
-    @abstractmethod
-    def prepare(self, image: np.ndarray, name: str, views: bool) -> Any:
-        """An image as :meth:`predict` takes it.
-
-        Args:
-            image: RGB, uint8 (height, width, 3), or with the network's channels.
-            name: Its name for the message.
-            views: It will be predicted in several views.
-
-        Raises:
-            UserError: For an image that the network's steps cannot take, such as too thin a one.
-        """
-
-    @abstractmethod
-    def size(self, prepared: Any) -> tuple[int, ...]:
-        """What prepared images must have in common to be predicted as one batch."""
-
-    @abstractmethod
-    def predict(self, prepared: Sequence[Any], views: bool, probabilities: bool) -> list[Any]:
-        """Results of prepared images of one size; every task has its own (see its class)."""
 
 
 class ToolboxNetwork(Network):
@@ -115,6 +67,10 @@ class ToolboxNetwork(Network):
             self.pipeline = _pipeline(cfg)
         self.reading = reading_of(cfg)
         self.opened = opened
+
+    def working(self) -> AbstractContextManager[None]:
+        """Nothing that is read executes code, and libraries do not warn of themselves."""
+        return reading_safely()
 
     def prepare(self, image: np.ndarray, name: str, views: bool) -> dict[str, Any]:
         """The image after the test pipeline; for several views without its resizing."""

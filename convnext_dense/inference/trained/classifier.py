@@ -1,6 +1,7 @@
-"""A trained classifier as one of the networks of :mod:`convnext_dense.inference.networks`."""
+"""A trained classifier as one of the networks that a model predicts with."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -9,8 +10,9 @@ from PIL import Image
 from convnext_dense.classification.load_trained import build_classifier
 from convnext_dense.classification.transforms import TestTransform
 from convnext_dense.errors import UserError
-from convnext_dense.inference.networks import Network
-from convnext_dense.inference.opening import Opened
+from convnext_dense.inference.network import Network
+from convnext_dense.inference.trained.opening import Opened
+from convnext_dense.inference.trained.surroundings import reading_safely
 
 
 class Classifier(Network):
@@ -30,6 +32,10 @@ class Classifier(Network):
         self.trained = build_classifier(opened.content, opened.source, opened.config).to(device)
         self.transform = TestTransform(**self.trained.transform)
         self.classes = self.trained.classes
+
+    def working(self) -> AbstractContextManager[None]:
+        """Nothing that is read executes code, and libraries do not warn of themselves."""
+        return reading_safely()
 
     def prepare(self, image: np.ndarray, name: str, views: bool) -> torch.Tensor:
         """The image after the test transform, uint8 (3, side, side).

@@ -1,0 +1,1 @@
+"""Models of torch: from what a user names to a network that predicts."""

@@ -1,0 +1,66 @@
+"""Trained models of torch, by whatever name a user gives them."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.detection.best_thresholds import read_best_thresholds
+from convnext_dense.errors import UserError
+from convnext_dense.inference.model import Model
+from convnext_dense.inference.network import Network
+from convnext_dense.inference.trained.networks import Detector, Segmentor
+from convnext_dense.inference.trained.opening import Opened, open_named
+from convnext_dense.tasks import entry_of
+
+
+@safe_reading()
+def load_trained(
+    source: str | os.PathLike, config: str | os.PathLike | None = None, device: str | None = None
+) -> Model:
+    """:func:`convnext_dense.inference.model.load` for everything but exported models."""
+    opened = open_named(source, config)
+    network = build_network(opened, choose_device(device))
+    best_thresholds = partial(
+        read_best_thresholds,
+        opened.content,
+        network.classes,
+        opened.source,
+        Path(opened.source).parent,
+    )
+    return Model(network, opened.source, palette_of(opened), best_thresholds)
+
+
+def build_network(opened: Opened, device: torch.device) -> Network:
+    """The network of a checkpoint, in evaluation mode, on its device."""
+    entry = entry_of(opened.config) if opened.config is not None else None
+    if entry is not None and entry.toolbox:
+        return {"detection": Detector, "segmentation": Segmentor}[entry.name](opened, device)
+    from convnext_dense.inference.trained.classifier import Classifier  # needs timm's transforms
+
+    return Classifier(opened, device)
+
+
+def palette_of(opened: Opened) -> Sequence[Sequence[int]] | None:
+    """RGB of each class as the training data brought it, where the checkpoint has it."""
+    meta = opened.content.get("meta") or {}
+    return (meta.get("dataset_meta") or {}).get("palette")
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device; without a name the GPU where there is one.
+
+    Raises:
+        UserError: When there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"Device {name!r} is not available here: {str(error).splitlines()[0]}"
+        ) from error
