@@ -27,6 +27,11 @@ WITHOUT = {
     room: {"mmcv", "mmdet", "mmseg"} for room in ("kernels", "weights", "models", "optim", "config")
 }
 
+# Parts that are there at once, and work where these libraries are not installed.
+LIGHT, NOT_LIGHT = ("inference", "cli.flags"), ("inference.trained",)
+HEAVY = {"torch", "torchvision", "timm", "mmengine", "mmcv", "mmdet", "mmseg", "pycocotools",
+         "PIL", "matplotlib", "rich", "scipy"}  # fmt: skip
+
 
 def modules() -> dict[str, Path]:
     """Module name below the package -> file."""
@@ -87,6 +92,72 @@ def test_a_wrong_import_is_found(tmp_path):
     file = tmp_path / "convnext_dense/segmentation/bad.py"
     file.write_text("from convnext_dense.detection.rle import encode_masks\n")
     assert "another task" in "".join(wrong_imports({"segmentation.bad": file}))
+
+
+def imports_at_once(node: ast.AST) -> Iterator[str]:
+    """What importing a file imports: not what functions do, and nothing for type checkers alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        else:
+            yield from imports_at_once(child)
+
+
+def roads_to_heavy_libraries(files: dict[str, Path], light: list[str]) -> list[str]:
+    """Imports of heavy libraries by light modules, or by what they import, as ``a > b > torch``."""
+    roads, seen = [], set()
+
+    def visit(name: str, road: tuple[str, ...]) -> None:
+        road = (*road, name or "convnext_dense")
+        if name in seen:
+            return
+        seen.add(name)
+        for imported in imports_at_once(ast.parse(files[name].read_text(encoding="utf-8"))):
+            library, _, rest = imported.partition(".")
+            if library in HEAVY:
+                roads.append(" > ".join((*road, library)))
+            elif library == "convnext_dense":
+                parts = rest.split(".")
+                for end in range(len(parts) + 1):  # packages are imported before their modules
+                    if (package := ".".join(parts[:end])) in files:
+                        visit(package, road)
+
+    for name in light:
+        visit(name, ())
+    return roads
+
+
+def is_light(name: str) -> bool:
+    """Whether a module must be light."""
+    inside = [any(f"{name}.".startswith(f"{part}.") for part in of) for of in (LIGHT, NOT_LIGHT)]
+    return inside == [True, False]
+
+
+def test_light_modules_import_no_heavy_library():
+    files = modules()
+    light = [name for name in files if is_light(name)]
+    assert "inference.model" in light and "inference.trained.loading" not in light
+    assert roads_to_heavy_libraries(files, ["", *light]) == []
+
+
+def test_a_road_to_a_heavy_library_is_found(tmp_path):
+    texts = dict(
+        one="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"
+        "try:\n    from convnext_dense.a import two\nexcept ImportError:\n    pass\n",
+        two="def f():\n    import timm\n\nclass A:\n    from mmengine.config import Config\n",
+    )
+    files = {"": tmp_path / "empty.py", "a": tmp_path / "empty.py"}
+    files["a"].write_text("")
+    for name, text in texts.items():
+        files[f"a.{name}"] = tmp_path / f"{name}.py"
+        files[f"a.{name}"].write_text(text)
+    assert roads_to_heavy_libraries(files, ["a.one"]) == ["a.one > a.two > mmengine"]
 
 
 def test_modules_import_each_other_in_no_circle():

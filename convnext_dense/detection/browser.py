@@ -19,6 +19,7 @@ from convnext_dense.browse.statistics_table import (
     picture_sizes,
     share,
 )
+from convnext_dense.browse.style import name_size
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.coco.fit_config import annotation_path
 from convnext_dense.data.text_files import read_json

@@ -57,8 +57,13 @@ def load(
         if config is not None:
             raise UserError(f"{source} is an exported model, which has no config: leave it out.")
         return import_module(EXPORTED).load_exported(Path(source), device)
-    from convnext_dense.inference.trained.loading import load_trained  # needs torch
-
+    try:
+        from convnext_dense.inference.trained.loading import load_trained
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{source} is not the folder of an exported model, and other models need the package "
+            f"{error.name}, which is not installed."
+        ) from error
     return load_trained(source, config, device)
 
 

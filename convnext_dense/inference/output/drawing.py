@@ -52,10 +52,9 @@ def draw_objects(result: "DetectionResult") -> np.ndarray:
     if result.rles is not None:
         for number in order:
             _blend(image, result.mask(number), colours[number])
+    width = max(1, name_size(result.size) // 7)
     for number in order:
-        _frame(
-            image, result.boxes[number], colours[number], max(1, name_size(image.shape[:2]) // 7)
-        )
+        _frame(image, result.boxes[number], colours[number], width)
     names = [
         Name(
             f"{result.names[number]} {result.scores[number]:.2f}",
