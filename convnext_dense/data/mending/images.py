@@ -4,8 +4,8 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
-from convnext_dense.data.coco.explain_sizes import image_size
 from convnext_dense.data.coco.find_images import missing_images
+from convnext_dense.data.image_size import image_size
 from convnext_dense.data.mending.draft import Draft, Row, row
 from convnext_dense.data.mending.file_names import find_files
 from convnext_dense.data.mending.numbers import whole
