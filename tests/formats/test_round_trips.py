@@ -183,6 +183,9 @@ def test_the_command_checks_a_coco_file(tmp_path):
 @pytest.mark.parametrize("to", ["yolo", "voc"])
 def test_real_images_there_and_back(tmp_path, to):
     expected = read(REAL, "val").content
+    expected["images"] = expected["images"][:30]
+    kept = {image["id"] for image in expected["images"]}
+    expected["annotations"] = [a for a in expected["annotations"] if a["image_id"] in kept]
     write({"val": expected}, tmp_path / "out", to)
     found = read(tmp_path / "out", "val").content
     if to == "yolo":

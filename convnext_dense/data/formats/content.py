@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,11 @@ class ContentBuilder:
         }
 
     def _add(self, image: dict, name: str, **entries: Any) -> dict:
+        if not all(map(isfinite, entries["bbox"])):
+            raise UserError(
+                f"An object ({name}) of {image['file_name']} has a coordinate that is no finite "
+                "number: correct or remove it."
+            )
         annotation = {
             "id": len(self._annotations) + 1,
             "image_id": image["id"],

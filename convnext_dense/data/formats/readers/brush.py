@@ -18,15 +18,15 @@ class _Bits:
     """A row of bits that is read from its beginning."""
 
     def __init__(self, content: Sequence[int]) -> None:
-        self.content = int.from_bytes(bytes(content), "big")
-        self.left = 8 * len(content)
+        self.bits = "".join(f"{byte:08b}" for byte in bytes(content))
+        self.place = 0
 
     def take(self, count: int) -> int:
         """The next bits as a number."""
-        self.left -= count
-        if self.left < 0:
+        self.place += count
+        if self.place > len(self.bits):
             raise ValueError("it ends too early")
-        return self.content >> self.left & ((1 << count) - 1)
+        return int(self.bits[self.place - count : self.place], 2)
 
 
 def decode_brush(content: Sequence[int], size: tuple[int, int]) -> np.ndarray:

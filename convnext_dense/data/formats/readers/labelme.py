@@ -129,13 +129,15 @@ def _groups(builder: ContentBuilder, file: Path, shapes: list) -> Iterable[list[
             continue
         _check(shape, kind, where)
         group = shape.get("group_id")
+        if not isinstance(group, int | str | None):
+            raise UserError(f"{where} has the group_id {group!r}, which is no number.")
         key = number if group is None else (shape["label"], group)
         groups.setdefault(key, []).append({**shape, "shape_type": kind, "where": where})
     return groups.values()
 
 
 def _check(shape: dict, kind: str, where: str) -> None:
-    if kind not in NEEDED:
+    if not isinstance(kind, str) or kind not in NEEDED:
         raise UserError(
             f"{where} has the type {kind!r}, which is not read: {', '.join(NEEDED)} are."
         )

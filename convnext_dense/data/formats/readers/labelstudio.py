@@ -99,9 +99,9 @@ def _results(builder: ContentBuilder, where: str, task: Any) -> list[dict] | Non
     """The results of a task's annotation; None where the task has none."""
     if not isinstance(task, dict):
         raise UserError(f"{where} is no task: export the project as JSON again.")
-    if "data" not in task:
+    if not isinstance(task.get("data"), dict):
         return list(_minimal_results(task))
-    annotations = task.get("annotations", task.get("completions")) or []
+    annotations = _entries(task.get("annotations", task.get("completions")), where)
     kept = [one for one in annotations if not one.get("was_cancelled")]
     if not kept:
         kind = "were skipped" if annotations else "have no annotation"
@@ -110,7 +110,17 @@ def _results(builder: ContentBuilder, where: str, task: Any) -> list[dict] | Non
     if len(kept) > 1:
         builder.remarks.count("tasks have several annotations: the last is taken", where)
     last = max(kept, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""))
-    return [result for result in last.get("result") or () if isinstance(result, dict)]
+    return _entries(last.get("result"), where)
+
+
+def _entries(value: Any, where: str) -> list[dict]:
+    """A list of annotations or results; nothing is an empty one."""
+    if not isinstance(value or [], list) or not all(isinstance(one, dict) for one in value or ()):
+        raise UserError(
+            f"{where} has annotations or results that are no lists of entries: export the project "
+            "as JSON again."
+        )
+    return value or []
 
 
 def _minimal_image(task: dict) -> str | None:
@@ -131,7 +141,7 @@ def _minimal_results(task: dict) -> Iterator[dict]:
 
 def _reference(where: str, task: dict) -> str:
     """How a task names its image."""
-    if "data" not in task:
+    if not isinstance(task.get("data"), dict):
         image = _minimal_image(task)
         if image is None:
             raise UserError(f"{where} names no image: export the project as JSON again.")
@@ -166,25 +176,35 @@ def _find(index: ImageIndex, reference: str) -> Path | None:
 
 
 def _add_result(builder: ContentBuilder, image: dict, result: dict, where: str) -> None:
-    shape, value = KINDS.get(result.get("type")), result.get("value")
+    shape, value = KINDS.get(str(result.get("type"))), result.get("value")
     if shape is None:
         builder.remarks.count(f"results of the type {result.get('type')} are left out", where)
         return
     if not isinstance(value, dict):
         raise UserError(f"{where} has no value: export the project again.")
-    labels = next((value[kind] for kind in KINDS if value.get(kind)), None) or value.get("labels")
-    if not labels:
-        builder.remarks.count("shapes without a label are left out", where)
+    label = _label(builder, value, where)
+    if label is None:
         return
-    if len(labels) > 1:
-        builder.remarks.count("shapes have several labels: the first is taken", where)
     _check_size(image, result, where)
     try:
-        _add_shape(builder, image, str(labels[0]), shape, value)
+        _add_shape(builder, image, label, shape, value)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{where}, a {shape}, cannot be read: {error!r}.") from error
+
+
+def _label(builder: ContentBuilder, value: dict, where: str) -> str | None:
+    """The class of a shape; None for one that was not named."""
+    labels = next((value[kind] for kind in KINDS if value.get(kind)), value.get("labels"))
+    if not labels:
+        builder.remarks.count("shapes without a label are left out", where)
+        return None
+    if not isinstance(labels, list) or not isinstance(labels[0], str):
+        raise UserError(f"{where} has labels that are no list of names: export it again.")
+    if len(labels) > 1:
+        builder.remarks.count("shapes have several labels: the first is taken", where)
+    return labels[0]
 
 
 def _check_size(image: dict, result: dict, where: str) -> None:
