@@ -6,8 +6,6 @@ bits for which of the four sizes its length has, the length less one, and one va
 values are those of an RGBA image, and the mask is in its last channel.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 RGBA = 4
@@ -17,7 +15,9 @@ VISIBLE = 0  # alpha above this belongs to the mask
 class _Bits:
     """A row of bits that is read from its beginning."""
 
-    def __init__(self, content: Sequence[int]) -> None:
+    def __init__(self, content: list[int]) -> None:
+        if not isinstance(content, list):
+            raise ValueError("it is no list of bytes")
         self.bits = "".join(f"{byte:08b}" for byte in bytes(content))
         self.place = 0
 
@@ -29,7 +29,7 @@ class _Bits:
         return int(self.bits[self.place - count : self.place], 2)
 
 
-def decode_brush(content: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+def decode_brush(content: list[int], size: tuple[int, int]) -> np.ndarray:
     """The mask (height, width), bool, of an image of (width, height).
 
     Raises:
