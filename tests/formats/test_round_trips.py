@@ -14,7 +14,7 @@ from convnext_dense.data.formats.reading import own_splits, read
 from convnext_dense.data.formats.writers.rings import join_rings, mask_rings
 from convnext_dense.data.formats.writing import write
 from convnext_dense.errors import UserError
-from tests.formats.drawn import CLASSES, boxes, content
+from tests.formats.drawn import CLASSES, SIZES, boxes, content, write_image
 
 FORMATS = ("coco", "yolo", "voc")
 REAL = Path(__file__).parents[2] / "../shared/data/coco"
@@ -130,12 +130,19 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
 
 
 def test_images_of_one_name_stay_apart(tmp_path):
-    drawn = {s: content(tmp_path / s, "boxes") for s in ("train", "val")}
+    drawn = {s: content(tmp_path / s / "images", "boxes") for s in ("train", "val")}
+    drawn["train"]["images"][1]["file_name"] = str(write_image(tmp_path / "b/0_1.jpg", SIZES[1]))
     for target in FORMATS:
         write(drawn, tmp_path / target, target)
         found = {split: read(tmp_path / target, split).content for split in drawn}
-        names = [Path(i["file_name"]).name for c in found.values() for i in c["images"]]
-        assert len(set(names)) == 6
+        names = {s: {Path(i["file_name"]).name for i in c["images"]} for s, c in found.items()}
+        renamed = {"train_images_0_1.png", "train_b_0_1.jpg"}
+        apart = target == "voc"
+        assert names["train"] == renamed | {"train_images_0_3.png" if apart else "0_3.png"}
+        kept = {"0_1.png", "0_2.png", "0_3.png"}
+        if apart:
+            kept = {"val_images_0_1.png", "0_2.png", "val_images_0_3.png"}
+        assert names["val"] == kept
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -14,6 +14,8 @@ from convnext_dense.data.formats.writers.split import (
 )
 from convnext_dense.errors import UserError
 
+ONE_FOLDER = ("voc",)  # formats whose images of all splits lie in one folder
+
 
 def write(contents: Mapping[str, dict], target: Path, to: str, copy: bool = False) -> list[str]:
     """Writes a dataset.
@@ -37,5 +39,5 @@ def write(contents: Mapping[str, dict], target: Path, to: str, copy: bool = Fals
     writer = import_module(f"convnext_dense.data.formats.writers.{to}")
     with writing_folder(target) as folder:
         place = copy_image if copy else put_image
-        writer.write(folder, make_splits(contents), place, remarks)
+        writer.write(folder, make_splits(contents, to in ONE_FOLDER), place, remarks)
     return remarks.lines

@@ -22,7 +22,7 @@ class Split:
     Attributes:
         content: In COCO's form, with absolute names of images.
         classes: Names of all classes, those of other splits included.
-        names: New name of each image by its id; no two have the same stem.
+        names: New name of each image by its id; no two in a folder have the same stem.
     """
 
     content: dict
@@ -46,22 +46,32 @@ class Split:
         return any(annotation.get("segmentation") for annotation in self.content["annotations"])
 
 
-def make_splits(contents: Mapping[str, dict]) -> dict[str, Split]:
-    """Splits with classes in one order, and names of images that are unique among all of them."""
+def make_splits(contents: Mapping[str, dict], one_folder: bool) -> dict[str, Split]:
+    """Splits with classes in one order, and new names of their images.
+
+    Args:
+        contents: Each split in COCO's form.
+        one_folder: Whether the images of all splits lie in one folder.
+    """
     classes = dict.fromkeys(
         category["name"] for content in contents.values() for category in content["categories"]
     )
-    files = [image["file_name"] for content in contents.values() for image in content["images"]]
-    stems = Counter(Path(file).stem.casefold() for file in files)
-    taken: set[str] = set()
+    stems = Counter(
+        (split if not one_folder else "", Path(image["file_name"]).stem.casefold())
+        for split, content in contents.items()
+        for image in content["images"]
+    )
+    taken: set[tuple[str, str]] = set()
     splits = {}
     for split, content in contents.items():
+        folder = split if not one_folder else ""
         names = {}
         for image in content["images"]:
             path = Path(image["file_name"])
-            plain = stems[path.stem.casefold()] == 1
-            stem = path.stem if plain else f"{split}_{path.parent.name}_{path.stem}"
-            names[image["id"]] = _free(stem, taken) + path.suffix
+            stem = path.stem
+            if stems[folder, stem.casefold()] > 1:
+                stem = "_".join([*dict.fromkeys((split, path.parent.name)), stem])
+            names[image["id"]] = _free(folder, stem, taken) + path.suffix
         splits[split] = Split(content, tuple(classes), names)
     return splits
 
@@ -123,10 +133,10 @@ def folder_of(path: Path) -> Path:
     return path
 
 
-def _free(stem: str, taken: set[str]) -> str:
+def _free(folder: str, stem: str, taken: set[tuple[str, str]]) -> str:
     number, free = 1, stem
-    while free.casefold() in taken:
+    while (folder, free.casefold()) in taken:
         number += 1
         free = f"{stem}_{number}"
-    taken.add(free.casefold())
+    taken.add((folder, free.casefold()))
     return free
