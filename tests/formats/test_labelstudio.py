@@ -75,7 +75,8 @@ def test_brushes(tmp_path):
     mask = np.zeros((50, 100), bool)
     mask[10:20, 30:70] = rng.random((10, 40)) < 0.5
     mask[30:45, 5:95] = True
-    values = np.repeat(255 * mask[..., None], 4, axis=2).astype(int).ravel().tolist()
+    colours = np.repeat(rng.integers(0, 255, (50, 1, 3)), 100, axis=1)
+    values = np.concatenate([colours, 255 * mask[..., None]], axis=2).ravel().tolist()
     brush = result("brushlabels", format="rle", rle=pack(values))
     (found,) = read(dataset(tmp_path, task(brush)), "train").content["annotations"]
     np.testing.assert_array_equal(segmentation_mask(found["segmentation"], (100, 50)), mask)

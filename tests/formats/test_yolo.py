@@ -168,3 +168,10 @@ def test_a_split_that_is_not_there(tmp_path):
     dataset(tmp_path / "other", yaml="train: gone/images\nval: valid/images\n")
     with pytest.raises(UserError, match="train is gone/images, which is not there"):
         read(tmp_path / "other", "train")
+
+
+def test_another_folder_of_the_name_images_is_not_taken(tmp_path):
+    dataset(tmp_path, yaml="train: train/images\nval: /content/mine/validation/images\n")
+    write_image(tmp_path / "images/a.png")
+    with pytest.raises(UserError, match="which is not there"):
+        read(tmp_path, "val")
