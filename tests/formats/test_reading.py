@@ -67,6 +67,17 @@ def test_unknown_formats_name_what_was_looked_for_and_found(tmp_path):
     assert sorted(ORDER) == sorted(DETECTION_FORMATS)
 
 
+def test_a_large_coco_file_is_recognised_by_its_begin(tmp_path, monkeypatch):
+    from convnext_dense.data.formats.readers import coco as reader
+
+    coco(tmp_path / "mine.json", tmp_path)
+    (tmp_path / "other.json").write_text('[{"images": []}]')
+    monkeypatch.setattr(reader, "LARGE", 10)
+    monkeypatch.setattr(reader, "read_json", None)
+    assert recognise(tmp_path / "mine.json") == "coco"
+    assert not reader.fits(tmp_path / "other.json")
+
+
 def test_two_coco_files_of_a_split_are_refused(tmp_path):
     for name in ("a_train.json", "b_train.json"):
         coco(tmp_path / name, tmp_path)

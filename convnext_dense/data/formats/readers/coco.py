@@ -1,5 +1,6 @@
 """COCO: a json of images, annotations and categories, or a folder with one for each split."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ LOOKS_FOR = "a json with images, annotations and categories (COCO)"
 IN_FOLDERS = ("", "annotations")  # where a folder has its files
 ROBOFLOW = "_annotations.coco.json"
 OTHER = ("person_keypoints_", "captions_", "stuff_", "panoptic_", "image_info_")  # COCO's others
-TRIED = 20  # images by which a folder is recognised
+TRIED = 20  # files, and images, by which a folder is recognised
 MAIN = ("images", "annotations", "categories")
+LARGE, HEAD = 2**24, 4096  # bytes
+KEYS = rb"info|licenses|images|annotations|categories|type"
+BEGIN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:' + KEYS + rb')"')
 
 
 def fits(path: Path) -> bool:
     """Whether a path is a COCO file, or a folder of some."""
     if path.is_file():
-        return path.suffix.lower() == ".json" and is_coco(read_json(path))
+        return path.suffix.lower() == ".json" and _looks_like_coco(path)
     return bool(_files(path))
 
 
@@ -74,7 +78,7 @@ def _listed(folder: Path, _state: int) -> tuple[tuple[str | None, Path], ...]:
         if not path.name.startswith(OTHER)
     ]
     if not found:
-        for path in candidates:
+        for path in candidates[:TRIED]:
             if _begins_as_coco(path):
                 found.setdefault(_split_in_name(path.stem), []).append(path)
     for split, paths in found.items():
@@ -92,9 +96,17 @@ def _listed(folder: Path, _state: int) -> tuple[tuple[str | None, Path], ...]:
 def _begins_as_coco(path: Path) -> bool:
     """Whether a json is COCO's; one of another form is no business of this reader."""
     try:
-        return is_coco(read_json(path))
+        return _looks_like_coco(path)
     except UserError:
         return False
+
+
+def _looks_like_coco(path: Path) -> bool:
+    """By the content, or by the first bytes where it takes seconds to read."""
+    if path.stat().st_size < LARGE:
+        return is_coco(read_json(path))
+    with path.open("rb") as file:
+        return BEGIN.match(file.read(HEAD)) is not None
 
 
 def _split_in_name(stem: str) -> str | None:

@@ -26,6 +26,7 @@ KINDS = {  # type of a result -> shape
 }  # fmt: skip
 MINIMAL = {"annotation_id", "annotator", "lead_time", "updated_at", "created_at"}  # of JSON-MIN
 PERCENT = 100
+TRIED = 20  # files by which a folder is recognised
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what an upload puts before a file's name
 
 
@@ -78,7 +79,7 @@ def _file(path: Path) -> Path | None:
     if path.is_file():
         return path if path.suffix.lower() == ".json" and is_export(read_json(path)) else None
     found = []
-    for file in sorted(path.glob("*.json")):
+    for file in sorted(path.glob("*.json"))[:TRIED]:
         try:
             found += [file] if is_export(read_json(file)) else []
         except UserError:
