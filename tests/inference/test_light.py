@@ -38,7 +38,8 @@ BOXES = [  # of each image: left, top, right, bottom
 def ran(tmp_path_factory) -> dict[str, tuple[Path, dict, str]]:
     """``without`` libraries and ``with`` them -> the folder, what was found, stderr."""
     found = {}
-    for name, before in (("without", REFUSING.format(refused=LIBRARIES + DRAWING)), ("with", "")):
+    refusing = REFUSING.format(refused=LIBRARIES + DRAWING)
+    for name, before, more in (("without", refusing, ["refusal"]), ("with", "", [])):
         folder = tmp_path_factory.mktemp(name)
         (folder / "images").mkdir()
         for number, boxes in enumerate(BOXES):
@@ -46,7 +47,7 @@ def ran(tmp_path_factory) -> dict[str, tuple[Path, dict, str]]:
             for left, top, right, bottom in boxes:
                 image[top:bottom, left:right] = (150, 200, 250)
             cv2.imwrite(str(folder / f"images/{number}.png"), image)
-        words = [sys.executable, "-c", before + WORK, str(folder)]
+        words = [sys.executable, "-c", before + WORK, str(folder), *more]
         done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         found[name] = folder, json.loads(done.stdout), done.stderr
