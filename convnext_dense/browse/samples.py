@@ -13,8 +13,8 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from convnext_dense.data.bands.load_image import name_images_in_errors
 from convnext_dense.data.bands.reading import shown
-from convnext_dense.data.load_image import name_images_in_errors
 from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.runs.noise import filter_warnings
 

@@ -39,7 +39,7 @@ MODULES = {
     "convnext_dense.inference.tiled_views": "convnext_dense.inference.trained.tiled_views",
     "convnext_dense.models.convnext": "convnext_dense.models.backbone",
     "convnext_dense.models.roadmap_steps": "convnext_dense.models.roadmap.steps",
-    "convnext_dense.pictures": "convnext_dense.data.load_image",
+    "convnext_dense.pictures": "convnext_dense.data.bands.load_image",
     "convnext_dense.segmentation.labels": "convnext_dense.segmentation.load_labels",
     "convnext_dense.segmentation.pictures": "convnext_dense.segmentation.draw_results",
 }

@@ -28,9 +28,9 @@ from convnext_dense.atomic_files import (
 from convnext_dense.config.plain import format_python
 from convnext_dense.config.renamed import rename_types
 from convnext_dense.config.safe_reading import safe_reading
+from convnext_dense.data.bands.load_image import name_images_in_errors
 from convnext_dense.data.class_names import check_classes
 from convnext_dense.data.fit_schedule import plan_of
-from convnext_dense.data.load_image import name_images_in_errors
 from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from convnext_dense.data.bands import reading
+from convnext_dense.data.bands.load_image import LoadImage
 from convnext_dense.data.bands.reading import Reading, measured_range
 from convnext_dense.data.images import read_bands, read_image, read_shown
-from convnext_dense.data.load_image import LoadImage
 from convnext_dense.errors import UserError
 from tests.tiff import write_tiff
 

@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
+
+from convnext_dense.errors import UserError
+from convnext_dense.inference.model import load
 
 ROOT = Path(__file__).parents[2]
 LIBRARIES = ("torch", "torchvision", "mmengine", "mmcv", "mmdet", "mmseg", "timm", "pycocotools",
@@ -121,3 +125,19 @@ def test_other_models_say_what_they_need(ran):
         "a.pth is not the folder of an exported model, and other models need the package torch, "
         "which is not installed."
     )
+
+
+def test_the_folder_of_an_exported_model_goes_to_its_reader(tmp_path, monkeypatch):
+    reader = SimpleNamespace(load_exported=lambda folder, device: (folder, device))
+    monkeypatch.setitem(sys.modules, "convnext_dense.exported.loading", reader)
+    file = tmp_path / "model.json"
+    file.write_text('{"format": "convnext_dense.export"}')
+    assert load(str(tmp_path), device="cpu") == (tmp_path, "cpu")
+    with pytest.raises(UserError, match="is an exported model, which has no config"):
+        load(tmp_path, "a.py")
+    file.write_text('{"format": ')
+    with pytest.raises(UserError, match=r"model\.json cannot be read .*: export the model again"):
+        load(tmp_path)
+    file.write_text('{"format": "another"}')
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        load(tmp_path)

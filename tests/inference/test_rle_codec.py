@@ -106,6 +106,7 @@ def test_runs_that_touch_are_one():
     mask[[2, 3, 4, 5, 9, 10, 11]] = True
     assert to_rle(runs) == to_rle(union([runs])) == reference(mask.reshape(5, 3).T)
     assert runs.box == (0, 0, 4, 3) and runs.area == 7
+    assert len(union([runs]).starts) == 2
 
 
 def test_runs_of_no_pixels():

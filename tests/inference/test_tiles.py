@@ -13,6 +13,7 @@ from pycocotools import mask as mask_api
 
 from convnext_dense.errors import UserError
 from convnext_dense.inference.instances import Instances, concatenate
+from convnext_dense.inference.merging import WHOLE_VIEW, Parts, suppress
 from convnext_dense.inference.tiles import LEAST_SHARED, cut, detect_in_tiles, tile_starts
 from tests.inference.oracle import encode, objects, scenes
 from tests.running import ROOT
@@ -234,3 +235,14 @@ def test_memory_of_a_large_image():
     out = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     placed, found, more = map(int, re.match(r"(\d+) objects, (\d+) found.* (\d+) MB", out).groups())
     assert placed == found > 900 and more < 150
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize(("cut", "left"), [(True, 1), (False, 2)])
+def test_a_part_belongs_to_what_covers_it(masks, cut, left):
+    """A third of an object is its part where a tile cuts it, and otherwise another object."""
+    scene = np.zeros((2, 10, 90), int)
+    scene[0], scene[1, :, :30] = 1, 1
+    found = concatenate([objects(one, masks) for one in scene])
+    parts = Parts(found, np.array([WHOLE_VIEW, 0]), np.array([False, cut]))
+    assert len(suppress(parts)) == left
