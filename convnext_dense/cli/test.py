@@ -114,7 +114,8 @@ def test(flags: TestFlags) -> None:
         say_end_of_test(runner, checkpoint, flags.out, flags.show_dir, view_flags(flags))
         if flags.tta:
             print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
-        print(f"{format_headline(metrics)}  ({work_dir / 'metrics.json'})")
+        if metrics:
+            print(f"{format_headline(metrics)}  ({work_dir / 'metrics.json'})")
 
 
 def keep_thresholds(runner: DenseRunner, checkpoint: Path) -> None:

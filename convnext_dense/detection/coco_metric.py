@@ -104,6 +104,14 @@ class CocoInstanceMetric(BaseMetric):
         if self.outfile:
             Path(self.outfile).parent.mkdir(parents=True, exist_ok=True)
             Path(self.outfile).write_text(json.dumps(detections))
+            if not truth.get("annotations"):
+                print_log(
+                    f"{self.ann_file} has no annotations, as that of a test server: the results "
+                    f"are in {self.outfile}, and there are no figures.",
+                    logger="current",
+                )
+                return {}
+        truth.setdefault("annotations", [])
         figures_by_task: dict[str, CocoFigures] = {
             task: evaluate_coco(
                 truth, detections, task, image_ids, category_ids, thresholds=task == self.metrics[0]

@@ -86,7 +86,8 @@ class PassLogProcessor(LogProcessor):
             where = f"in epoch {self._get_epoch(runner, mode)}, {where}"
         figures = {name: value for name, value in tag.items() if name not in TIMES}
         title = f"Evaluation {where}".rstrip()
-        return tag, LogText(line, "\n".join([title, *format_figures(figures)]))
+        table = format_figures(figures) if figures else ["no figures"]
+        return tag, LogText(line, "\n".join([title, *table]))
 
     def _get_epoch(self, runner, mode: str) -> int:
         epoch = super()._get_epoch(runner, mode)

@@ -29,6 +29,7 @@ from convnext_dense.data.coco.evaluation_limits import METRIC, remark_limits
 from convnext_dense.data.coco.explain_sizes import explain_misfit
 from convnext_dense.data.coco.find_images import check_images_exist
 from convnext_dense.data.coco.findings import DoesNotFit
+from convnext_dense.data.mending.offer import offering_to_mend
 from convnext_dense.errors import UserError
 
 HEADS = ("bbox_head", "mask_head")
@@ -58,9 +59,11 @@ def fit_to_annotations(
     classes = classes or _in_file_order(chosen, known[0])
     for split, of_split in summaries.items():
         for dataset, summary in zip(coco_datasets(cfg, split), of_split, strict=True):
-            check_images_exist(summary.path, image_folder(dataset), summary.file_names)
-            check_known(classes, summary)
-            check_order(classes, summary)
+            folder = image_folder(dataset)
+            with offering_to_mend(summary.path, folder, classes):
+                check_images_exist(summary.path, folder, summary.file_names)
+                check_known(classes, summary)
+                check_order(classes, summary)
             if chosen is None:
                 check_unknown(classes, summary, known[0])
             dataset.metainfo = dict(classes=classes)
@@ -75,11 +78,12 @@ def fit_to_annotations(
 
 def _read(dataset: ConfigDict) -> AnnotationSummary:
     """A dataset's file; where boxes are outside of their images, the images are asked too."""
-    path = annotation_path(dataset)
-    try:
-        return read_summary(path)
-    except DoesNotFit as error:
-        raise explain_misfit(error, path, image_folder(dataset)) from error
+    path, folder = annotation_path(dataset), image_folder(dataset)
+    with offering_to_mend(path, folder):
+        try:
+            return read_summary(path)
+        except DoesNotFit as error:
+            raise explain_misfit(error, path, folder) from error
 
 
 def _fit_masks(cfg: Config, summaries: dict[str, list[AnnotationSummary]]) -> None:

@@ -1,6 +1,7 @@
 """Segmentations: the ways in which tools write polygons and RLE, and what they tell of a box."""
 
 import ast
+import operator
 from typing import Any
 
 from convnext_dense.data.coco.check_masks import POINTS
@@ -26,7 +27,7 @@ def write_masks_alike(draft: Draft) -> list[Row]:
             del one["segmentation"]
             if written != []:
                 empty.append(f"annotation {one.get('id')}: {written}")
-        elif mask != written:
+        elif mask is not written:
             one["segmentation"] = mask
             changed.append(f"annotation {one.get('id')}: {written}")
     return [
@@ -111,13 +112,20 @@ def _rle(mask: dict, size: tuple[int, int] | None) -> dict | None:
         return None if counts is None and not sides or counts in ("", []) else mask
     if sides is None and size is not None:  # whether it fills the image is checked
         sides = [size[1], size[0]]
-    if isinstance(sides, list) and None not in (found := [whole(side) for side in sides]):
-        sides = found
     if isinstance(counts, str) and counts[:2] in ("b'", 'b"'):  # the text of Python's bytes
         counts = _bytes(counts)
-    if isinstance(counts, list) and None not in (found := [whole(count) for count in counts]):
-        counts = found
+    sides, counts = _whole(sides), _whole(counts)
+    if sides is mask.get("size") and counts is mask.get("counts"):
+        return mask
     return mask | dict(size=sides, counts=counts)
+
+
+def _whole(values: Any) -> Any:
+    """A list of whole numbers as such; anything else, and what is one already, as it is."""
+    if not isinstance(values, list) or all(type(value) is int for value in values):
+        return values
+    found = [whole(value) for value in values]
+    return values if None in found else found
 
 
 def _bytes(text: str) -> str:
@@ -134,10 +142,10 @@ def _polygons(mask: list) -> Any:
     if None in polygons:
         return mask
     polygons = [polygon for polygon in polygons if polygon]
-    if not polygons:
-        return None
-    whole_ones = [polygon for polygon in polygons if len(polygon) >= NEEDED]
-    return whole_ones or polygons
+    polygons = [polygon for polygon in polygons if len(polygon) >= NEEDED] or polygons
+    if len(polygons) == len(mask) and all(map(operator.is_, polygons, mask)):
+        return mask
+    return polygons or None
 
 
 def _is_one(mask: list) -> bool:
