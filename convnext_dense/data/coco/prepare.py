@@ -173,8 +173,11 @@ def _divide(own_data: OwnData, source: Source) -> tuple[Source, Source]:
         own_data.resume, own_data.is_first,
     )  # fmt: skip
     if own_data.is_first:
-        counts = " for training and ".join(f"{len(side):,} images" for side in sides)
-        print(f"--split {own_data.val_share:g}: {counts} for validation, written down in {path}")
+        counts = " and ".join(f"{len(side):,}" for side in sides)
+        print(
+            f"--split {own_data.val_share:g}: {counts} images for training and validation, written "
+            f"down in {path}"
+        )
         print("".join(f"{remark}\n" for remark in remark_split(names, labels, sides[1])), end="")
     train, val = (replace(source, content=_part(content, set(side)), file=None) for side in sides)
     return train, replace(val, rows=())
