@@ -115,7 +115,8 @@ def test_other_processes_wait_for_the_first(street, monkeypatch):
     rewrite(street / "train.json", *DAMAGE)
     data = own(street, *jsons(street))
     (street / "work/data").mkdir(parents=True)
-    (street / "work/data/train.json").write_text("{}")  # of an earlier start, on other data
+    for split in ("train", "val"):
+        (street / f"work/data/{split}.json").write_text("{}")  # of an earlier start, on other data
     made = []
     second = threading.Thread(
         target=lambda: made.append(prepare_detection(replace(data, is_first=False)))
