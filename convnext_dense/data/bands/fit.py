@@ -127,7 +127,7 @@ def look(path: str) -> Look | None:
     try:
         with Path(path).open("rb") as file:
             head = file.read(26)
-        tags = read_tags(Path(path).read_bytes()) if head[:4] in MAGIC else None
+        tags = read_tags(Path(path).read_bytes(), str(path)) if head[:4] in MAGIC else None
         is_deep = not tags.is_plain if tags else head[:8] == PNG and head[24] > 8
         if not is_deep:
             with Image.open(path) as image:
