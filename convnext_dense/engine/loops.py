@@ -127,7 +127,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         batches = without_drawing(lambda: iter(self.dataloader))
         for idx, data_batch in enumerate(batches, start=done):
             self.run_iter(idx, data_batch)
-            if self._finished:
+            if self._finished or self.stop_training:
                 break
         if self._iter == (self._epoch + 1) * len(self.dataloader):
             self.runner.call_hook("after_train_epoch")

@@ -46,6 +46,7 @@ from convnext_dense.engine.sharding import (
     shard_for_training,
 )
 from convnext_dense.errors import UserError
+from convnext_dense.models.lora import add_adapters, reset_adapters
 from convnext_dense.runs.checkpointing import check_resumable
 from convnext_dense.runs.console import LogText, use_console
 from convnext_dense.runs.data_workers import DataWorkerSetup
@@ -174,8 +175,11 @@ class DenseRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wraps the model for several processes; on the CPU it has no device number.
 
-        With FSDP it is left as it is until its weights are there.
+        With FSDP it is left as it is until its weights are there. A training with ``lora`` in its
+        config gets its adapters here, before the optimizer is built.
         """
+        if self._train_loop is not None and self.cfg.get("lora"):
+            add_adapters(model.backbone, self.cfg.lora["rank"])
         if self._divides_model:
             return model.to(get_device())
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
@@ -193,6 +197,7 @@ class DenseRunner(Runner):
     def _init_model_weights(self) -> None:
         """Initialises the weights, and divides the model afterwards where it is to be divided."""
         super()._init_model_weights()
+        reset_adapters(self.model)
         if self._divides_model:
             shard_for_training(self.model, self.optim_wrapper)
             self.logger.info(f"FSDP: {describe_shards(self.model)}")

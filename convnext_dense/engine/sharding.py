@@ -25,6 +25,7 @@ from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.random_state import without_drawing
 from convnext_dense.errors import UserError
 from convnext_dense.models.block import Block
+from convnext_dense.models.lora import without_adapters
 
 
 def use_fsdp(cfg: Config) -> None:
@@ -87,14 +88,14 @@ def describe_shards(model: nn.Module) -> str:
 
 
 def copy_model(model: nn.Module, cfg: Config | None) -> nn.Module:
-    """A copy of a model, divided as it is.
+    """A copy of a model, divided as it is; adapters are merged.
 
     Args:
         model: The model.
         cfg: The run's config, from which the copy of a divided one is built.
     """
     if not is_sharded(model):
-        return copy.deepcopy(model)
+        return without_adapters(copy.deepcopy(model))
     built = without_drawing(lambda: MODELS.build(cfg.model).to(get_device()))
     other = shard(built)
     other.load_state_dict(model.state_dict())

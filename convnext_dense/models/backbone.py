@@ -42,6 +42,7 @@ class ConvNeXt(Trunk):
         self.out_indices = emitted
         for i in emitted:
             self.add_module(f"norm{i}", LayerNorm2d(self.dims[i], eps=1e-6))
+        self.freeze()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Maps a batch of images to one feature map per emitted stage.

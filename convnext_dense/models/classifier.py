@@ -42,6 +42,7 @@ class ConvNeXtClassifier(Trunk):
         self.num_classes = num_classes
         self.norm = nn.LayerNorm(self.dims[-1], eps=1e-6)
         self.head = new_head(self.dims[-1], num_classes, head_init_scale)
+        self.freeze()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""

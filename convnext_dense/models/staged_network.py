@@ -12,6 +12,8 @@ from convnext_dense.errors import UserError
 from convnext_dense.models.layers import channels_last
 
 STRIDES = (4, 8, 16, 32)
+BACKBONE = "backbone"  # of frozen_stages: everything but a head
+HEAD = "head"  # a classifier's, inside of the backbone's module
 
 
 class StagedNetwork(BaseModule):
@@ -23,8 +25,10 @@ class StagedNetwork(BaseModule):
         downsample_layers: The layer before each stage that is built.
         stages: The blocks of each stage that is built.
         frozen_stages: -1 trains everything, 0 freezes the stem, k freezes the stem and the first k
-            stages with their downsampling layers. Frozen parts stay in eval mode; norms and heads
-            after the stages (which pretrained files need not contain) always train.
+            stages with their downsampling layers; norms after the stages, which pretrained files
+            need not contain, train. "backbone" freezes all of it, these norms too, and leaves a
+            classifier's head. Frozen parts stay in eval mode, and a training keeps none of their
+            activations.
         with_cp: Recompute each block in the backward pass instead of keeping its activations: True
             or "block".
         init_cfg: Any mmengine initialiser.
@@ -40,19 +44,25 @@ class StagedNetwork(BaseModule):
         dims: Sequence[int],
         downsample_layers: Sequence[nn.Module],
         stages: Sequence[nn.Sequential],
-        frozen_stages: int,
+        frozen_stages: int | str,
         with_cp: bool | str,
         init_cfg: dict[str, Any] | None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.depths, self.dims = tuple(depths), tuple(dims)
-        self.frozen_stages = check_range("frozen_stages", frozen_stages, -1, len(self.depths))
+        if frozen_stages != BACKBONE:
+            check_range("frozen_stages", frozen_stages, -1, len(self.depths))
+        self.frozen_stages = frozen_stages
         if with_cp not in (False, True, "block"):
             raise UserError(f"with_cp must be False, True or 'block' (or 'gelu'), got {with_cp!r}.")
         self.with_cp = with_cp
         self.downsample_layers = nn.ModuleList(downsample_layers)
         self.stages = nn.ModuleList(stages)
         self.apply(init_layer)
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Takes the gradients of what ``frozen_stages`` names; again, for layers added later."""
         for module in self._frozen_modules():
             module.requires_grad_(False)
 
@@ -69,8 +79,11 @@ class StagedNetwork(BaseModule):
                 "resize or pad them first."
             )
         x = channels_last(x)
-        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x = run_blocks(stage, downsample(x), self.with_cp)
+        for number in range(len(self.stages)):
+            # Without a graph, frozen blocks take their path for inference, which keeps less.
+            graph = x.requires_grad or not (self.training and self._is_frozen(number))
+            with torch.set_grad_enabled(graph and torch.is_grad_enabled()):
+                x = run_blocks(self.stages[number], self.downsample_layers[number](x), self.with_cp)
             yield x
 
     def train(self, mode: bool = True) -> "StagedNetwork":
@@ -80,7 +93,12 @@ class StagedNetwork(BaseModule):
             module.eval()
         return self
 
+    def _is_frozen(self, stage: int) -> bool:
+        return self.frozen_stages == BACKBONE or stage < self.frozen_stages
+
     def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages == BACKBONE:
+            return [module for name, module in self.named_children() if name != HEAD]
         if self.frozen_stages < 0:
             return []
         stages = list(self.stages[: self.frozen_stages])

@@ -68,7 +68,7 @@ class Trunk(StagedNetwork):
         in_channels: int = 3,
         drop_path_rate: float = 0.0,
         layer_scale_init_value: float = 1e-6,
-        frozen_stages: int = -1,
+        frozen_stages: int | str = -1,
         with_cp: bool | str = False,
         use_grn: bool = False,
         fast: bool = True,

@@ -6,11 +6,12 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from convnext_dense.errors import UserError
 from convnext_dense.models import IsotropicConvNeXt, StagedNetwork
+from convnext_dense.models.staged_network import HEAD
 
 CONVNEXTS = (StagedNetwork, IsotropicConvNeXt)
 DECAY_TYPES = ("layer_wise", "stage_wise")
 BLOCKS_PER_LAYER = 3  # blocks of the third stage that share one id (layer_wise)
-PARAMWISE_KEYS = ("decay_rate", "decay_type", "num_layers", "custom_keys")
+PARAMWISE_KEYS = ("decay_rate", "decay_type", "num_layers", "head_lr_mult", "custom_keys")
 CUSTOM_KEYS = ("lr_mult", "decay_mult")
 # As in ConvNeXt V2, without weight decay: GRN's scale and shift are vectors of shape (1, 1, 1, C).
 UNDECAYED_NAMES = ("bias", "gamma", "beta")
@@ -110,9 +111,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             `weight_decay`.
         paramwise_cfg: `decay_rate` in (0, 1]; `decay_type`, `layer_wise` (the default: COCO and
             ImageNet) or `stage_wise` (ADE20K); `num_layers`, optional, checked against the number
-            that the depths imply; `custom_keys`, optional, `{part of a name: dict(lr_mult=,
-            decay_mult=)}`: the longest key found in a parameter's name multiplies its lr scale and
-            weight decay.
+            that the depths imply; `head_lr_mult`, optional, which multiplies the lr scale of all
+            that is not the backbone, and of a classifier's `head`, in groups of their own;
+            `custom_keys`, optional, `{part of a name: dict(lr_mult=, decay_mult=)}`: the longest
+            key found in a parameter's name multiplies its lr scale and weight decay.
 
     Raises:
         UserError: for a wrong setting, or a decay_rate below 1 for a model without a ConvNeXt.
@@ -143,6 +145,12 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f"unknown paramwise_cfg.decay_type {self.decay_type!r}; "
                 f"known: {', '.join(DECAY_TYPES)}"
             )
+        self.head_lr_mult = cfg.get("head_lr_mult", 1.0)
+        if not _is_number(self.head_lr_mult) or not 0 < self.head_lr_mult < float("inf"):
+            raise UserError(
+                f"paramwise_cfg.head_lr_mult (--head-lr-mult) must be a number above 0, got "
+                f"{self.head_lr_mult!r}"
+            )
         self.custom_keys = _checked_custom_keys(cfg.get("custom_keys", {}))
 
     def add_params(self, params: list[dict], module: nn.Module) -> None:
@@ -160,14 +168,17 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for name, param in module.named_parameters():
             if not param.requires_grad:
                 continue
-            layer = last + 1  # necks and heads
+            layer, is_head = last + 1, True  # necks and heads
             if prefix is not None and name.startswith(prefix):
-                layer = layer_id(name.removeprefix(prefix), depths, self.decay_type)
+                inside = name.removeprefix(prefix)
+                layer = layer_id(inside, depths, self.decay_type)
+                is_head = inside.startswith(f"{HEAD}.")
+            is_head &= self.head_lr_mult != 1
             decayed, custom = is_decayed(name, param), self._custom_key(name)
-            key = (layer, not decayed, custom)
+            key = (layer, not decayed, is_head, custom)
             if key not in groups:
                 scale = self.decay_rate ** (last + 1 - layer)
-                groups[key] = self._new_group(layer, scale, decayed, custom)
+                groups[key] = self._new_group(layer, scale, decayed, is_head, custom)
             groups[key]["params"].append(param)
             groups[key]["param_names"].append(name)
         params.extend(groups[key] for key in sorted(groups))
@@ -179,15 +190,18 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         prefix, backbone = find_backbone(module)
         return prefix, backbone.depths
 
-    def _new_group(self, layer: int, scale: float, decayed: bool, custom: str) -> dict:
+    def _new_group(
+        self, layer: int, scale: float, decayed: bool, is_head: bool, custom: str
+    ) -> dict:
         mult = self.custom_keys.get(custom, {})
-        scale = scale * mult.get("lr_mult", 1.0)
+        scale = scale * mult.get("lr_mult", 1.0) * (self.head_lr_mult if is_head else 1.0)
         weight_decay = self.base_wd * mult.get("decay_mult", 1.0) if decayed else 0.0
         name = f"layer_{layer}_{'decay' if decayed else 'no_decay'}"
+        parts = [name, *(["heads"] if is_head else []), *([custom] if custom else [])]
         return dict(
             params=[],
             param_names=[],
-            group_name=f"{name}_{custom}" if custom else name,
+            group_name="_".join(parts),
             lr_scale=scale,
             lr=self.base_lr * scale,
             weight_decay=weight_decay,

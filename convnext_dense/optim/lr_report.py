@@ -7,8 +7,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.optim import BaseOptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 from torch.optim import Optimizer
 
+from convnext_dense.models.lora import add_adapters
 from convnext_dense.optim.schedule_curve import draw_curve, epoch_length, lr_curve
 from convnext_dense.optim.schedulers import check_schedule
 
@@ -80,9 +82,10 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
         curve_path: Where the PNG goes; missing folders are created.
 
     Returns:
-        `groups` (see `group_table`), `base_lr`, `iterations` of the training, `curve` (path of the
-        PNG), and `epochs`, `iterations_per_epoch`, `epoch_source` (the source of that
-        number), which are None where the training counts iterations.
+        `groups` (see `group_table`), `frozen` (counts of what is in no group), `base_lr`,
+        `iterations` of the training, `curve` (path of the PNG), and `epochs`,
+        `iterations_per_epoch`, `epoch_source` (the source of that number), which are None where
+        the training counts iterations.
 
     Raises:
         UserError: The optimizer or the schedule is wrong (see `LayerDecayOptimWrapperConstructor`
@@ -91,7 +94,10 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
     check_schedule(cfg)
     by_epoch = cfg.train_cfg.get("max_epochs") is not None
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-        optimizer = build_optim_wrapper(MODELS.build(cfg.model), cfg.optim_wrapper)
+        model = MODELS.build(cfg.model)
+        if cfg.get("lora"):
+            add_adapters(model.backbone, cfg.lora["rank"])
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
         per_epoch, source = epoch_length(cfg) if by_epoch else (None, None)
     rows = group_table(optimizer)
     lrs = [row["lr"] for row in rows]
@@ -99,6 +105,7 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
     draw_curve(curve, curve_path, note=source or "")
     return dict(
         groups=rows,
+        frozen=_frozen(model),
         base_lr=_without_wrapper(optimizer).defaults["lr"],
         iterations=curve.total,
         epochs=curve.epochs,
@@ -106,6 +113,12 @@ def lr_report(cfg: Config, curve_path: str | os.PathLike) -> dict:
         epoch_source=source,
         curve=str(curve_path),
     )
+
+
+def _frozen(model: nn.Module) -> dict[str, int]:
+    """Tensors and values that are not trained, counted as `group_table` does."""
+    sizes = [param.numel() for param in model.parameters() if not param.requires_grad]
+    return dict(parameters=len(sizes), num_elements=sum(sizes))
 
 
 def _without_wrapper(optimizer: Optimizer | BaseOptimWrapper) -> Optimizer:

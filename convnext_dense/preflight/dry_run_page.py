@@ -13,7 +13,7 @@ from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.engine.sharding import plain_model
-from convnext_dense.preflight.start_page import remark_rows
+from convnext_dense.preflight.start_page import finetuning_rows, remark_rows
 from convnext_dense.preflight.step_probe import StepMeasurements, memory_parts
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.tasks import HEADLINE, Task, task_of
@@ -64,6 +64,7 @@ def format_page(
         ("heads", _heads(cfg)),
         ("parameters", _parameters(runner)),
         ("weights", weights),
+        *finetuning_rows(cfg),
         ("memory", _memory(cfg, runner, measured)),
         *_batch_rows(cfg, settled.recipe),
         *(_resumed_rows(resumed) if resumed else [_rate_row(cfg, runner)]),

@@ -12,6 +12,7 @@ from convnext_dense.data.class_names import check_classes
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.engine.sharding import plain_model
 from convnext_dense.errors import UserError
+from convnext_dense.models.lora import adapter_state
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
 
@@ -56,10 +57,13 @@ def _own_weights(backbone: dict[str, Any]) -> str:
 
 
 def checkpoint_bytes(cfg: Config, model: nn.Module) -> int:
-    """The size of one checkpoint: weights, the optimizer's state, the averaged weights."""
-    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    """The size of one checkpoint: weights, optimizer's state, averaged weights, adapters' parts."""
+    weights, parts = (
+        sum(t.numel() * t.element_size() for t in state.values())
+        for state in (model.state_dict(), adapter_state(model))
+    )
     averages = any(hook.get("type") in AVERAGES for hook in cfg.get("custom_hooks") or [])
-    return weights * (1 + averages) + optimizer_bytes(cfg, model)
+    return weights * (1 + averages) + optimizer_bytes(cfg, model) + parts
 
 
 def optimizer_bytes(cfg: Config, model: nn.Module) -> int:

@@ -12,6 +12,7 @@ from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.fused_kernels import precision
 from convnext_dense.engine.runner import DenseRunner
+from convnext_dense.finetune.settle import describe_finetuning
 from convnext_dense.runs.console import format_rows
 from convnext_dense.runs.work_folder import device
 from convnext_dense.tasks import task_of
@@ -40,12 +41,18 @@ def start_page(
         ("data", _data(runner, splits)),
         ("weights", weights),
         ("device", f"{device()}, {number_type}"),
-        *(_training_rows(runner) if "train" in splits else []),
+        *([*finetuning_rows(cfg), *_training_rows(runner)] if "train" in splits else []),
         ("work folder", str(cfg.work_dir)),
         *remark_rows(cfg, splits, opened or {}),
     ]
     title = f"{Path(cfg.filename or 'config').stem} ({task_of(cfg).name})"
     return format_rows(title, rows)
+
+
+def finetuning_rows(cfg: Config) -> list[tuple[str, str]]:
+    """What is frozen, adapted, and ends the run before its length; no row where nothing is."""
+    phrases = describe_finetuning(cfg)
+    return [("fine-tuning", "; ".join(phrases))] if phrases else []
 
 
 def remark_rows(

@@ -89,7 +89,7 @@ class WholeCheckpointHook(hooks.CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
-        self._newest = (runner.iter + (not self.by_epoch), Path(self.last_ckpt))
+        self._newest = (meta["iter"], Path(self.last_ckpt))
         if is_main_process():
             write_atomically(Path(runner.work_dir) / POINTER, self.last_ckpt)
         if self.max_keep_ckpts > 0:
@@ -111,9 +111,24 @@ class WholeCheckpointHook(hooks.CheckpointHook):
         for path in map(Path, filter(None, evaluated)):
             add_to_meta(path, BEST_THRESHOLDS, found)
 
+    def after_train(self, runner) -> None:
+        """Saves the end of a run that stopped before its last iteration."""
+        stopped = runner.train_loop.stop_training
+        if stopped and (self._newest is None or self._newest[0] != runner.iter):
+            step = runner.epoch if self.by_epoch else runner.iter
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, step, meta)
+        super().after_train(runner)
+
     def _save_best_checkpoint(self, runner, metrics: dict[str, float]) -> None:
         if not self.save_best:
             return
+        unknown = [name for name in self.key_indicators if name not in (*metrics, "auto")]
+        if unknown:
+            raise UserError(
+                f"There is no figure {unknown[0]} to keep the best checkpoint by (--save-best): "
+                f"the evaluation has {', '.join(metrics)}."
+            )
         self._former = self._best
         self._best = dict.fromkeys(self._former)  # what mmengine does not know it cannot remove
         super()._save_best_checkpoint(runner, metrics)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ class MeanIoUMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.ignore_index = ignore_index
         self.outfile = outfile
+
+    @staticmethod
+    def figure_names(settings: Mapping[str, Any], num_classes: int | None) -> list[str]:
+        """The figures of an evaluator with these settings, without prefix, the main one first."""
+        return ["mIoU", "mAcc", "aAcc"]
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Counts the pixels of each class in each image of a batch."""

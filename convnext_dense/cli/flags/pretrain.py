@@ -6,11 +6,12 @@ command that hands the weights to a detector.
 
 import argparse
 
-from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared import arguments, finetune_arguments
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
     arguments.add_config_arguments(parser)
     arguments.add_training_arguments(parser)
+    finetune_arguments.add_finetune_arguments(parser, dense=False)
     arguments.add_launcher_arguments(parser)

@@ -6,12 +6,13 @@ length of an epoch is the published COCO's or assumed; the answer says which.
 
 import argparse
 
-from convnext_dense.cli.shared import arguments
+from convnext_dense.cli.shared import arguments, finetune_arguments
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of this command."""
     arguments.add_config_arguments(parser)
+    finetune_arguments.add_trained_parts_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON alone to stdout")
     parser.add_argument(
         "--out", metavar="PNG", help="the curve (default: work_dirs/print_lr/<config>.png)"

@@ -10,17 +10,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser, dense: bool = True) 
     """Flags of the commands that fine-tune; ``dense`` adds those of detection alone."""
     parser.set_defaults(augment=None, balance=False, few=False)
     group = parser.add_argument_group("fine-tuning")
-    group.add_argument(
-        "--freeze",
-        choices=FREEZE,
-        help="keep the stem, the stages up to this one, or the whole backbone as it is",
-    )
-    group.add_argument(
-        "--head-lr-mult", type=float, metavar="X", help="multiply the rate of the heads alone"
-    )
-    group.add_argument(
-        "--lora", type=int, metavar="R", help="train adapters of rank R in the backbone's blocks"
-    )
+    add_trained_parts_arguments(group)
     group.add_argument(
         "--early-stop",
         type=int,
@@ -41,3 +31,18 @@ def add_finetune_arguments(parser: argparse.ArgumentParser, dense: bool = True) 
         return
     group.add_argument("--augment", choices=AUGMENT, help="how training images are changed")
     group.add_argument("--few", action="store_true", help="a preset for less than 200 images")
+
+
+def add_trained_parts_arguments(group: argparse._ActionsContainer) -> None:
+    """Flags that change the optimizer's groups."""
+    group.add_argument(
+        "--freeze",
+        choices=FREEZE,
+        help="keep the stem, the stages up to this one, or the whole backbone as it is",
+    )
+    group.add_argument(
+        "--head-lr-mult", type=float, metavar="X", help="multiply the rate of the heads alone"
+    )
+    group.add_argument(
+        "--lora", type=int, metavar="R", help="train adapters of rank R in the backbone's blocks"
+    )

@@ -29,8 +29,8 @@ def check_same_parameters(saved: Mapping[str, Any], fresh: Sequence[Group], sour
     if found:
         raise UserError(
             f"The optimizer of {source} has {found}: resume with the optim_wrapper.paramwise_cfg "
-            "and the frozen parts of the run, or start a new one from its weights with "
-            "--load-from."
+            "and the frozen parts of the run (--freeze, --lora, --head-lr-mult), or start a new "
+            "one from its weights with --load-from."
         )
 
 

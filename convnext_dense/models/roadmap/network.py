@@ -62,7 +62,7 @@ class RoadmapTrunk(StagedNetwork):
         num_stages: int = 4,
         in_channels: int = 3,
         drop_path_rate: float = 0.0,
-        frozen_stages: int = -1,
+        frozen_stages: int | str = -1,
         with_cp: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -155,6 +155,7 @@ class ConvNeXtRoadmap(RoadmapTrunk):
         self.out_indices = emitted
         for i in emitted:
             self.add_module(f"norm{i}", self._outer_norm(i))
+        self.freeze()
 
     def train(self, mode: bool = True) -> "ConvNeXtRoadmap":
         """Sets the mode; frozen parts and, with ``norm_eval``, BatchNorm stay in eval mode."""
@@ -205,6 +206,7 @@ class ConvNeXtRoadmapClassifier(RoadmapTrunk):
         self.num_classes = num_classes
         self.norm = self._outer_norm(3)
         self.head = new_head(self.dims[-1], num_classes, init_scale=1.0)
+        self.freeze()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
