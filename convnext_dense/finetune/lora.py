@@ -34,6 +34,11 @@ def use_lora(cfg: Config, rank: int) -> None:
             "--lora and --fsdp exclude each other: frozen weights have neither gradients nor an "
             "optimizer's state to divide; leave out --fsdp."
         )
+    if any(hook.get("type") == "EMAHook" for hook in cfg.get("custom_hooks") or []):
+        raise UserError(
+            "--lora needs an average of the merged weights, and custom_hooks names mmengine's "
+            "EMAHook: name WeightAverageHook in its place, or leave it out."
+        )
     require_peft()
     cfg.lora = dict(rank=rank)
     if not any(hook.get("type") == HOOK for hook in cfg.get("custom_hooks") or []):
