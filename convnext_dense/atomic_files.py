@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ FULL = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file would be larger than is allowed here",
 }
+ROOM = "Make room and start again."
+PATIENCE = 600  # seconds in which the first process writes what the others read
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -97,3 +100,28 @@ def keep_previous(path: Path) -> Path | None:
         number += 1
     path.rename(kept)
     return kept
+
+
+def write_once(path: Path, text: str) -> None:
+    """Writes a file that is not there yet with this text; missing folders are created."""
+    make_folder(path.parent)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    with explaining_full_disks(str(path), ROOM):
+        write_atomically(path, text)
+
+
+def wait_for(path: Path, text: str) -> None:
+    """Waits until the first process has written a file; there is no process group yet.
+
+    Raises:
+        UserError: When it does not come.
+    """
+    end = time.monotonic() + PATIENCE
+    while not (path.is_file() and path.read_text(encoding="utf-8") == text):
+        if time.monotonic() > end:
+            raise UserError(
+                f"The first process has not written {path} in {PATIENCE} s: give all processes the "
+                "same data and a --work-dir that all machines share."
+            )
+        time.sleep(0.2)

@@ -58,6 +58,7 @@ class Task(ABC):
     """What a task brings. Configs are mmengine's, datasets their ``dict`` in a data loader."""
 
     name: str
+    fits_schedule = True  # to the size of own data; False: the recipe counts epochs, which stay
 
     # A config and its data
 

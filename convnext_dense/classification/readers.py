@@ -16,10 +16,11 @@ import numpy as np
 from timm.data import ImageNetInfo, get_img_extensions
 from timm.data.readers.reader import Reader
 
+from convnext_dense.classification.list_reader import ListReader
 from convnext_dense.classification.shards import ShardReader
 from convnext_dense.errors import MissingDataError, UserError
 
-READERS = ("folder", "tar", "shards", "hf")
+READERS = ("folder", "tar", "shards", "hf", "list")
 CLASS_FILE = "classes.txt"  # in a folder of shards: a class name a line, in the labels' order
 TIMM_CLASS_LISTS = ("imagenet-1k", "imagenet-22k")
 
@@ -32,8 +33,9 @@ def open_reader(
     Args:
         kind: ``folder``: ``root/<class>/*``; ``tar``: a tar for each class, or one tar of class
             folders; ``shards``: WebDataset tars of ``<key>.jpg`` and ``<key>.cls``; ``hf``: a
-            dataset that Hugging Face ``datasets`` saved, or a folder of its parquet files.
-        root: The folder (or the tar).
+            dataset that Hugging Face ``datasets`` saved, or a folder of its parquet files;
+            ``list``: a csv file of images and their classes.
+        root: The folder (or the tar, or the csv file).
         only: Classes to read; others are left out (``folder`` and ``tar`` only).
 
     Returns:
@@ -72,7 +74,7 @@ def open_reader(
                 f"{len(names)} classes: line i must be the name of label i, counted from 0."
             )
         return reader, names
-    reader = _open_hugging_face(root)
+    reader = ListReader(root) if kind == "list" else _open_hugging_face(root)
     return reader, reader.classes
 
 
@@ -118,8 +120,12 @@ def labels_of(reader: Reader) -> np.ndarray | None:
 def some_files(kind: str, root: str, count: int) -> list[str]:
     """About ``count`` image files, spread over the class folders, for a quick check.
 
-    Only for ``folder``; for the other readers it returns [], since opening them may take long.
+    Only for ``folder`` and ``list``; for the other readers it returns [], since opening them may
+    take long.
     """
+    if kind == "list":
+        paths = [path for path, _ in ListReader(root).samples]
+        return paths[:: max(1, len(paths) // count)][:count]
     if kind != "folder":
         return []
     names = find_classes(kind, root)
@@ -155,7 +161,7 @@ def _check_root(kind: str, root: str) -> None:
     if kind not in READERS:
         raise UserError(f"dataset.reader must be one of {', '.join(READERS)}, got {kind!r}.")
     path = Path(root)
-    if path.is_file() and kind != "tar":
+    if path.is_file() and kind not in ("tar", "list"):
         raise UserError(f"{root} is a file: dataset.reader={kind!r} reads a folder.")
     if not path.exists():
         raise MissingDataError("folder", root)

@@ -1,6 +1,7 @@
 """Image classification as a task: images with one class each."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convnext_dense.data.class_folders.check_images import check_classified_images
@@ -9,6 +10,8 @@ from convnext_dense.data.class_folders.fit_config import (
     fit_to_class_folders,
     image_datasets,
 )
+from convnext_dense.data.class_folders.layouts import read_class_names
+from convnext_dense.data.class_folders.prepare import prepare_classification
 from convnext_dense.tasks import ClassCounts, Task
 
 
@@ -16,10 +19,23 @@ class ClassificationTask(Task):
     """Classification of images in class folders, shards or a Hugging Face dataset."""
 
     name = "classification"
+    fits_schedule = False
 
     def datasets(self, cfg: Any, split: str) -> list[Any]:
         """Datasets with one class for each image."""
         return image_datasets(cfg, split)
+
+    def prepare_own_data(self, own_data: Any) -> Any:
+        """See :func:`convnext_dense.data.class_folders.prepare.prepare_classification`."""
+        return prepare_classification(own_data)
+
+    def use_own_data(
+        self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]
+    ) -> None:
+        """A csv file of images and their classes, and the names of ``--classes``."""
+        dataset.update(data_root=os.path.join(dataset.data_root, truth), reader="list")
+        if own_data.classes:
+            dataset.metainfo = dict(classes=list(read_class_names(own_data.classes)))
 
     def fit_config(
         self, cfg: Any, splits: Sequence[str], classes: tuple[str, ...] | None = None

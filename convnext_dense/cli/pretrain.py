@@ -2,11 +2,9 @@
 
 import argparse
 
-from convnext_dense.cli.shared import arguments
 from convnext_dense.cli.shared.invocation import command_line
 from convnext_dense.cli.shared.run_end import say_commands
-from convnext_dense.cli.shared.train_flags import TrainFlags
-from convnext_dense.cli.train import train
+from convnext_dense.cli.train import read_flags, train
 from convnext_dense.config import launcher
 
 # A detector of each size that takes the weights.
@@ -22,8 +20,7 @@ DETECTORS = {
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    arguments.set_local_rank(args.local_rank)
-    flags = arguments.to_flags(TrainFlags, args)
+    flags = read_flags(args)
     cfg = train(flags)
     backbone = cfg.model.backbone
     trained = not (flags.replay or flags.dry_run)

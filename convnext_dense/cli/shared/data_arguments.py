@@ -80,6 +80,36 @@ def _add_format_arguments(group: argparse._ActionsContainer, training: bool) -> 
     )
 
 
+def add_class_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of one's own images with one class each."""
+    group = parser.add_argument_group("your own data")
+    parser.set_defaults(
+        train_json=None, val_json=None, images=None, labels=None, reduce_zero_label=False,
+        mask_values=None, palette=None, data_format=None, strict=False, value_range=None,
+        epochs=None,
+    )  # fmt: skip
+    group.add_argument(
+        "--train-data",
+        metavar="PATH",
+        help="class folders at any depth, a folder with metadata.csv or .jsonl, or such a file",
+    )
+    group.add_argument(
+        "--val-data",
+        metavar="PATH",
+        help="the same to evaluate on (default: val/ or test/ in --train-data)",
+    )
+    group.add_argument(
+        "--train-list", metavar="FILE", help="csv of name,class for a folder without class folders"
+    )
+    group.add_argument("--val-list", metavar="FILE", help="the same for --val-data")
+    group.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class names in their order, one a line, or a config.json with id2label "
+        "(default: those of the training data, sorted)",
+    )
+
+
 def add_split_arguments(parser: argparse.ArgumentParser) -> None:
     """A validation split taken from the training data."""
     group = parser.add_argument_group("a validation split, where there is none")

@@ -74,7 +74,7 @@ def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
         start=lambda: _start(settled.cfg, flags),
     )
     settle_finetuning(settled, flags)
-    if flags.own_data is not None:
+    if flags.own_data is not None and task_of(settled.cfg).fits_schedule:
         _fit_schedule(settled, flags)
     if flags.max_iters is not None:
         with settled.changing("--max-iters") as cfg:

@@ -2,12 +2,11 @@
 
 import json
 import os
-import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convnext_dense.atomic_files import explaining_full_disks, make_folder, write_atomically
+from convnext_dense.atomic_files import wait_for, write_once
 from convnext_dense.data.coco.check_entries import check_coco
 from convnext_dense.data.coco.explain_sizes import explain_misfit
 from convnext_dense.data.coco.find_images import check_images_exist
@@ -21,8 +20,6 @@ from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
 
 SPLIT_FILE = "split.json"
-PATIENCE = 600  # seconds in which the first process writes what the others read
-ROOM = "Make room and start again."
 HELP = "name it with --val-data, or take a share of the training data by --split 0.2"
 
 
@@ -205,33 +202,12 @@ def _write(own_data: OwnData, source: Source, split: str) -> tuple[Path, Path]:
         content = content | dict(images=renamed)
     path = own_data.folder / f"{split}.json"
     if own_data.is_first:
-        _write_once(path, json.dumps(content))
+        write_once(path, json.dumps(content))
         if source.rows:
             print(format_mended(source.name, source.rows, path))
     else:
-        _wait_for(path, json.dumps(content))
+        wait_for(path, json.dumps(content))
     return images, path
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Writes a file that is not there yet with this text."""
-    make_folder(path.parent)
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    with explaining_full_disks(str(path), ROOM):
-        write_atomically(path, text)
-
-
-def _wait_for(path: Path, text: str) -> None:
-    """Waits until the first process has written a file; there is no process group yet."""
-    end = time.monotonic() + PATIENCE
-    while not (path.is_file() and path.read_text(encoding="utf-8") == text):
-        if time.monotonic() > end:
-            raise UserError(
-                f"The first process has not written {path} in {PATIENCE} s: give all processes the "
-                "same data and a --work-dir that all machines share."
-            )
-        time.sleep(0.2)
 
 
 def _refuse_flags_of_segmentation(own_data: OwnData) -> None:
