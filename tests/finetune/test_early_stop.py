@@ -11,6 +11,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.finetune.early_stop import stop_early
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.runs.early_stop import SAVED, EarlyStopHook
+from convnext_dense.segmentation.mean_iou import MeanIoUMetric
 from convnext_dense.weights import read_checkpoint
 from tests.engine.toy_run import toy_runner
 from tests.exact import PARTS, assert_equal
@@ -147,7 +148,7 @@ def config() -> Config:
     return Config(
         dict(
             default_scope="mmseg",
-            val_evaluator=dict(type="MeanIoUMetric"),
+            val_evaluator=dict(type=MeanIoUMetric.__name__),
             val_dataloader=dict(dataset={}),
             val_cfg=dict(type="ValLoop"),
             model=dict(backbone=dict(type="ConvNeXt")),
