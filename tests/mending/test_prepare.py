@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from convnext_dense import atomic_files
 from convnext_dense.cli.shared.data_arguments import add_own_data_arguments, add_split_arguments
 from convnext_dense.data import own_data_flags
-from convnext_dense.data.coco import prepare
 from convnext_dense.data.coco.prepare import prepare_detection
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.errors import UserError
@@ -127,7 +127,7 @@ def test_other_processes_wait_for_the_first(street, monkeypatch):
     first = prepare_detection(data)
     second.join(20)
     assert made[0].sources == first.sources
-    monkeypatch.setattr(prepare, "PATIENCE", 0)
+    monkeypatch.setattr(atomic_files, "PATIENCE", 0)
     with pytest.raises(UserError, match="The first process has not written .*--work-dir"):
         prepare_detection(replace(data, is_first=False, folder=street / "elsewhere"))
 
