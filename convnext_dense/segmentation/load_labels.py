@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
-from PIL import Image
 
+from convnext_dense.data.labels.label_image import (
+    IGNORED,
+    map_colours,
+    map_values,
+    read_colours,
+    read_indices,
+)
 from convnext_dense.errors import UserError
-
-IGNORED = 255  # the label of pixels that are left out of training and evaluation
 
 
 @TRANSFORMS.register_module()
@@ -26,17 +30,24 @@ class LoadLabels(BaseTransform):
         num_classes: Number of classes; the engine fills it in. Without it, indices are not checked.
         mask_values: Pairs (value in the file, label), where the values are no indices, as in masks
             of 0 and 255 (``--mask-values``). A label of 255 is ignored.
+        colours: Red, green, blue and label of each colour, where label images are coloured
+            (``--palette``). A label of 255 is ignored.
 
     Raises:
-        UserError: For a label file that is missing or is not an image, that has several channels
-            or floating-point values, another size than its image, or an index without a class.
+        UserError: For a label file that is missing or is not an image, that has colours without
+            ``colours``, floating-point values, another size than its image, or an index, value or
+            colour without a class.
     """
 
     def __init__(
-        self, num_classes: int | None = None, mask_values: Sequence[Sequence[int]] | None = None
+        self,
+        num_classes: int | None = None,
+        mask_values: Sequence[Sequence[int]] | None = None,
+        colours: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.num_classes = num_classes
         self.mask_values = mask_values
+        self.colours = colours
 
     def transform(self, results: dict) -> dict:
         """Adds ``gt_seg_map`` to the sample and to its ``seg_fields``."""
@@ -60,63 +71,16 @@ class LoadLabels(BaseTransform):
         results["seg_fields"].append("gt_seg_map")
         return results
 
-    @staticmethod
-    def read(path: str | Path) -> np.ndarray:
-        """The indices (H, W) in the file, see :func:`read_indices`."""
+    def read(self, path: str | Path) -> np.ndarray:
+        """The indices (H, W) in the file; of colours, those of their classes."""
+        if self.colours is not None:
+            return map_colours(read_colours(path), self.colours, path)
         return read_indices(path)
 
     def __repr__(self) -> str:
         mapped = "" if self.mask_values is None else f", mask_values={self.mask_values}"
+        mapped += "" if self.colours is None else f", colours={self.colours}"
         return f"{type(self).__name__}(num_classes={self.num_classes}{mapped})"
-
-
-def read_indices(path: str | Path) -> np.ndarray:
-    """Reads the indices (H, W) of a label image; of a palette image, the palette indices.
-
-    Raises:
-        UserError: If it is missing, damaged, or has several channels or floating-point values.
-    """
-    try:
-        with Image.open(path) as image:
-            indices = np.array(image)
-    except FileNotFoundError as error:
-        raise UserError(f"There is no label file {path}: each image needs a label file.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as a label image ({error}).") from error
-    if indices.ndim != 2:
-        raise UserError(
-            f"{path} has {indices.shape[2]} channels: a label image has one channel with the "
-            "class index. Convert colours to indices (a palette is allowed)."
-        )
-    if indices.dtype.kind == "f":
-        raise UserError(
-            f"{path} holds floating-point numbers: a label image has integer class indices."
-        )
-    return indices.astype(np.int64)
-
-
-def map_values(values: np.ndarray, pairs: Sequence[Sequence[int]], path: str | Path) -> np.ndarray:
-    """Turns the values of a mask into indices.
-
-    Args:
-        values: What the file holds, (H, W).
-        pairs: Pairs (value, index).
-        path: The file, for the message.
-
-    Raises:
-        UserError: For a value that no pair names.
-    """
-    indices = np.full(values.shape, -1, np.int64)
-    for value, index in pairs:
-        indices[values == value] = index
-    if (indices < 0).any():
-        named = ", ".join(str(value) for value, _ in pairs)
-        found = np.unique(values[indices < 0])
-        raise UserError(
-            f"{path} holds the value {found[0]}, but --mask-values names {named}: name its class "
-            f"too, as {found[0]}=NAME, or {found[0]}=ignore."
-        )
-    return indices
 
 
 def to_labels(

@@ -24,7 +24,7 @@ def image_suffix(folder: Path) -> str:
         UserError: When there is no image, or endings differ: mmsegmentation reads one ending and
             would leave out the other images without a word.
     """
-    names = _files(folder)
+    names = list_files(folder)
     endings = Counter(Path(name).suffix for name in names)
     endings = Counter({end: n for end, n in endings.items() if end.lower() in IMAGE_SUFFIXES})
     if not endings:
@@ -44,8 +44,10 @@ def label_suffix(images: Path, labels: Path, img_suffix: str) -> str:
         UserError: When no image has a label, when several labels fit each image, or when
             labels are stored with loss.
     """
-    stems = [name.removesuffix(img_suffix) for name in _files(images) if name.endswith(img_suffix)]
-    names = set(_files(labels))
+    stems = [
+        name.removesuffix(img_suffix) for name in list_files(images) if name.endswith(img_suffix)
+    ]
+    names = set(list_files(labels))
     found: set[str] = set()
     for stem in sorted(stems)[:TRIED]:
         found |= {name[len(stem) :] for name in names if name.startswith(stem)}
@@ -73,13 +75,15 @@ def check_pairs(images: Path, labels: Path, img_suffix: str, seg_map_suffix: str
     Raises:
         UserError: When there is no image, or one without label.
     """
-    stems = [name.removesuffix(img_suffix) for name in _files(images) if name.endswith(img_suffix)]
+    stems = [
+        name.removesuffix(img_suffix) for name in list_files(images) if name.endswith(img_suffix)
+    ]
     if not stems:
         raise UserError(
             f"{images} holds no image *{img_suffix}: name the ending of the images with "
             "--cfg-options train_dataloader.dataset.img_suffix=.png (or another)."
         )
-    there = set(_files(labels))
+    there = set(list_files(labels))
     missing = sorted(stem + img_suffix for stem in stems if stem + seg_map_suffix not in there)
     if missing:
         raise UserError(
@@ -107,7 +111,7 @@ def check_list(
     if not names:
         raise UserError(f"{file} names no image (ann_file): it needs one name a line.")
     for folder, suffix in ((images, img_suffix), (labels, seg_map_suffix)):
-        there = set(_files(folder))
+        there = set(list_files(folder))
         missing = [name for name in names if name + suffix not in there]
         if missing:
             raise UserError(
@@ -131,10 +135,11 @@ def labels_without_image(
     images: Path, labels: Path, img_suffix: str, seg_map_suffix: str
 ) -> list[str]:
     """The label files whose image is not there, which are left out."""
-    there = set(_files(images))
-    named = sorted(name for name in _files(labels) if name.endswith(seg_map_suffix))
+    there = set(list_files(images))
+    named = sorted(name for name in list_files(labels) if name.endswith(seg_map_suffix))
     return [name for name in named if name.removesuffix(seg_map_suffix) + img_suffix not in there]
 
 
-def _files(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
+    """The files of a folder and its sub-folders relative to it, hidden ones left out."""
     return list(list_dir_or_file(str(folder), list_dir=False, recursive=True))
