@@ -5,8 +5,8 @@ option given beside them wins. From there on own data is treated as any other da
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class OwnData:
         val_share: Share of the training data that becomes the validation split.
         group_by: Pattern of what images have in common that stay together in one split.
         seed: Of the division into splits.
+        options: ``--cfg-options``, which win over what is found.
         splits: The splits that the command needs.
         resume: Whether a run goes on, with the files that it has made of its data.
         is_first: Whether this process is the one that writes.
@@ -60,6 +61,7 @@ class OwnData:
     group_by: str | None = None
     seed: int = 0
     folder: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[str, ...] = ()
     resume: bool = False
     is_first: bool = True
@@ -95,12 +97,9 @@ def use_own_data(cfg: Config, own_data: OwnData, options: Mapping[str, Any]) -> 
             f"{cfg.filename} is for {task.name}: "
             "a detector takes --train-json and --val-json, a segmentor --labels."
         )
-    own_data = task.prepare_own_data(own_data)
+    own_data = task.prepare_own_data(replace(own_data, options=options))
     paths = {split: tuple(map(os.path.abspath, pair)) for split, pair in own_data.sources.items()}
-    root = os.path.commonpath([
-        path if os.path.isdir(path) else os.path.dirname(path)
-        for pair in paths.values() for path in pair
-    ])  # fmt: skip
+    root = _common_folder([path for pair in paths.values() for path in pair], own_data.folder)
     for split, (images, truth) in paths.items():
         replaced = datasets(cfg, split)
         if len(replaced) != 1:
@@ -111,6 +110,18 @@ def use_own_data(cfg: Config, own_data: OwnData, options: Mapping[str, Any]) -> 
         (dataset,) = replaced
         dataset.pop("metainfo", None)
         dataset.update(data_root=root)
-        images, truth = (os.path.relpath(path, root) for path in (images, truth))
+        images, truth = (_below(path, root) for path in (images, truth))
         below = options_below(options, f"{split}_dataloader.dataset")
         task.use_own_data(dataset, images, truth, own_data, below)
+
+
+def _common_folder(paths: Sequence[str], made: Path | None) -> str:
+    """The folder that all of the user's data lies in; files that were made of it do not count."""
+    folders = [path if os.path.isdir(path) else os.path.dirname(path) for path in paths]
+    own = [f for f in folders if made is None or not Path(f).is_relative_to(os.path.abspath(made))]
+    return os.path.commonpath(own or folders)
+
+
+def _below(path: str, root: str) -> str:
+    """A path relative to ``root``, where it lies in there."""
+    return os.path.relpath(path, root) if Path(path).is_relative_to(root) else path

@@ -129,11 +129,27 @@ def _label_settings(args: argparse.Namespace) -> dict[str, Any]:
 def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
     image_folders = _folders("--images", args.images)
     labels = _folders("--labels", args.labels)
+    if (args.train_list or args.val_list) and len(image_folders) == len(labels) == 1:
+        _check_lists(args, splits)
+        whole = (image_folders[0], labels[0])  # the lists divide them
+        sources = dict.fromkeys(_given(args, splits), whole)
+        return OwnData(SEGMENTATION, sources, **_label_settings(args))
     sources = {}
     for split in _given(args, splits):
         images = _of_split("--images", image_folders, split, _given(args, splits))
         sources[split] = (images, _of_split("--labels", labels, split, _given(args, splits)))
     return OwnData(SEGMENTATION, sources, **_label_settings(args))
+
+
+def _check_lists(args: argparse.Namespace, splits: tuple[str, ...]) -> None:
+    """Of images in one folder, each split that is needed has its list."""
+    needed = {f"{FOLDERS[split]}_list" for split in _given(args, splits)}
+    lacking = sorted(flag for flag in needed if not vars(args)[flag])
+    if lacking:
+        raise UserError(
+            f"--{lacking[0].replace('_', '-')} is missing: of one folder of images, each split "
+            "needs its list (or take a share for validation with --split 0.2)."
+        )
 
 
 def parse_mask_values(pairs: Sequence[str]) -> dict[int, str | None]:
@@ -218,6 +234,7 @@ def _of_split(flag: str, folders: list[Path], split: str, splits: tuple[str, ...
     if "train" in splits and len(splits) > 1:
         raise UserError(
             f"{flag} {folders[0]} is one folder for training and validation: give two, or one with "
-            "train/ and val/ in it, or --split 0.2 to take a part for validation."
+            "train/ and val/ in it, or --split 0.2 to take a part for validation, or lists "
+            "of names (--train-list, --val-list)."
         )
     return folders[0]

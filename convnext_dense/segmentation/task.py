@@ -15,6 +15,7 @@ from convnext_dense.data.labels.fit_config import (
     set_label_classes,
 )
 from convnext_dense.data.labels.own_labels import use_own_labels
+from convnext_dense.data.layouts.prepare import prepare_own_labels
 from convnext_dense.segmentation.draw_results import draw_labels
 from convnext_dense.tasks import ClassCounts, Task
 
@@ -27,6 +28,10 @@ class SegmentationTask(Task):
     def datasets(self, cfg: Any, split: str) -> list[Any]:
         """Datasets with label images."""
         return label_datasets(cfg, split)
+
+    def prepare_own_data(self, own_data: Any) -> Any:
+        """See :func:`convnext_dense.data.layouts.prepare.prepare_own_labels`."""
+        return prepare_own_labels(own_data)
 
     def use_own_data(
         self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]

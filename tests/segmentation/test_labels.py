@@ -77,8 +77,8 @@ def test_files_that_are_no_labels(write, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(UserError, match="text.png cannot be read as a label image"):
         LoadLabels(7)(sample(tmp_path / "text.png"))
-    path = write(np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(UserError, match="label.png has 3 channels"):
+    path = write(np.arange(48).reshape(4, 4, 3).astype(np.uint8))
+    with pytest.raises(UserError, match="label.png has 3 channels with 16 colours, .*--palette"):
         LoadLabels(7)(sample(path))
     path = write(np.zeros((4, 5), np.uint8))
     with pytest.raises(UserError, match="label.png has 5 x 4 pixels but its image has 5 x 6"):

@@ -4,7 +4,9 @@ import argparse
 
 from convnext_dense.data.formats.names import DETECTION_FORMATS
 
-SEGMENTATION_FORMATS = ("folders", "cityscapes", "voc", "mapillary", "loveda", "coco-stuff", "coco")
+SEGMENTATION_FORMATS = (
+    "folders", "cityscapes", "voc", "mapillary", "loveda", "coco-stuff", "ade20k", "coco",
+)  # fmt: skip
 FORMATS = tuple(dict.fromkeys((*DETECTION_FORMATS, *SEGMENTATION_FORMATS)))
 
 

@@ -58,7 +58,8 @@ def check_segmentation_images(
         more = sorted({*evenly_spaced(len(images), LARGER_SAMPLE)} - {*numbers})
         opened += _read_until_complete(opener, [images[number] for number in more], opened, classes)
         _refuse_labels(opened)
-    if images[0].info["label_map"] is None and opener.label.mask_values is None:
+    raw = opener.label.mask_values is None and opener.label.colours is None
+    if images[0].info["label_map"] is None and raw:
         reduce_zero = images[0].info["reduce_zero_label"]
         _refuse_one_value(opened, classes)
         _refuse_zero(opened, classes, reduce_zero)

@@ -14,10 +14,12 @@ from convnext_dense.config.config_tree import SPLITS, datasets, walk
 from convnext_dense.data.class_names import dataset_classes
 from convnext_dense.data.class_weights import check_class_weights
 from convnext_dense.data.labels.folders import check_list, check_pairs
+from convnext_dense.data.layouts.pairs_file import check_files
 from convnext_dense.data.text_files import read_text
 from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
+LISTED_PAIRS = "ListedPairs"  # the dataset of a file of pairs
 HEADS = ("decode_head", "auxiliary_head")
 MAX_CLASSES = 255  # a label is a byte, and 255 is ignored
 
@@ -103,7 +105,11 @@ def _check_folders(data: ConfigDict) -> None:
         folder = os.path.join(data.data_root, data.data_prefix[key])
         if not Path(folder).is_dir():
             raise MissingDataError("folder", folder)
-    if data.get("ann_file"):
+    if data.type == LISTED_PAIRS:
+        check_files(
+            Path(data.data_root, data.ann_file), Path(data.data_root, data.data_prefix.img_path)
+        )
+    elif data.get("ann_file"):
         check_list(Path(data.data_root, data.ann_file), *pairing(data))
     else:
         check_pairs(*pairing(data))

@@ -102,9 +102,7 @@ def mapillary(root: Path, partial: bool = False) -> Layout | None:
     configs = sorted(root.glob("config*.json"))
     for split, folder in split_folders(root).items():
         images = child(folder, "images")
-        places = {
-            name: child(folder / name, "labels") for name in ("", "v1.2", "v2.0")
-        }
+        places = {name: child(folder / name, "labels") for name in ("", "v1.2", "v2.0")}
         places = {name: path for name, path in places.items() if path is not None}
         if images is None or not places or not configs:
             continue

@@ -11,7 +11,7 @@ from convnext_dense.data.layouts.layout import (
     child,
     split_folders,
 )
-from convnext_dense.data.layouts.pairing import images_in, pair_folders
+from convnext_dense.data.layouts.pairing import images_in, labels_in, pair_folders
 
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "JPEGImages", "rgb", "pictures", "inputs")
 LABELS = (
@@ -43,7 +43,8 @@ def plain(root: Path, partial: bool = False) -> Layout | None:
 def folders_of(root: Path) -> Folders:
     """The folders of images and of labels of each split; nothing where none are recognised."""
     for find in (_kinds_first, _splits_first, _named_alike, _both_in_one):
-        if found := find(root):
+        found = {split: pair for split, pair in find(root).items() if labels_in(pair[1])}
+        if found:
             return found
     return {}
 

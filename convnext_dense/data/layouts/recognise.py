@@ -32,6 +32,10 @@ DEPTH = 2  # folders that hold nothing but one folder, as archives do
 SHOWN = 8
 
 
+class UnknownLayout(UserError):
+    """A folder has none of the layouts."""
+
+
 def recognise(root: Path, data_format: str | None = None, partial: bool = False) -> Layout:
     """The layout of a folder.
 
@@ -41,7 +45,8 @@ def recognise(root: Path, data_format: str | None = None, partial: bool = False)
         partial: A list names what is used: images without a label do not matter.
 
     Raises:
-        UserError: Where none fits, with what was looked for and what is there.
+        UnknownLayout: Where none fits, with what was looked for and what is there.
+        UserError: Where files of the one that fits are missing.
     """
     wanted = LAYOUTS if data_format is None else {data_format: LAYOUTS[data_format]}
     folder = root
@@ -53,7 +58,7 @@ def recognise(root: Path, data_format: str | None = None, partial: bool = False)
         if len(inside) != 1 or not inside[0].is_dir():
             break
         folder = inside[0]
-    raise UserError(
+    raise UnknownLayout(
         f"{root} has no layout of images and label images that is known"
         f"{f' as {data_format}' if data_format else ''}. Looked for: images/ with labels/, masks/ "
         "or annotations/ (with train/ and val/ in them, or the other way round), a folder of a.jpg "

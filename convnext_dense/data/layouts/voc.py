@@ -28,7 +28,7 @@ def voc(root: Path, partial: bool = False) -> Layout | None:
     folder = child(root, "JPEGImages", "images")
     if folder is None:
         raise UserError(
-            f"{root} has {labels.name} and no JPEGImages: export the images too (CVAT: \"Save "
+            f'{root} has {labels.name} and no JPEGImages: export the images too (CVAT: "Save '
             'images"), or name their folder with --images.'
         )
     there = set(map(_stem, labels_in(labels)))
