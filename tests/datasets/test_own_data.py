@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnext_dense.cli.shared.data_arguments import add_own_data_arguments
+from convnext_dense.cli.shared.data_arguments import add_own_data_arguments, add_split_arguments
 from convnext_dense.data import own_data_flags
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.labels.folders import label_suffix
@@ -25,6 +25,7 @@ TRAINING = ("train", "val", "test")
 def parse(*arguments) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_own_data_arguments(parser)
+    add_split_arguments(parser)
     parser.add_argument("--epochs", type=int)
     return parser.parse_args(list(map(str, arguments)))
 

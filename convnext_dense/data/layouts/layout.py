@@ -42,12 +42,14 @@ class Layout:
         splits: Pairs of each split, or of :data:`ALL`.
         meaning: Of the labels, as far as the layout itself says it.
         remarks: What is left out or chosen, a sentence each.
+        folders: The folders that it was found in.
     """
 
     name: str
     splits: Mapping[str, Sequence[Pair]]
     meaning: Meaning = field(default_factory=Meaning)
     remarks: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
 
 
 def child(folder: Path, *names: str) -> Path | None:

@@ -11,7 +11,7 @@ from convnext_dense.data.labels.fit_config import CLASS_FILE, read_names
 from convnext_dense.data.labels.label_image import read_colours, read_indices
 from convnext_dense.data.labels.own_labels import find_beside
 from convnext_dense.data.layouts.class_files import read_class_file
-from convnext_dense.data.layouts.layout import Meaning, Pair
+from convnext_dense.data.layouts.layout import Layout, Meaning, Pair
 from convnext_dense.data.own_data import OwnData
 from convnext_dense.errors import UserError
 
@@ -20,7 +20,7 @@ FILES = ("labelmap.txt", "class_dict.csv", "_classes.csv", "class_names.txt")
 PROBED = 16  # label images that tell colours from indices
 
 
-def settle_meaning(own: OwnData, found: Meaning, pairs: Sequence[Pair]) -> Meaning:
+def settle_meaning(own: OwnData, layout: Layout, pairs: Sequence[Pair]) -> Meaning:
     """The meaning of the labels of ``pairs``.
 
     Flags win over ``classes.txt``, and that over other files beside the data and the names of a
@@ -28,13 +28,13 @@ def settle_meaning(own: OwnData, found: Meaning, pairs: Sequence[Pair]) -> Meani
 
     Args:
         own: The flags.
-        found: What the layout says.
+        layout: Where they were found, and what that says.
         pairs: Images and labels.
 
     Raises:
         UserError: For a file of classes that cannot be read, or names that contradict.
     """
-    folders = nearest_folders(pairs)
+    found, folders = layout.meaning, near_folders(layout, pairs)
     names_file = own.classes or find_beside((CLASS_FILE,), *folders)
     names = read_names(names_file) if names_file else None
     if own.palette:
@@ -68,10 +68,10 @@ def fit_to_labels(meaning: Meaning, pairs: Sequence[Pair]) -> Meaning:
     return replace(meaning, colours=None, values=None)
 
 
-def nearest_folders(pairs: Sequence[Pair]) -> tuple[Path, ...]:
-    """The folders of the first image and its label."""
+def near_folders(layout: Layout, pairs: Sequence[Pair]) -> tuple[Path, ...]:
+    """The folders by which files that name classes are looked for."""
     image, label = pairs[0]
-    return image.parent, label.parent
+    return (*layout.folders, image.parent, label.parent)
 
 
 def _hold_colours(sample: Sequence[Path], colours: Mapping) -> bool:

@@ -16,7 +16,7 @@ from convnext_dense.data.labels.folders import image_suffix, label_suffix, list_
 from convnext_dense.data.labels.own_labels import find_beside
 from convnext_dense.data.layouts.divide import divide
 from convnext_dense.data.layouts.layout import Layout, Meaning, Pair
-from convnext_dense.data.layouts.meaning import FILES, nearest_folders, settle_meaning
+from convnext_dense.data.layouts.meaning import FILES, near_folders, settle_meaning
 from convnext_dense.data.layouts.pairing import unused_labels
 from convnext_dense.data.layouts.pairs_file import write_pairs
 from convnext_dense.data.layouts.sources import Sources, made_in
@@ -42,7 +42,7 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     sources = Sources(own)
     splits = own.splits or tuple(own.sources)
     first = sources.pairs("train" if own.val_share else splits[0])
-    meaning = settle_meaning(own, sources.first.meaning, first)
+    meaning = settle_meaning(own, sources.first, first)
     if own.val_share:
         train, val = divide(own, first, meaning)
         pairs = {split: train if split == "train" else val for split in splits}
@@ -72,7 +72,7 @@ def _has_named_suffixes(own: OwnData) -> bool:
 
 def _says_nothing(own: OwnData, layout: Layout, pairs: Sequence[Pair]) -> bool:
     """Whether labels are what the flags and ``classes.txt`` say, and nothing else does."""
-    beside = find_beside(FILES, *nearest_folders(pairs))
+    beside = find_beside(FILES, *near_folders(layout, pairs))
     return (
         layout.meaning == Meaning()
         and own.palette is None
@@ -114,8 +114,9 @@ def _refuse_empty(pairs: Pairs) -> None:
 def _say(own: OwnData, layout: Layout, pairs: Pairs, meaning: Meaning) -> None:
     """Says what was found: layout, counts, an example, classes, and what is left out."""
     image, label = next(iter(pairs.values()))[0]
-    counts = ", ".join(f"{len(chosen)} {split}" for split, chosen in pairs.items())
-    print_log(f"Label images as {layout.name}: {counts} images; {image} has {label}.")
+    shown = {split: c for split, c in pairs.items() if split != "test" or "val" not in pairs}
+    counts = " and ".join(f"{len(chosen)} images of {split}" for split, chosen in shown.items())
+    print_log(f"Label images in the layout {layout.name}: {counts}; {image} has {label}.")
     if meaning.source:
         print_log(f"Their classes are those of {meaning.source}.")
     for remark in layout.remarks:

@@ -1,6 +1,7 @@
 """Which layout a folder has."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from convnext_dense.data.images import IMAGE_SUFFIXES
@@ -53,7 +54,7 @@ def recognise(root: Path, data_format: str | None = None, partial: bool = False)
     for _ in range(DEPTH + 1):
         for find in wanted.values():
             if (found := find(folder, partial)) is not None:
-                return found
+                return replace(found, folders=(folder,))
         inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
         if len(inside) != 1 or not inside[0].is_dir():
             break
@@ -78,7 +79,9 @@ def recognise_folders(
         UserError: For images without a label, or several labels for each.
     """
     found = cityscapes_of({ALL: (images, labels)}, partial) if suffix is None else None
-    return found or Layout("folders", {ALL: pair_folders(images, labels, suffix, partial)})
+    if found is None:
+        found = Layout("folders", {ALL: pair_folders(images, labels, suffix, partial)})
+    return replace(found, folders=(images, labels))
 
 
 def _inside(root: Path) -> str:

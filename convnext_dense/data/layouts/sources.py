@@ -52,11 +52,15 @@ class Sources:
         raise _lacks(split, path, layout.splits)
 
     def _layout(self, images: Path | None, path: Path, split: str) -> Layout:
-        key = (images, path, split if path.is_file() or images else None)
-        if key not in self._read:
-            self._read[key] = self._layout_of(images, path, split)
-            self.first = self.first or self._read[key]
-        return self._read[key]
+        # Folders are read once for all splits, annotations split by split.
+        role = _wanted(split)[0]
+        keys = [(images, path), (images, path, role)]
+        known = next((self._read[key] for key in keys if key in self._read), None)
+        if known is None:
+            known = self._layout_of(images, path, split)
+            self._read[keys[not known.folders]] = known
+            self.first = self.first or known
+        return known
 
     def _layout_of(self, images: Path | None, path: Path, split: str) -> Layout:
         own = self.own
@@ -81,7 +85,7 @@ class Sources:
             raise _lacks(split, path, there)
         classes = self.first.meaning.classes if self.first else None
         data = reading.read(path, name or split, own.data_format, images, classes and classes[1:])
-        pairs, meaning = render(data, path, made_in(own) / "labels" / split, classes)
+        pairs, meaning = render(data, path, made_in(own) / "labels" / _wanted(split)[0], classes)
         return Layout(data.format, {name or ALL: pairs}, meaning, tuple(data.remarks))
 
 
