@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.logging import print_log
 
-from convnext_dense.config.launcher import rank
+from convnext_dense.data.coco.prepare import SPLIT_FILE
 from convnext_dense.data.labels.label_image import read_colours, read_indices
 from convnext_dense.data.layouts.layout import Meaning, Pair
-from convnext_dense.data.layouts.sources import made_in
 from convnext_dense.data.own_data import OwnData
 from convnext_dense.data.split_file import settle_split
 from convnext_dense.data.splitting import remark_split
@@ -36,16 +34,17 @@ def divide(own: OwnData, pairs: Sequence[Pair], meaning: Meaning) -> tuple[list[
             classes.append(classes_in(label, meaning))
             progress.advance(task)
     train, val = settle_split(
-        made_in(own) / "split.json",
+        own.folder / SPLIT_FILE,
         list(named),
         classes,
         own.val_share,
         own.seed,
         own.group_by,
-        write=rank("any") == 0,
+        own.resume,
+        own.is_first,
     )
-    for remark in remark_split(list(named), classes, val):
-        print_log(remark)
+    if own.is_first:
+        print("".join(f"{line}\n" for line in remark_split(list(named), classes, val)), end="")
     return [named[name] for name in train], [named[name] for name in val]
 
 

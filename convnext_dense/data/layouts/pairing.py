@@ -53,6 +53,11 @@ def pair_folders(
     return [(images / image, labels / label) for image, label in found]
 
 
+def holds_pairs(folder: Path) -> bool:
+    """Whether a folder holds images with their labels beside them."""
+    return bool(_tails(images_in(folder), set(labels_in(folder))))
+
+
 def unused_labels(pairs: Sequence[Pair], labels: Path) -> list[str]:
     """The label files that have no image: those that end as the used ones do."""
     used = {label for _, label in pairs}

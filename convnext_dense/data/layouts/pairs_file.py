@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convnext_dense.atomic_files import make_folder, write_atomically
+from convnext_dense.data.coco.prepare import wait_for, write_once
 from convnext_dense.data.layouts.layout import Meaning, Pair
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
@@ -27,8 +27,18 @@ class PairsFile:
     meaning: Meaning
 
 
-def write_pairs(path: Path, root: Path, pairs: Sequence[Pair], meaning: Meaning) -> None:
-    """Writes pairs; those below ``root`` relative to it."""
+def write_pairs(
+    path: Path, root: Path, pairs: Sequence[Pair], meaning: Meaning, is_first: bool = True
+) -> None:
+    """Writes pairs, those below ``root`` relative to it; other processes wait until they are there.
+
+    Args:
+        path: The file.
+        root: The folder that the dataset names.
+        pairs: Images and label images.
+        meaning: Of the labels.
+        is_first: Whether this is the process that writes.
+    """
     listed = sorted([_relative(file, root) for file in pair] for pair in pairs)
     content = dict(
         source=meaning.source,
@@ -39,8 +49,7 @@ def write_pairs(path: Path, root: Path, pairs: Sequence[Pair], meaning: Meaning)
     )
     rows = ",\n".join(json.dumps(pair, ensure_ascii=False) for pair in listed)
     text = json.dumps(content, ensure_ascii=False)[:-1] + f', "pairs": [\n{rows}\n]}}\n'
-    make_folder(path.parent)
-    write_atomically(path, text)
+    (write_once if is_first else wait_for)(path, text)
 
 
 def read_pairs(path: str | os.PathLike) -> PairsFile:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from convnext_dense.data.labels.folders import list_files
 from convnext_dense.data.layouts.layout import (
     ALL,
     SPLIT_NAMES,
@@ -11,7 +10,7 @@ from convnext_dense.data.layouts.layout import (
     child,
     split_folders,
 )
-from convnext_dense.data.layouts.pairing import images_in, labels_in, pair_folders
+from convnext_dense.data.layouts.pairing import holds_pairs, labels_in, pair_folders
 
 IMAGES = ("images", "image", "imgs", "img", "img_dir", "JPEGImages", "rgb", "pictures", "inputs")
 LABELS = (
@@ -85,7 +84,9 @@ def _named_alike(root: Path) -> Folders:
 
 def _both_in_one(root: Path) -> Folders:
     """``train`` with ``a.jpg`` and ``a_mask.png``, or such files in the folder itself."""
-    found = {split: (path, path) for split, path in split_folders(root).items() if images_in(path)}
+    found = {
+        split: (path, path) for split, path in split_folders(root).items() if holds_pairs(path)
+    }
     if found:
         return found
-    return {ALL: (root, root)} if any("/" not in name for name in list_files(root)) else {}
+    return {ALL: (root, root)} if holds_pairs(root) else {}

@@ -9,9 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mmengine.logging import print_log
-
-from convnext_dense.config.launcher import rank
 from convnext_dense.data.labels.folders import image_suffix, label_suffix, list_files
 from convnext_dense.data.labels.own_labels import find_beside
 from convnext_dense.data.layouts.divide import divide
@@ -19,7 +16,8 @@ from convnext_dense.data.layouts.layout import Layout, Meaning, Pair
 from convnext_dense.data.layouts.meaning import FILES, near_folders, settle_meaning
 from convnext_dense.data.layouts.pairing import unused_labels
 from convnext_dense.data.layouts.pairs_file import write_pairs
-from convnext_dense.data.layouts.sources import Sources, made_in
+from convnext_dense.data.layouts.rendering import prepare_drawn_labels
+from convnext_dense.data.layouts.sources import Sources, is_annotated
 from convnext_dense.data.own_data import OwnData
 from convnext_dense.errors import UserError
 
@@ -39,6 +37,8 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     """
     if _has_named_suffixes(own):
         return own
+    if is_annotated(own):
+        return prepare_drawn_labels(own)
     sources = Sources(own)
     splits = own.splits or tuple(own.sources)
     first = sources.pairs("train" if own.val_share else splits[0])
@@ -52,7 +52,7 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     folders = {split: _folders(chosen) for split, chosen in pairs.items()}
     if _says_nothing(own, sources.first, first) and all(folders.values()):
         return replace(own, sources=folders)
-    if rank("any") == 0:
+    if own.is_first:
         _say(own, sources.first, pairs, meaning)
     return replace(
         own,
@@ -99,9 +99,9 @@ def _write(own: OwnData, pairs: Pairs, meaning: Meaning) -> dict[str, tuple[Path
     """Writes a file of pairs for each split; returns the images' common folder, and the file."""
     images = [os.path.abspath(image.parent) for chosen in pairs.values() for image, _ in chosen]
     root = Path(os.path.commonpath(images))
-    files = {split: made_in(own) / f"{split}_pairs.json" for split in pairs}
+    files = {split: own.folder / f"{split}_pairs.json" for split in pairs}
     for split, file in files.items():
-        write_pairs(file, root, pairs[split], meaning)
+        write_pairs(file, root, pairs[split], meaning, own.is_first)
     return {split: (root, file) for split, file in files.items()}
 
 
@@ -116,20 +116,18 @@ def _say(own: OwnData, layout: Layout, pairs: Pairs, meaning: Meaning) -> None:
     image, label = next(iter(pairs.values()))[0]
     shown = {split: c for split, c in pairs.items() if split != "test" or "val" not in pairs}
     counts = " and ".join(f"{len(chosen)} images of {split}" for split, chosen in shown.items())
-    print_log(f"Label images in the layout {layout.name}: {counts}; {image} has {label}.")
+    print(f"Label images in the layout {layout.name}: {counts}; {image} has {label}.")
     if meaning.source:
-        print_log(f"Their classes are those of {meaning.source}.")
+        print(f"Their classes are those of {meaning.source}.")
     for remark in layout.remarks:
-        print_log(remark)
+        print(remark)
     every = [pair for chosen in pairs.values() for pair in chosen]
     if not own.lists:
         folder = Path(os.path.commonpath([label.parent for _, label in every]))
         if unused := unused_labels(every, folder):
             shown = ", ".join(unused[:SHOWN]) + (" ..." if len(unused) > SHOWN else "")
-            print_log(
-                f"{len(unused)} label files of {folder} have no image and are left out: {shown}."
-            )
+            print(f"{len(unused)} label files of {folder} have no image and are left out: {shown}.")
     if "train" in pairs and "val" in pairs:
         both = {image for image, _ in pairs["train"]} & {image for image, _ in pairs["val"]}
         if both:
-            print_log(f"{len(both)} images are in training and validation alike.")
+            print(f"{len(both)} images are in training and validation alike.")

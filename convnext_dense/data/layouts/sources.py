@@ -1,4 +1,4 @@
-"""Own data as the flags name it, read into layouts: folders, or annotations drawn into labels."""
+"""Own data as the flags name it, read into layouts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +12,6 @@ from convnext_dense.data.layouts.recognise import (
     recognise,
     recognise_folders,
 )
-from convnext_dense.data.layouts.rendering import render
 from convnext_dense.data.layouts.split_lists import choose, read_list
 from convnext_dense.data.own_data import OwnData
 from convnext_dense.errors import UserError
@@ -52,48 +51,38 @@ class Sources:
         raise _lacks(split, path, layout.splits)
 
     def _layout(self, images: Path | None, path: Path, split: str) -> Layout:
-        # Folders are read once for all splits, annotations split by split.
-        role = _wanted(split)[0]
-        keys = [(images, path), (images, path, role)]
-        known = next((self._read[key] for key in keys if key in self._read), None)
-        if known is None:
-            known = self._layout_of(images, path, split)
-            self._read[keys[not known.folders]] = known
-            self.first = self.first or known
-        return known
-
-    def _layout_of(self, images: Path | None, path: Path, split: str) -> Layout:
-        own = self.own
-        partial = bool(own.lists)
-        if path.is_dir() and (own.data_format is None or own.data_format in LAYOUTS):
-            if images is not None:
-                suffix = own.options.get(f"{split}_dataloader.{SUFFIX}")
-                return recognise_folders(images, path, suffix, partial)
-            try:
-                return recognise(path, own.data_format, partial)
-            except UnknownLayout:
-                if own.data_format or not _is_annotated(path):
-                    raise
-        return self._drawn(images, path, split)
-
-    def _drawn(self, images: Path | None, path: Path, split: str) -> Layout:
-        """Objects of a detector's annotations, drawn into label images."""
-        own = self.own
-        there = reading.own_splits(path, own.data_format)
-        name = next((name for name in _wanted(split) if name in there), None)
-        if there and name is None:
-            raise _lacks(split, path, there)
-        classes = self.first.meaning.classes if self.first else None
-        data = reading.read(path, name or split, own.data_format, images, classes and classes[1:])
-        pairs, meaning = render(data, path, made_in(own) / "labels" / _wanted(split)[0], classes)
-        return Layout(data.format, {name or ALL: pairs}, meaning, tuple(data.remarks))
+        if (images, path) not in self._read:
+            partial = bool(self.own.lists)
+            if images is None:
+                found = recognise(path, self.own.data_format, partial)
+            else:
+                suffix = self.own.options.get(f"{split}_dataloader.{SUFFIX}")
+                found = recognise_folders(images, path, suffix, partial)
+            self._read[images, path] = found
+            self.first = self.first or found
+        return self._read[images, path]
 
 
-def made_in(own: OwnData) -> Path:
-    """The folder of files that are made of the data."""
-    if own.folder is None:
-        raise ValueError("own data in this layout needs a folder for files that are made of it")
-    return own.folder
+def is_annotated(own: OwnData) -> bool:
+    """Whether own data are a detector's annotations: objects that are still to be drawn.
+
+    Raises:
+        UserError: For a folder that is neither this nor in a layout of label images.
+    """
+    images, path = next(iter(own.sources.values()))
+    if path.is_file():
+        return True
+    if own.data_format is not None:
+        return own.data_format not in LAYOUTS
+    if images is not None:
+        return False
+    try:
+        recognise(path, partial=bool(own.lists))
+    except UnknownLayout:
+        if not _holds_annotations(path):
+            raise
+        return True
+    return False
 
 
 def _wanted(split: str) -> tuple[str, ...]:
@@ -114,7 +103,7 @@ def _lacks(split: str, path: Path, there: Iterable[str]) -> UserError:
     return UserError(f"{path} has no {split} split: looked for {names}; found {found}: {remedy}.")
 
 
-def _is_annotated(path: Path) -> bool:
+def _holds_annotations(path: Path) -> bool:
     """Whether a detector's annotations lie in a folder."""
     try:
         reading.recognise(path)
