@@ -4,15 +4,30 @@ import argparse
 from pathlib import Path
 
 from convnext_dense.data.coco.check_entries import check_coco
-from convnext_dense.data.formats.reading import ReadData, own_splits, read, recognise
+from convnext_dense.data.formats.reading import ReadData, is_known, own_splits, read, recognise
 from convnext_dense.data.formats.writing import write
+from convnext_dense.data.layouts.instance_data import read_instances
+from convnext_dense.data.layouts.layout import ALL
+from convnext_dense.data.layouts.recognise import UnknownLayout
 from convnext_dense.errors import UserError
 from convnext_dense.text_table import format_columns
+
+Read = tuple[dict[str, dict], list[str], str]  # each split in COCO's form, remarks, the format
 
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
     source, target = Path(args.source), Path(args.target)
+    contents, remarks, name = _label_images(source, args) or _annotations(source, args)
+    remarks += write(contents, target, args.to, args.copy)
+    print("\n".join(_table(contents)))
+    for line in dict.fromkeys(remarks):
+        print(f"- {line}")
+    print(f"{name} was read from {source}, {args.to} is written to {target}.")
+
+
+def _annotations(source: Path, args: argparse.Namespace) -> Read:
+    """The splits of a file or folder of annotations."""
     images = _folder(args.images) if args.images else None
     data_format = args.data_format or recognise(source)
     splits = own_splits(source, data_format) or (args.split_name,)
@@ -22,12 +37,21 @@ def run(args: argparse.Namespace) -> None:
         if found[split].format == "coco":
             check_coco(str(source), found[split].content)
     contents = {split: data.content for split, data in found.items()}
-    remarks = [line for data in found.values() for line in data.remarks]
-    remarks += write(contents, target, args.to, args.copy)
-    print("\n".join(_table(contents)))
-    for line in dict.fromkeys(remarks):
-        print(f"- {line}")
-    print(f"{data_format} was read from {source}, {args.to} is written to {target}.")
+    return contents, [line for data in found.values() for line in data.remarks], data_format
+
+
+def _label_images(source: Path, args: argparse.Namespace) -> Read | None:
+    """The splits of a folder of label images; None where it holds annotations, or nothing known."""
+    if not source.is_dir() or (not args.components and (args.data_format or is_known(source))):
+        return None
+    try:
+        contents = read_instances(source, args.components)
+    except UnknownLayout:
+        if args.components:
+            raise
+        return None  # the formats' own sentence says what was looked for
+    named = {args.split_name if split == ALL else split: one for split, one in contents.items()}
+    return named, [], "a folder of label images"
 
 
 def _table(contents: dict[str, dict]) -> list[str]:

@@ -1,7 +1,8 @@
 """Rewrites annotations in another format: SRC DST --to yolo.
 
 SRC is a file or folder in COCO's, YOLO's, Pascal VOC's, labelme's, CVAT's or Label Studio's format,
-which is recognised; all of its splits are converted. DST is a new folder with the images in it, as
+which is recognised, or a folder of label images that tell objects apart (Cityscapes, Mapillary);
+all of its splits are converted. DST is a new folder with the images in it, as
 hard links where they lie on the same disk. A table shows the counts, and what DST cannot hold is
 said.
 """
@@ -24,6 +25,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--images", metavar="DIR", help="folder of the images, where they are elsewhere than SRC"
+    )
+    parser.add_argument(
+        "--components",
+        action="store_true",
+        help="SRC holds label images of classes: each connected area of a class is an object",
     )
     parser.add_argument(
         "--split-name",

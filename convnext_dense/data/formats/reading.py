@@ -12,7 +12,7 @@ from convnext_dense.data.formats.request import Request
 from convnext_dense.data.formats.splits import NoSplit
 from convnext_dense.errors import UserError
 
-__all__ = ["NoSplit", "ReadData", "own_splits", "read", "recognise"]
+__all__ = ["NoSplit", "ReadData", "is_known", "own_splits", "read", "recognise"]
 
 SHOWN = 8  # names of what is in a folder
 # The order of asking: formats that are told by a name of a file before those that open many.
@@ -50,8 +50,7 @@ def recognise(path: Path, split: str | None = None) -> str:
         UserError: Says what was looked for and what was found.
     """
     _refuse_absent(path)
-    found = next((name for name in ORDER if _reader(name).fits(path)), None)
-    if found:
+    if found := _fitting(path):
         return found
     looked_for = "; ".join(_reader(name).LOOKS_FOR for name in DETECTION_FORMATS)
     wanted = f" for {split}" if split else ""
@@ -60,6 +59,11 @@ def recognise(path: Path, split: str | None = None) -> str:
         f"Name the format with --data-format ({', '.join(DETECTION_FORMATS)}), or the folder or "
         "file that holds the annotations."
     )
+
+
+def is_known(path: Path) -> bool:
+    """Whether a file or folder is in one of the formats."""
+    return path.exists() and _fitting(path) is not None
 
 
 def own_splits(path: Path, data_format: str | None = None) -> tuple[str, ...]:
@@ -102,6 +106,10 @@ def read(
         return ReadData(result.content(classes), name, result.remarks.lines, own)
     content, folder = result
     return ReadData(content, name, [], own, folder)
+
+
+def _fitting(path: Path) -> str | None:
+    return next((name for name in ORDER if _reader(name).fits(path)), None)
 
 
 def _reader(name: str) -> ModuleType:

@@ -5,7 +5,7 @@ Cityscapes' ``labels.py`` (https://github.com/mcordts/cityscapesScripts), and CO
 ``labels.txt`` (https://github.com/nightrome/cocostuff), whose pixels hold an id less one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from convnext_dense.data.class_names import dataset_classes
@@ -122,6 +122,19 @@ def mapillary(root: Path, partial: bool = False) -> Layout | None:
 
 def _mapillary_names(config: Path) -> Meaning:
     """The classes of a ``config.json``; those that it does not evaluate are ignored."""
+    labels = mapillary_labels(config)
+    values = {n: name if label.get("evaluate", True) else None
+              for n, (name, label) in enumerate(labels)}  # fmt: skip
+    classes = tuple(name for name in values.values() if name is not None)
+    return Meaning(classes, values={**values, IGNORED: None}, source=str(config))
+
+
+def mapillary_labels(config: Path) -> list[tuple[str, Mapping]]:
+    """Name and entry of each label of a ``config.json``, in the order of the labels.
+
+    Raises:
+        UserError: For another file.
+    """
     content = read_json(config)
     labels = content.get("labels") if isinstance(content, dict) else None
     if not labels or not all(isinstance(label, dict) and "name" in label for label in labels):
@@ -129,10 +142,7 @@ def _mapillary_names(config: Path) -> Meaning:
     names = [str(label.get("readable") or label["name"]) for label in labels]
     if len(set(names)) < len(names):
         names = [str(label["name"]) for label in labels]
-    used = [bool(label.get("evaluate", True)) for label in labels]
-    values = {n: name if used[n] else None for n, name in enumerate(names)}
-    classes = tuple(name for name in values.values() if name is not None)
-    return Meaning(classes, values={**values, IGNORED: None}, source=str(config))
+    return list(zip(names, labels, strict=True))
 
 
 def loveda(root: Path, partial: bool = False) -> Layout | None:

@@ -17,7 +17,7 @@ from convnext_dense.data.layouts.meaning import FILES, near_folders, settle_mean
 from convnext_dense.data.layouts.pairing import unused_labels
 from convnext_dense.data.layouts.pairs_file import write_pairs
 from convnext_dense.data.layouts.rendering import prepare_drawn_labels
-from convnext_dense.data.layouts.sources import Sources, is_annotated
+from convnext_dense.data.layouts.sources import Sources
 from convnext_dense.data.own_data import OwnData
 from convnext_dense.errors import UserError
 
@@ -37,9 +37,9 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     """
     if _has_named_suffixes(own):
         return own
-    if is_annotated(own):
-        return prepare_drawn_labels(own)
     sources = Sources(own)
+    if sources.are_annotations():
+        return prepare_drawn_labels(own)
     splits = own.splits or tuple(own.sources)
     first = sources.pairs("train" if own.val_share else splits[0])
     meaning = settle_meaning(own, sources.first, first)

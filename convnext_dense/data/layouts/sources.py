@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convnext_dense.data.formats import reading
+from convnext_dense.data.formats.reading import is_known
 from convnext_dense.data.layouts.layout import ALL, SPLIT_NAMES, Layout, Pair
 from convnext_dense.data.layouts.recognise import (
     LAYOUTS,
@@ -50,6 +50,25 @@ class Sources:
                 return list(layout.splits[name])
         raise _lacks(split, path, layout.splits)
 
+    def are_annotations(self) -> bool:
+        """Whether own data are a detector's annotations: objects that are still to be drawn.
+
+        Raises:
+            UserError: For a folder that is neither this nor in a layout of label images.
+        """
+        split, (images, path) = next(iter(self.own.sources.items()))
+        if path.is_file():
+            return True
+        if self.own.data_format is not None:
+            return self.own.data_format not in LAYOUTS
+        try:
+            self._layout(images, path, split)
+        except UnknownLayout:
+            if not is_known(path):
+                raise
+            return True
+        return False
+
     def _layout(self, images: Path | None, path: Path, split: str) -> Layout:
         if (images, path) not in self._read:
             partial = bool(self.own.lists)
@@ -61,28 +80,6 @@ class Sources:
             self._read[images, path] = found
             self.first = self.first or found
         return self._read[images, path]
-
-
-def is_annotated(own: OwnData) -> bool:
-    """Whether own data are a detector's annotations: objects that are still to be drawn.
-
-    Raises:
-        UserError: For a folder that is neither this nor in a layout of label images.
-    """
-    images, path = next(iter(own.sources.values()))
-    if path.is_file():
-        return True
-    if own.data_format is not None:
-        return own.data_format not in LAYOUTS
-    if images is not None:
-        return False
-    try:
-        recognise(path, partial=bool(own.lists))
-    except UnknownLayout:
-        if not _holds_annotations(path):
-            raise
-        return True
-    return False
 
 
 def _wanted(split: str) -> tuple[str, ...]:
@@ -101,12 +98,3 @@ def _lacks(split: str, path: Path, there: Iterable[str]) -> UserError:
         "data for it with --split 0.2"
     )
     return UserError(f"{path} has no {split} split: looked for {names}; found {found}: {remedy}.")
-
-
-def _holds_annotations(path: Path) -> bool:
-    """Whether a detector's annotations lie in a folder."""
-    try:
-        reading.recognise(path)
-    except UserError:
-        return False
-    return True
