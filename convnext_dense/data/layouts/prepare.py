@@ -41,9 +41,9 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     if sources.are_annotations():
         return prepare_drawn_labels(own)
     splits = own.splits or tuple(own.sources)
-    first = sources.pairs("train" if own.val_share else splits[0])
+    first = sources.pairs(splits[0] if own.val_share is None else "train")
     meaning = settle_meaning(own, sources.first, first)
-    if own.val_share:
+    if own.val_share is not None:
         train, val = divide(own, first, meaning)
         pairs = {split: train if split == "train" else val for split in splits}
     else:
@@ -52,6 +52,9 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     folders = {split: _folders(chosen) for split, chosen in pairs.items()}
     if _says_nothing(own, sources.first, first) and all(folders.values()):
         return replace(own, sources=folders)
+    sources.refuse_different()
+    if own.folder is None:
+        raise UserError("Own data in this layout need a folder to write to, which names the pairs.")
     if own.is_first:
         _say(own, sources.first, pairs, meaning)
     return replace(

@@ -1,7 +1,7 @@
 """Own data as the flags name it, read into layouts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from convnext_dense.data.formats.reading import is_known
@@ -68,6 +68,20 @@ class Sources:
                 raise
             return True
         return False
+
+    def refuse_different(self) -> None:
+        """Labels of one run have one meaning.
+
+        Raises:
+            UserError: For training and validation data whose values mean different things.
+        """
+        for (_, path), layout in self._read.items():
+            if replace(layout.meaning, source="") != replace(self.first.meaning, source=""):
+                raise UserError(
+                    f"{path} has labels as {layout.meaning.source or layout.name}, and the other "
+                    f"data as {self.first.meaning.source or self.first.name}: give both in one "
+                    "layout."
+                )
 
     def _layout(self, images: Path | None, path: Path, split: str) -> Layout:
         if (images, path) not in self._read:
