@@ -91,6 +91,12 @@ def test_colours_without_a_palette_are_listed(tmp_path):
         read_indices(path)
 
 
+def test_a_run_without_palette_is_told_of_it_before_class_names(tmp_path):
+    flags = write_masks(tmp_path, lambda labels: Image.fromarray(TABLE[labels]))
+    with pytest.raises(UserError, match=r"0.png has 3 channels with 4 colours.*--palette FILE"):
+        load(tmp_path / "w", *flags)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_equal_channels_are_indices(tmp_path, channels):
     pixels = np.dstack([scene(0)] * 3 + [np.full((30, 40), 255)])[..., :channels]

@@ -32,7 +32,8 @@ def settle_meaning(own: OwnData, layout: Layout, pairs: Sequence[Pair]) -> Meani
         pairs: Images and labels.
 
     Raises:
-        UserError: For a file of classes that cannot be read, or names that contradict.
+        UserError: For a file of classes that cannot be read, names that contradict, or colours
+            without a palette.
     """
     found, folders = layout.meaning, near_folders(layout, pairs)
     names_file = own.classes or find_beside((CLASS_FILE,), *folders)
@@ -51,6 +52,9 @@ def settle_meaning(own: OwnData, layout: Layout, pairs: Sequence[Pair]) -> Meani
     if names is not None and meaning.classes != names:
         _check_same(meaning, names, names_file)
         meaning = replace(meaning, classes=names, source=f"{meaning.source}, {names_file}")
+    if meaning.colours is None:
+        for path in _sample(pairs):  # colours are named before class names are asked for
+            read_indices(path)
     reduce_zero = own.reduce_zero_label or meaning.reduce_zero_label
     return replace(meaning, reduce_zero_label=reduce_zero and not meaning.colours)
 
@@ -60,7 +64,7 @@ def fit_to_labels(meaning: Meaning, pairs: Sequence[Pair]) -> Meaning:
 
     Label images of indices count the classes in the file's order.
     """
-    sample = [pairs[number][1] for number in evenly_spaced(len(pairs), PROBED)]
+    sample = _sample(pairs)
     if meaning.colours is not None and _hold_colours(sample, meaning.colours):
         return meaning
     if meaning.values is not None and _hold_values(sample, meaning.values):
@@ -72,6 +76,10 @@ def near_folders(layout: Layout, pairs: Sequence[Pair]) -> tuple[Path, ...]:
     """The folders by which files that name classes are looked for."""
     image, label = pairs[0]
     return (*layout.folders, image.parent, label.parent)
+
+
+def _sample(pairs: Sequence[Pair]) -> list[Path]:
+    return [pairs[number][1] for number in evenly_spaced(len(pairs), PROBED)]
 
 
 def _hold_colours(sample: Sequence[Path], colours: Mapping) -> bool:
