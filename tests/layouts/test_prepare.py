@@ -79,6 +79,29 @@ def test_lists_take_labelled_images_out_of_others(pile, tmp_path):
         load(tmp_path / "w", "--train-data", pile, *lists)
 
 
+def test_a_list_of_one_split_says_nothing_of_the_other(tmp_path):
+    root = tmp_path / "d"
+    for split in ("train", "val"):
+        for number in range(3):
+            save_image(root / f"images/{split}/{number}.jpg")
+            save(root / f"labels/{split}/{number}.png", scene(number))
+    (root / "classes.txt").write_text("\n".join(NAMES))
+    (root / "labels/train/2.png").unlink()
+    lists = write_lists(tmp_path, ["train/0"], ["val/1"])
+    with pytest.raises(UserError, match=r"1 of 3 images of .*train have no label"):
+        load(tmp_path / "w", "--train-data", root, *lists[2:])
+    cfg = load(tmp_path / "w", "--train-data", root, *lists[:2])
+    assert (names_of(cfg, "train"), names_of(cfg, "val")) == ({"0"}, {"0", "1", "2"})
+
+
+def test_labels_without_image_and_doubled_images_are_said(pile, tmp_path, capsys):
+    save(pile / "labels/drive0/lonely_L.png", scene(0))
+    load(tmp_path / "w", "--train-data", pile, "--split", 0.25)
+    assert "1 label files of" in (out := capsys.readouterr().out) and "drive0/lonely_L.png" in out
+    load(tmp_path / "v", "--train-data", pile, "--val-data", pile)
+    assert "12 images are in training and validation alike." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

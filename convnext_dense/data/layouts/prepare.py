@@ -124,13 +124,25 @@ def _say(own: OwnData, layout: Layout, pairs: Pairs, meaning: Meaning) -> None:
         print(f"Their classes are those of {meaning.source}.")
     for remark in layout.remarks:
         print(remark)
-    every = [pair for chosen in pairs.values() for pair in chosen]
-    if not own.lists:
-        folder = Path(os.path.commonpath([label.parent for _, label in every]))
-        if unused := unused_labels(every, folder):
-            shown = ", ".join(unused[:SHOWN]) + (" ..." if len(unused) > SHOWN else "")
-            print(f"{len(unused)} label files of {folder} have no image and are left out: {shown}.")
+    for line in [] if own.lists else _unused(pairs):
+        print(line)
     if "train" in pairs and "val" in pairs:
         both = {image for image, _ in pairs["train"]} & {image for image, _ in pairs["val"]}
         if both:
             print(f"{len(both)} images are in training and validation alike.")
+
+
+def _unused(pairs: Pairs) -> list[str]:
+    """A sentence for each folder of labels on those without an image."""
+    every = [pair for chosen in pairs.values() for pair in chosen]
+    folders = {
+        Path(os.path.commonpath([label.parent for _, label in chosen])) for chosen in pairs.values()
+    }
+    lines = []
+    for folder in sorted(folders):
+        if unused := unused_labels(every, folder):
+            shown = ", ".join(unused[:SHOWN]) + (" ..." if len(unused) > SHOWN else "")
+            lines.append(
+                f"{len(unused)} label files of {folder} have no image and are left out: {shown}."
+            )
+    return lines

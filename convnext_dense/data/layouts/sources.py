@@ -75,7 +75,7 @@ class Sources:
         Raises:
             UserError: For training and validation data whose values mean different things.
         """
-        for (_, path), layout in self._read.items():
+        for (_, path, _), layout in self._read.items():
             if replace(layout.meaning, source="") != replace(self.first.meaning, source=""):
                 raise UserError(
                     f"{path} has labels as {layout.meaning.source or layout.name}, and the other "
@@ -84,16 +84,16 @@ class Sources:
                 )
 
     def _layout(self, images: Path | None, path: Path, split: str) -> Layout:
-        if (images, path) not in self._read:
-            partial = bool(self.own.lists)
+        partial = split in self.own.lists  # which names what is used
+        if (images, path, partial) not in self._read:
             if images is None:
                 found = recognise(path, self.own.data_format, partial)
             else:
                 suffix = self.own.options.get(f"{split}_dataloader.{SUFFIX}")
                 found = recognise_folders(images, path, suffix, partial)
-            self._read[images, path] = found
+            self._read[images, path, partial] = found
             self.first = self.first or found
-        return self._read[images, path]
+        return self._read[images, path, partial]
 
 
 def _wanted(split: str) -> tuple[str, ...]:
