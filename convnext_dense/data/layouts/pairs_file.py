@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convnext_dense.data.coco.prepare import wait_for, write_once
+from convnext_dense.atomic_files import wait_for, write_once
 from convnext_dense.data.layouts.layout import Meaning, Pair
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError

@@ -8,8 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from convnext_dense.atomic_files import explaining_full_disks, make_folder, replacing
-from convnext_dense.data.coco.prepare import ROOM, prepare_detection, wait_for, write_once
+from convnext_dense.atomic_files import (
+    explaining_full_disks,
+    make_folder,
+    replacing,
+    wait_for,
+    write_once,
+)
+from convnext_dense.data.coco.prepare import ROOM, prepare_detection
 from convnext_dense.data.formats.drawn_labels import BACKGROUND, draw_labels
 from convnext_dense.data.labels.fit_config import CLASS_FILE, check_names
 from convnext_dense.data.layouts.layout import Meaning, Pair
