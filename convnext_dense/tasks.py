@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from convnext_dense.errors import UserError
+
 
 @dataclass(frozen=True)
 class TaskEntry:
@@ -46,6 +48,11 @@ def entry_of(cfg: Mapping[str, Any]) -> TaskEntry | None:
     """The entry of a config's task; None for another scope."""
     scope = cfg.get("default_scope") or "mmengine"
     return next((entry for entry in ENTRIES if entry.scope == scope), None)
+
+
+def load_task(name: str) -> "Task":
+    """The task of a name."""
+    return next(entry for entry in ENTRIES if entry.name == name).load()
 
 
 def task_of(cfg: Mapping[str, Any]) -> "Task":
@@ -135,6 +142,32 @@ class Task(ABC):
     def keep_scores(self, cfg: Any, split: str | None) -> None:
         """Keeps in results only what the evaluators of a split read; None: no evaluator does."""
         return  # by default nothing
+
+    def augmentation_steps(self, cfg: Any, choice: str) -> list[dict[str, Any]]:
+        """The steps of a choice of ``--augment``, between loading and packing of an image.
+
+        Args:
+            cfg: A config that was fitted to its data; what registers the steps is imported.
+            choice: One of ``AUGMENT`` in ``cli/shared/finetune_arguments.py``, but ``recipe``.
+
+        Raises:
+            UserError: For a choice that is not made for this task, or for this data.
+        """
+        raise UserError(
+            f"--augment {choice} is for detection and segmentation, and this config trains "
+            f"{self.name}: leave it out."
+        )
+
+    def classes_of_images(self, dataset: Any) -> list[set[int]]:
+        """The classes of each image of a training dataset, to show rare ones more often.
+
+        Args:
+            dataset: The dataset as it is built, with its pipeline.
+
+        Raises:
+            UserError: Where they are not known.
+        """
+        raise UserError(f"--balance does not know the classes of {self.name}: leave it out.")
 
     # Before a run
 

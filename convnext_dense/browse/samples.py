@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.runner import set_random_seed
 from torch import nn
 
-from convnext_dense.data.bands.load_image import name_images_in_errors
+from convnext_dense.data.bands.load_image import connect_pipelines
 from convnext_dense.data.bands.reading import shown
 from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.runs.noise import filter_warnings
@@ -38,7 +38,7 @@ def build_dataset(config: ConfigDict, **changes: Any) -> BaseDataset:
     """Builds a dataset in the current scope, without pycocotools' chatter."""
     with opening_annotation_files():
         dataset = DATASETS.build({**deepcopy(config), **changes})
-    name_images_in_errors(dataset)
+    connect_pipelines(dataset)
     return dataset
 
 

@@ -109,14 +109,19 @@ class LabelledImages(Dataset):
         groups = vars(self.reader).get("groups")
         return None if groups is None else groups[: self.length]
 
-    def count_labels(self) -> list[int] | None:
-        """Number of images of each class; None if it is unknown without reading all images."""
+    def image_labels(self) -> np.ndarray | None:
+        """The label of each image (n,); None if it is unknown without reading all images."""
         labels = labels_of(self.reader)
         if labels is None:
             return None
-        labels = labels[: self.length]
-        if self.labels is not None:
-            labels = np.asarray(self.labels)[labels]
+        labels = np.asarray(labels[: self.length])
+        return labels if self.labels is None else np.asarray(self.labels)[labels]
+
+    def count_labels(self) -> list[int] | None:
+        """Number of images of each class; None if it is unknown without reading all images."""
+        labels = self.image_labels()
+        if labels is None:
+            return None
         return np.bincount(labels, minlength=len(self.metainfo["classes"])).tolist()
 
     def __len__(self) -> int:

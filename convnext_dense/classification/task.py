@@ -12,6 +12,7 @@ from convnext_dense.data.class_folders.fit_config import (
 )
 from convnext_dense.data.class_folders.layouts import read_class_names
 from convnext_dense.data.class_folders.prepare import prepare_classification
+from convnext_dense.errors import UserError
 from convnext_dense.tasks import ClassCounts, Task
 
 
@@ -50,6 +51,20 @@ class ClassificationTask(Task):
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.class_folders.check_images.check_classified_images`."""
         return check_classified_images(cfg, dataset, every)
+
+    def classes_of_images(self, dataset: Any) -> list[set[int]]:
+        """The class of each image.
+
+        Raises:
+            UserError: For a reader that does not know it, and for shards, which are read in turn.
+        """
+        labels = dataset.image_labels()
+        if labels is None or dataset.groups is not None:
+            raise UserError(
+                "--balance needs the class of each image and any order of them, which this layout "
+                "of the data does not give: use class folders, or leave --balance out."
+            )
+        return [{int(label)} for label in labels]
 
     def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
         """The image with its class, and with the predicted one if it is another."""

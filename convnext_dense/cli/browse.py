@@ -8,6 +8,7 @@ from convnext_dense.browse.samples_page import browse
 from convnext_dense.data import own_data_flags
 from convnext_dense.data.bands.reading import check_range
 from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.finetune.augment import use_augmentation
 from convnext_dense.tasks import task_of
 
 
@@ -22,6 +23,8 @@ def run(args: argparse.Namespace) -> None:
         own_data=own and replace(own, folder=out / "data"),
         value_range=args.value_range and check_range(args.value_range),
     )
+    if args.augment is not None:
+        use_augmentation(cfg, args.augment)
     print(browse(cfg, args.split, out, args.number, args.seed))
     for remark in task_of(cfg).remarks(cfg, args.split, ()):
         print(f"note: {remark}")

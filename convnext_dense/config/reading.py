@@ -51,6 +51,14 @@ def require_toolbox(cfg: Config) -> None:
         )
 
 
+def add_import(cfg: Config, module: str) -> None:
+    """Imports a module that registers what a config is about to name, and notes it there."""
+    named = cfg.setdefault("custom_imports", dict(imports=[]))
+    if module not in named["imports"]:
+        named["imports"] = [*named["imports"], module]
+    import_module(module)
+
+
 def import_registering_modules(cfg: Config) -> None:
     """Imports the engine, whose hooks and loops a config names, and its ``custom_imports``.
 

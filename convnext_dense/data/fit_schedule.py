@@ -159,8 +159,10 @@ def batch_of(cfg: Config, processes: int) -> Batch:
 
 
 def iterations_per_epoch(cfg: Config, images: int, batch: Batch) -> int:
-    """Iterations of one pass over the training images."""
-    loader, share = cfg.train_dataloader, ceil(images / batch.processes)
+    """Iterations of one pass over the training images, some of which a sampler may repeat."""
+    loader = cfg.train_dataloader
+    drawn = (loader.get("sampler") or {}).get("epoch_images") or images
+    share = ceil(drawn / batch.processes)
     # A batch sampler of its own keeps the last batch.
     drops_last = loader.get("drop_last", False) and "batch_sampler" not in loader
     return share // batch.per_process if drops_last else ceil(share / batch.per_process)

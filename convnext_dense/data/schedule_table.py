@@ -28,6 +28,7 @@ def format_schedule_table(cfg: Config, recipe: Config, fit: Fit, max_iters: int 
     rows = [
         ("", "recipe", "this run", ""),
         _pictures_row(cfg, fit),
+        *_repeats_rows(cfg),
         _batch_row(fit),
         _rate_row(cfg, recipe, fit),
         *_length_rows(fit),
@@ -57,6 +58,11 @@ def _pictures_row(cfg: Config, fit: Fit) -> Row:
         _number(fit.size.images),
         why,
     )
+
+
+def _repeats_rows(cfg: Config) -> list[Row]:
+    drawn = (cfg.train_dataloader.get("sampler") or {}).get("epoch_images")
+    return [("images an epoch", "", _number(drawn), "rare classes repeated")] if drawn else []
 
 
 def _batch_row(fit: Fit) -> Row:

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
+from convnext_dense.config.reading import add_import
 from convnext_dense.data.coco.annotation_file import count_instances, read_summary
 from convnext_dense.data.coco.check_images import check_detection_images
 from convnext_dense.data.coco.fit_config import (
@@ -19,6 +19,7 @@ from convnext_dense.data.coco.fit_config import (
 )
 from convnext_dense.data.coco.prepare import prepare_detection
 from convnext_dense.data.images import read_shown
+from convnext_dense.detection.augment.choices import augmentation_steps
 from convnext_dense.tasks import ClassCounts, Task
 from convnext_dense.weights.checkpoints import has_masks
 
@@ -76,10 +77,19 @@ class DetectionTask(Task):
         drawing = (cfg.get("default_hooks") or {}).get("visualization")
         if drawing and drawing.type == "DetVisualizationHook":
             drawing.type = "AnyChannelsVisualizationHook"
-        named = cfg.setdefault("custom_imports", dict(imports=[]))
-        if module not in named["imports"]:
-            named["imports"] = [*named["imports"], module]
-        import_module(module)
+        add_import(cfg, module)
+
+    def augmentation_steps(self, cfg: Any, choice: str) -> list[dict[str, Any]]:
+        """See :func:`convnext_dense.detection.augment.choices.augmentation_steps`."""
+        add_import(cfg, "convnext_dense.detection.augment.steps")
+        return augmentation_steps(cfg, choice)
+
+    def classes_of_images(self, dataset: Any) -> list[set[int]]:
+        """Classes of the instances that are trained on."""
+        return [
+            {one["bbox_label"] for one in info["instances"] if not one["ignore_flag"]}
+            for info in map(dataset.get_data_info, range(len(dataset)))
+        ]
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.coco.check_images.check_detection_images`."""

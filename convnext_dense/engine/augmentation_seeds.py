@@ -45,7 +45,9 @@ class SeededBatches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yields lists of (index, seed)."""
-        times: Counter = Counter()  # a sampler may draw an image twice: another view of it
+        # A sampler may draw an image twice: another view of it, in whatever process.
+        sampler = getattr(self.batch_sampler, "sampler", None)
+        times = sampler.earlier_copies() if hasattr(sampler, "earlier_copies") else Counter()
         for number, batch in enumerate(self.batch_sampler):
             drawn = []
             for index in batch:

@@ -28,7 +28,7 @@ from convnext_dense.atomic_files import (
 from convnext_dense.config.plain import format_python
 from convnext_dense.config.renamed import rename_types
 from convnext_dense.config.safe_reading import safe_reading
-from convnext_dense.data.bands.load_image import name_images_in_errors
+from convnext_dense.data.bands.load_image import connect_pipelines
 from convnext_dense.data.class_names import check_classes
 from convnext_dense.data.fit_schedule import plan_of
 from convnext_dense.data.text_files import opening_annotation_files
@@ -151,7 +151,7 @@ class DenseRunner(Runner):
         """Builds a loader whose errors name the image; its processes live until this one ends."""
         with opening_annotation_files():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
-        name_images_in_errors(loader.dataset)
+        connect_pipelines(loader.dataset)
         if not isinstance(loader.worker_init_fn, DataWorkerSetup):
             loader.worker_init_fn = DataWorkerSetup(loader.worker_init_fn)
         return loader

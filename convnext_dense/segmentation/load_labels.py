@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -81,6 +82,20 @@ class LoadLabels(BaseTransform):
         mapped = "" if self.mask_values is None else f", mask_values={self.mask_values}"
         mapped += "" if self.colours is None else f", colours={self.colours}"
         return f"{type(self).__name__}(num_classes={self.num_classes}{mapped})"
+
+
+def read_present_classes(dataset: Any) -> list[set[int]]:
+    """The classes of each label image of a dataset, read as its pipeline reads them.
+
+    Args:
+        dataset: One whose pipeline has a :class:`LoadLabels`.
+    """
+    reader = next(step for step in dataset.pipeline.transforms if isinstance(step, LoadLabels))
+    found = []
+    for index in range(len(dataset)):
+        labels = reader(dataset.get_data_info(index))["gt_seg_map"]
+        found.append({int(label) for label in np.unique(labels) if label != IGNORED})
+    return found
 
 
 def to_labels(

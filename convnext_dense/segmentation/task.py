@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnext_dense.config.config_tree import evaluators
+from convnext_dense.config.reading import add_import
 from convnext_dense.data.check_images import build_dataset
 from convnext_dense.data.labels.check_images import check_segmentation_images, remarks_on_labels
 from convnext_dense.data.labels.fit_config import (
@@ -16,7 +17,9 @@ from convnext_dense.data.labels.fit_config import (
 )
 from convnext_dense.data.labels.own_labels import use_own_labels
 from convnext_dense.data.layouts.prepare import prepare_own_labels
+from convnext_dense.segmentation.augment import augmentation_steps
 from convnext_dense.segmentation.draw_results import draw_labels
+from convnext_dense.segmentation.load_labels import read_present_classes
 from convnext_dense.tasks import ClassCounts, Task
 
 
@@ -74,6 +77,15 @@ class SegmentationTask(Task):
             for evaluator in (evaluators(cfg, split) if split else [])
         )
         cfg.model.test_cfg = dict(cfg.model.get("test_cfg") or {}, keep_scores=read)
+
+    def augmentation_steps(self, cfg: Any, choice: str) -> list[dict[str, Any]]:
+        """See :func:`convnext_dense.segmentation.augment.augmentation_steps`."""
+        add_import(cfg, "convnext_dense.segmentation.mosaic")
+        return augmentation_steps(cfg, choice)
+
+    def classes_of_images(self, dataset: Any) -> list[set[int]]:
+        """Classes of the labels, of which every file is read."""
+        return read_present_classes(dataset)
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.labels.check_images.check_segmentation_images`."""

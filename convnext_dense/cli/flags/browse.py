@@ -2,7 +2,7 @@
 
 import argparse
 
-from convnext_dense.cli.shared import arguments, data_arguments
+from convnext_dense.cli.shared import arguments, data_arguments, finetune_arguments
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -12,4 +12,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", type=int, default=16, metavar="N", help="samples to draw")
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--seed", type=int, default=0, help="settles the samples")
+    finetune_arguments.add_augment_argument(parser)
     data_arguments.add_own_data_arguments(parser)

@@ -29,7 +29,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser, dense: bool = True) 
     )
     if not dense:
         return
-    group.add_argument("--augment", choices=AUGMENT, help="how training images are changed")
+    add_augment_argument(group)
     group.add_argument("--few", action="store_true", help="a preset for less than 200 images")
 
 
@@ -45,4 +45,13 @@ def add_trained_parts_arguments(group: argparse._ActionsContainer) -> None:
     )
     group.add_argument(
         "--lora", type=int, metavar="R", help="train adapters of rank R in the backbone's blocks"
+    )
+
+
+def add_augment_argument(parser: argparse._ActionsContainer) -> None:
+    """The flag that other commands than the training show data by."""
+    parser.add_argument(
+        "--augment",
+        choices=AUGMENT,
+        help="how training images are changed (default: as the recipe does)",
     )

@@ -18,6 +18,7 @@ from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.settle import settle_finetuning
+from convnext_dense.finetune.settle_data import settle_data
 from convnext_dense.runs import AUTO
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.tasks import task_of
@@ -73,7 +74,10 @@ def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
         value_range=value_range,
         start=lambda: _start(settled.cfg, flags),
     )
+    flags, said = settle_data(settled, flags)
     settle_finetuning(settled, flags)
+    if said and launcher.rank(flags.launcher) == 0:
+        print(said)
     if flags.own_data is not None and task_of(settled.cfg).fits_schedule:
         _fit_schedule(settled, flags)
     if flags.max_iters is not None:

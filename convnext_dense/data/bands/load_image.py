@@ -64,10 +64,16 @@ class NamingPipeline(Compose):
             return super().__call__(data)
 
 
-def name_images_in_errors(dataset: Dataset) -> None:
-    """Lets the pipelines of a dataset, and of those that it wraps, name their images."""
+def connect_pipelines(dataset: Dataset) -> None:
+    """Lets the pipelines of a dataset, and of those that it wraps, name their images.
+
+    Steps that mix images (``use_dataset``) are told the dataset that the others come from.
+    """
     if isinstance(getattr(dataset, "pipeline", None), Compose):
         dataset.pipeline = NamingPipeline(dataset.pipeline)
+        for step in dataset.pipeline.transforms:
+            if hasattr(step, "use_dataset"):
+                step.use_dataset(dataset)
     for inner in (getattr(dataset, "dataset", None), *getattr(dataset, "datasets", ())):
         if inner is not None:
-            name_images_in_errors(inner)
+            connect_pipelines(inner)

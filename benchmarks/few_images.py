@@ -1,0 +1,329 @@
+"""Which fine-tuning flags help with few images: each preset trained on 16, 64 ... images.
+
+    python benchmarks/few_images.py --data-root DATA --out few/
+
+Every run starts from weights of the embedded shapes, has the same number of images a step and of
+iterations, and is evaluated on images that no run was trained on. The run's seed also chooses its
+training images, the same for all presets. A finished run is a line in ``runs.csv``: the command
+goes on where it was interrupted. The table has mean and spread (standard deviation) over the seeds.
+
+Detection takes ``coco/`` of the data root, with one class for all objects (``--classes all`` keeps
+COCO's): few images of 80 classes say nothing about most of them. Segmentation takes
+``ade/ADEChallengeData2016/``. Both with the miniature models, on the CPU.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from statistics import mean, stdev
+from threading import Lock
+
+from convnext_dense.atomic_files import write_atomically
+from convnext_dense.text_table import format_columns
+
+ROOT = Path(__file__).parents[1]
+# Preset -> flags of a training.
+PRESETS = {
+    "recipe": [],
+    "none": ["--augment", "none"],
+    "mild": ["--augment", "mild"],
+    "lsj": ["--augment", "lsj"],
+    "copy-paste": ["--augment", "copy-paste"],
+    "mosaic": ["--augment", "mosaic"],
+    "balance": ["--balance"],
+    "freeze-1": ["--freeze", "1"],
+    "freeze-2": ["--freeze", "2"],
+    "freeze-backbone": ["--freeze", "backbone"],
+    "head-lr-5": ["--head-lr-mult", "5"],
+    "few": ["--few"],
+}
+COMPARED = [name for name in PRESETS if name not in ("freeze-1", "few")]
+LINE = ("task", "preset", "images", "seed", "steps", "figure", "seconds")
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a task is trained here.
+
+    Attributes:
+        config: The miniature config; it also makes the starting weights.
+        sizes: Numbers of training images.
+        without: Presets that say nothing here.
+        figures: Keys in ``metrics.json``; their mean is compared.
+        batch: Images of a step.
+        iterations: Steps of a run.
+        start: Steps of the run that makes the starting weights.
+        rate: The learning rate.
+    """
+
+    config: str
+    sizes: tuple[int, ...]
+    without: tuple[str, ...]
+    figures: tuple[str, ...]
+    batch: int
+    iterations: int
+    start: int
+    rate: float
+
+
+TASKS = {
+    "detection": Task(
+        "mask_rcnn_convnext_a_shapes",
+        (16, 64, 100),
+        ("balance",),  # a single class is in every image
+        ("bbox_mAP_50", "segm_mAP_50"),
+        batch=2,
+        iterations=250,
+        start=400,
+        rate=2e-3,
+    ),
+    "segmentation": Task(
+        "upernet_convnext_a_shapes",
+        (16, 64, 120),
+        ("copy-paste",),
+        ("mIoU",),
+        batch=2,
+        iterations=250,
+        start=600,
+        rate=2e-3,
+    ),
+}
+Run = tuple[str, str, int, int]  # task, preset, images, seed
+
+
+def main() -> None:
+    """The command."""
+    args = read_arguments()
+    done = read_lines(args)
+    if not args.table:
+        wanted = list(runs_of(args))
+        missing = [run for run in wanted if run not in done]
+        print(f"{len(missing)} of {len(wanted)} runs are left, {args.jobs} at a time.", flush=True)
+        for task in {run[0] for run in missing}:
+            make_weights(args, task)
+        lock = Lock()
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(lambda run: train(args, run, lock), missing))
+    print(format_tables(read_lines(args)))
+
+
+def read_arguments() -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-root", type=Path, required=True, help="holds coco/ and ade/")
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs.csv and the runs")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=COMPARED)
+    parser.add_argument("--sizes", nargs="+", type=int, help="numbers of training images")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--iterations", type=int, help="steps of a run (default: the task's)")
+    parser.add_argument("--classes", choices=("one", "all"), default="one", help="of detection")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--table", action="store_true", help="only print the table")
+    return parser.parse_args()
+
+
+def runs_of(args: argparse.Namespace) -> Iterator[Run]:
+    """All runs, seed by seed: an interrupted comparison is whole for the seeds that it has."""
+    for seed in args.seeds:
+        for name in args.tasks:
+            task = TASKS[name]
+            for size in args.sizes or task.sizes:
+                for preset in args.presets:
+                    if preset not in task.without:
+                        yield name, preset, size, seed
+
+
+def read_lines(args: argparse.Namespace) -> dict[Run, float]:
+    """The figures of finished runs of this length."""
+    path = args.out / "runs.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    return {
+        (line["task"], line["preset"], int(line["images"]), int(line["seed"])): float(
+            line["figure"]
+        )
+        for line in lines
+        if int(line["steps"]) == steps_of(args, line["task"])
+    }
+
+
+def steps_of(args: argparse.Namespace, task: str) -> int:
+    """Steps of a task's runs."""
+    return args.iterations or TASKS[task].iterations
+
+
+def weights_of(args: argparse.Namespace, task: str) -> Path:
+    """The checkpoint that runs of a task start from."""
+    return args.out / "start" / task / f"iter_{TASKS[task].start}.pth"
+
+
+def make_weights(args: argparse.Namespace, task: str) -> None:
+    """Trains on the embedded shapes where that was not done yet."""
+    path, steps = weights_of(args, task), TASKS[task].start
+    if not path.is_file():
+        flags = ["--data-root", args.out / "shapes_data", "--max-iters", steps, "--seed", 0]
+        (args.out / "shapes_data").mkdir(parents=True, exist_ok=True)
+        options = ["--cfg-options", f"param_scheduler.1.end={steps}"]
+        if task == "detection":
+            options += ["param_scheduler.1.by_epoch=False",
+                        "param_scheduler.1.convert_to_iter_based=False"]  # fmt: skip
+        start(TASKS[task].config, path.parent, [*flags, *options])
+
+
+def train(args: argparse.Namespace, run: Run, lock: Lock) -> None:
+    """Trains and evaluates one run, and writes its line."""
+    name, preset, size, seed = run
+    task = TASKS[name]
+    folder = args.out / "runs" / "-".join(map(str, run))
+    with lock:  # runs of several presets share their files
+        data = {"detection": coco_flags, "segmentation": street_flags}[name](args, size, seed)
+    steps = steps_of(args, name)
+    length = (
+        f"max_epochs={max(1, round(steps / ceil(size / task.batch)))}"
+        if name == "detection"
+        else f"max_iters={steps}"
+    )
+    begin = time.perf_counter()
+    start(
+        task.config,
+        folder,
+        [
+            *data, *PRESETS[preset],
+            "--seed", seed, "--load-from", weights_of(args, name),
+            "--cfg-options", f"train_cfg.{length}", "train_cfg.val_interval=1000",
+            "default_hooks.checkpoint.interval=1000",
+            f"train_dataloader.batch_size={task.batch}", f"optim_wrapper.optimizer.lr={task.rate}",
+        ],
+    )  # fmt: skip
+    metrics = json.loads((folder / "metrics.json").read_text())
+    figure = mean(find(metrics, key) for key in task.figures)
+    line = dict(
+        zip(LINE, (*run, steps, f"{figure:.5f}", f"{time.perf_counter() - begin:.0f}"), strict=True)
+    )
+    with lock:
+        append(args.out / "runs.csv", line)
+        print(*line.values(), flush=True)
+
+
+def find(metrics: Mapping, key: str) -> float:
+    """A figure of ``metrics.json``, whatever its prefix."""
+    return next(value for name, value in metrics.items() if name.split("/")[-1] == key)
+
+
+def start(config: str, folder: Path, flags: list) -> None:
+    """Runs a training in a process of its own, with one thread."""
+    words = [sys.executable, "-m", "convnext_dense", "train", config, "--work-dir", folder, *flags]
+    if folder.exists():
+        subprocess.run(["rm", "-r", str(folder)], check=True)  # of a run that was interrupted
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    log = folder.with_suffix(".log")
+    with log.open("w") as file:
+        done = subprocess.run(
+            list(map(str, words)),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+    if done.returncode:
+        sys.exit(f"A run failed, see {log}:\n{log.read_text()[-1500:]}")
+
+
+def append(path: Path, line: Mapping[str, str]) -> None:
+    """Adds a line to the csv."""
+    is_new = not path.is_file()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, LINE)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(line)
+
+
+def coco_flags(args: argparse.Namespace, size: int, seed: int) -> list:
+    """A COCO file of some training images; all validation images."""
+    coco, folder = args.data_root / "coco", args.out / "data"
+    train = folder / f"train_{size}_{seed}.json"
+    val = folder / "val.json"
+    for path, split in ((train, "train"), (val, "val")):
+        content = json.loads((coco / f"annotations/instances_{split}2017.json").read_text())
+        if split == "train":
+            shown = {one["image_id"] for one in content["annotations"] if not one["iscrowd"]}
+            images = [one for one in content["images"] if one["id"] in shown]
+            random.Random(seed).shuffle(images)
+            content["images"] = images[:size]
+            kept = {one["id"] for one in content["images"]}
+            content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+        if args.classes == "one":
+            content["categories"] = [dict(id=1, name="object")]
+            for one in content["annotations"]:
+                one["category_id"] = 1
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(content))
+    images = ["--images", coco / "train2017", coco / "val2017"]
+    return ["--train-json", train, "--val-json", val, *images]
+
+
+def street_flags(args: argparse.Namespace, size: int, seed: int) -> list:
+    """Links to some street scenes and their labels; all validation images."""
+    ade, folder = args.data_root / "ade/ADEChallengeData2016", args.out / "data/streets"
+    names = sorted(path.stem for path in (ade / "images/training").glob("*.jpg"))
+    random.Random(seed).shuffle(names)
+    parts = {}
+    for kind, suffix in (("images", ".jpg"), ("annotations", ".png")):
+        target = folder / f"{size}_{seed}" / kind
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names[:size]:
+            link = target / f"{name}{suffix}"
+            if not link.is_symlink():
+                link.symlink_to((ade / kind / "training" / f"{name}{suffix}").resolve())
+        parts[kind] = [target, ade / kind / "validation"]
+    classes = folder / "classes.txt"
+    classes.write_text(
+        "sky\nbuilding\npole\nroad\npavement\ntree\nsign\nfence\ncar\npedestrian\nbicyclist\n"
+    )
+    return [
+        "--images", *parts["images"], "--labels", *parts["annotations"],
+        "--classes", classes, "--reduce-zero-label",
+    ]  # fmt: skip
+
+
+def format_tables(found: Mapping[Run, float]) -> str:
+    """A table a task: a row a preset, a column a number of images, mean +- spread over seeds."""
+    tables = []
+    for task, about in TASKS.items():
+        sizes = sorted({size for name, _, size, _ in found if name == task})
+        if not sizes:
+            continue
+        rows = [("preset", *(f"{size} images" for size in sizes))]
+        for preset in PRESETS:
+            cells = []
+            for size in sizes:
+                values = [
+                    value
+                    for (name, one, images, _), value in found.items()
+                    if (name, one, images) == (task, preset, size)
+                ]
+                spread = f" +- {stdev(values):.3f}" if len(values) > 1 else ""
+                cells.append(f"{mean(values):.3f}{spread} ({len(values)})" if values else "")
+            if any(cells):
+                rows.append((preset, *cells))
+        title = f"{task}: mean of {', '.join(about.figures)} (seeds)"
+        tables.append("\n".join([title, *format_columns(rows, ("<", *[">"] * len(sizes)))]))
+    return "\n\n".join(tables)
+
+
+if __name__ == "__main__":
+    main()

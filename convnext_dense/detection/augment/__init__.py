@@ -1,0 +1,1 @@
+"""Augmentation of detection data: the choices of ``--augment``, and steps that mix images."""
