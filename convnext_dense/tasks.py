@@ -77,7 +77,7 @@ class Task(ABC):
         """Own data in the layout that the task's dataset reads: converted, mended, divided.
 
         Args:
-            own_data: A :class:`convnext_dense.data.own_data.OwnData` as the flags name it.
+            own_data: A :class:`convnext_dense.data.own.own_data.OwnData` as the flags name it.
 
         Returns:
             One that has a source for each of its ``splits``; files that were made lie in its
@@ -97,7 +97,7 @@ class Task(ABC):
             dataset: The dataset; its ``data_root`` is set already.
             images, truth: Folder of images, and annotation file or folder of label images, relative
                 to ``data_root``.
-            own_data: A :class:`convnext_dense.data.own_data.OwnData`.
+            own_data: A :class:`convnext_dense.data.own.own_data.OwnData`.
             options: ``--cfg-options`` below this dataset, without its prefix.
         """
         raise NotImplementedError

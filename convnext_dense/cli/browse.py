@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from convnext_dense.browse.samples_page import browse
-from convnext_dense.data import own_data_flags
 from convnext_dense.data.bands.reading import check_range
 from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.data.own import flags as own_data_flags
 from convnext_dense.finetune.augment import use_augmentation
 from convnext_dense.tasks import task_of
 

@@ -19,10 +19,10 @@ from convnext_dense.config.config_tree import datasets, evaluators
 from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
-from convnext_dense.data import own_data_flags
 from convnext_dense.data.bands.settings import start_of
 from convnext_dense.data.fit import settle_with_data
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own import flags as own_data_flags
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import DenseRunner, build_runner

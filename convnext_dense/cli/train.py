@@ -18,9 +18,9 @@ from convnext_dense.config import launcher
 from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
-from convnext_dense.data import own_data_flags
 from convnext_dense.data.image_scan import OpenedImage
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own import flags as own_data_flags
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.engine.resuming.former import REFIT
 from convnext_dense.engine.runner import DenseRunner, build_runner

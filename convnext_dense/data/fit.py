@@ -19,7 +19,7 @@ from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.bands.fit import fit_bands
 from convnext_dense.data.bands.settings import Start
-from convnext_dense.data.own_data import OwnData, own_data_step
+from convnext_dense.data.own.own_data import OwnData, own_data_step
 from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import MissingDataError, UserError
 from convnext_dense.tasks import task_of

@@ -11,7 +11,7 @@ import pytest
 from convnext_dense.classification.dataset import LabelledImages
 from convnext_dense.data.class_folders.layouts import read_class_names, read_labelled
 from convnext_dense.data.class_folders.prepare import prepare_classification
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 from tests.classification.conftest import TINY, draw
 from tests.running import run

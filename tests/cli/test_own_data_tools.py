@@ -8,7 +8,7 @@ import pytest
 
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
-from convnext_dense.data import own_data_flags
+from convnext_dense.data.own import flags as own_data_flags
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
 from tests.datasets.test_own_data import detection_flags, label_flags, parse
 from tests.miniature import SHAPES

@@ -12,9 +12,9 @@ from convnext_dense.browse.samples import build_dataset, build_preprocessor, tak
 from convnext_dense.cli.flags.train import add_flags
 from convnext_dense.cli.shared.parser import Parser
 from convnext_dense.config.config_tree import datasets
-from convnext_dense.data import own_data_flags
 from convnext_dense.data.bands.settings import Start, reading_of, start_of
 from convnext_dense.data.fit import settle_with_data
+from convnext_dense.data.own import flags as own_data_flags
 from convnext_dense.errors import UserError
 from tests.datasets.test_bands_runs import SEGMENTOR, detection, segmentation
 from tests.miniature import SHAPES

@@ -8,8 +8,8 @@ from PIL import Image
 
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
-from convnext_dense.data import own_data_flags
-from convnext_dense.data.own_data_flags import parse_mask_values
+from convnext_dense.data.own import flags as own_data_flags
+from convnext_dense.data.own.flags import parse_mask_values
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.data_check import check_data
 from convnext_dense.segmentation.task import TASK

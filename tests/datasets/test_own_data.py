@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from convnext_dense.cli.shared.data_arguments import add_own_data_arguments, add_split_arguments
-from convnext_dense.data import own_data_flags
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.labels.folders import label_suffix
+from convnext_dense.data.own import flags as own_data_flags
 from convnext_dense.errors import UserError
 from tests.datasets.test_labels import ADE, NAMES
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convnext_dense.data.split_file import settle_split
-from convnext_dense.data.splitting import remark_split, split_groups
+from convnext_dense.data.own.split_file import settle_split
+from convnext_dense.data.own.splitting import remark_split, split_groups
 from convnext_dense.errors import UserError
 
 CLASSES = "abcdefgh"

@@ -10,10 +10,10 @@ from PIL import Image
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.config.load import load_config
-from convnext_dense.data import own_data_flags
 from convnext_dense.data.check_images import build_dataset
 from convnext_dense.data.labels.fit_config import fit_to_labels
-from convnext_dense.data.own_data import use_own_data
+from convnext_dense.data.own import flags as own_data_flags
+from convnext_dense.data.own.own_data import use_own_data
 from tests.datasets.test_labels import SHAPES
 from tests.datasets.test_own_data import TRAINING, parse
 

@@ -11,9 +11,9 @@ import pytest
 
 from convnext_dense import atomic_files
 from convnext_dense.cli.shared.data_arguments import add_own_data_arguments, add_split_arguments
-from convnext_dense.data import own_data_flags
 from convnext_dense.data.coco.prepare import prepare_detection
 from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.data.own import flags as own_data_flags
 from convnext_dense.errors import UserError
 from tests.mending.damages import CLASSES, damaged, sound, truth
 from tests.miniature import SHAPES

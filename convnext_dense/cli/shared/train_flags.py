@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
 

@@ -13,7 +13,7 @@ from convnext_dense.data.bands.reading import check_range
 from convnext_dense.data.bands.settings import Start, start_of
 from convnext_dense.data.fit import fit_to_data
 from convnext_dense.data.fit_schedule import LEARNING_RATE, fit_schedule
-from convnext_dense.data.own_data import own_data_step
+from convnext_dense.data.own.own_data import own_data_step
 from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError

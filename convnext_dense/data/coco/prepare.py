@@ -13,9 +13,9 @@ from convnext_dense.data.coco.find_images import check_images_exist
 from convnext_dense.data.coco.findings import DoesNotFit
 from convnext_dense.data.mending.draft import Row
 from convnext_dense.data.mending.mend import format_mended, mend, refuse_mended
-from convnext_dense.data.own_data import DETECTION, OwnData
-from convnext_dense.data.split_file import settle_split
-from convnext_dense.data.splitting import remark_split
+from convnext_dense.data.own.own_data import DETECTION, OwnData
+from convnext_dense.data.own.split_file import settle_split
+from convnext_dense.data.own.splitting import remark_split
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
 

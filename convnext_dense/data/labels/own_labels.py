@@ -15,7 +15,7 @@ from convnext_dense.data.labels.fit_config import (
 )
 from convnext_dense.data.labels.folders import image_suffix, label_suffix
 from convnext_dense.data.layouts.pairs_file import read_pairs
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
 

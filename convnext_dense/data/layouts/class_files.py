@@ -14,7 +14,7 @@ from typing import Any
 
 from convnext_dense.data.labels.fit_config import MAX_CLASSES, check_names
 from convnext_dense.data.layouts.layout import Colour, Meaning
-from convnext_dense.data.own_data import IGNORE
+from convnext_dense.data.own.own_data import IGNORE
 from convnext_dense.data.text_files import read_json, read_text
 from convnext_dense.errors import UserError
 

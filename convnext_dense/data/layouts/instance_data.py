@@ -17,7 +17,7 @@ from convnext_dense.data.layouts.known import mapillary_labels
 from convnext_dense.data.layouts.layout import ALL, Layout, Pair, child
 from convnext_dense.data.layouts.meaning import settle_meaning
 from convnext_dense.data.layouts.recognise import recognise
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
 BACKGROUND = "background"

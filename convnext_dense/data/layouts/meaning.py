@@ -12,7 +12,7 @@ from convnext_dense.data.labels.label_image import read_colours, read_indices
 from convnext_dense.data.labels.own_labels import find_beside
 from convnext_dense.data.layouts.class_files import read_class_file
 from convnext_dense.data.layouts.layout import Layout, Meaning, Pair
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
 # Files of tools and datasets that name classes; Mapillary's is read with its layout.

@@ -18,7 +18,7 @@ from convnext_dense.data.layouts.pairing import unused_labels
 from convnext_dense.data.layouts.pairs_file import write_pairs
 from convnext_dense.data.layouts.rendering import prepare_drawn_labels
 from convnext_dense.data.layouts.sources import Sources
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
 SHOWN = 5

@@ -9,19 +9,20 @@ from pathlib import Path
 from PIL import Image
 
 from convnext_dense.atomic_files import (
+    ROOM,
     explaining_full_disks,
     make_folder,
     replacing,
     wait_for,
     write_once,
 )
-from convnext_dense.data.coco.prepare import ROOM, prepare_detection
+from convnext_dense.data.coco.prepare import prepare_detection
 from convnext_dense.data.formats.drawn_labels import BACKGROUND, draw_labels
 from convnext_dense.data.labels.fit_config import CLASS_FILE, check_names
 from convnext_dense.data.layouts.layout import Meaning, Pair
 from convnext_dense.data.layouts.pairs_file import write_pairs
-from convnext_dense.data.own_data import OwnData
-from convnext_dense.data.splitting import digest
+from convnext_dense.data.own.own_data import OwnData
+from convnext_dense.data.own.splitting import digest
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
 from convnext_dense.runs.progress import new_progress

@@ -13,7 +13,7 @@ from convnext_dense.data.layouts.recognise import (
     recognise_folders,
 )
 from convnext_dense.data.layouts.split_lists import choose, read_list
-from convnext_dense.data.own_data import OwnData
+from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
 SUFFIX = "dataset.seg_map_suffix"

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from convnext_dense.atomic_files import make_folder, write_atomically
-from convnext_dense.data.splitting import digest, split_groups
+from convnext_dense.data.own.splitting import digest, split_groups
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
 

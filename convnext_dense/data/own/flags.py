@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convnext_dense.data.own_data import DETECTION, IGNORE, SEGMENTATION, OwnData
+from convnext_dense.data.own.own_data import DETECTION, IGNORE, SEGMENTATION, OwnData
 from convnext_dense.errors import UserError
 
 FLAGS = (
