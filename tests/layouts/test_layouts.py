@@ -210,6 +210,21 @@ def test_coco_stuff(tmp_path, maps):
         loaded(cfg)
 
 
+def test_coco_stuff_has_cocos_ids(tmp_path):
+    """The 80 things under their ids of COCO, whose pixels count from 0."""
+    ids = [*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70,
+           *range(72, 83), *range(84, 91)]  # fmt: skip
+    assert len(ids) == 80
+    things = np.full((30, 40), 255, np.uint8)
+    things.ravel()[:80] = np.array(ids) - 1
+    things.ravel()[80:171] = np.arange(91, 182)  # the stuff has no gaps
+    for split in ("train", "val"):
+        save_image(tmp_path / f"images/{split}2017/0.jpg")
+        save(tmp_path / f"stuffthingmaps/{split}2017/0.png", things)
+    found = loaded(load(tmp_path / "w", "--train-data", tmp_path))["0.jpg"]
+    np.testing.assert_array_equal(found.ravel()[:171], np.arange(171))
+
+
 def test_ade20k(tmp_path):
     root = tmp_path / "ADEChallengeData2016"
     for split, folder in (("train", "training"), ("val", "validation")):

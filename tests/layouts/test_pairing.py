@@ -65,6 +65,7 @@ def test_images_without_label_are_named_or_left_out(tmp_path):
     [
         (["notes.txt"], ["a.png"], "holds no image"),
         (["a.jpg"], ["b.png"], r"no label for the images .*it holds b.png"),
+        (["a_1.jpg"], ["a_10.png"], r"no label for the images .*it holds a_10.png"),
         (["a.jpg"], ["a.jpg"], r"stored without loss \(.png.*it holds no such file"),
         (["a.jpg", "a.png"], ["a.png"], "images of one name with several endings.*a.jpg, a.png"),
     ],

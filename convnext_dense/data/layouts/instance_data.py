@@ -13,7 +13,7 @@ from convnext_dense.data.layouts.instances import (
     mapillary_objects,
     voc_objects,
 )
-from convnext_dense.data.layouts.known import mapillary_labels
+from convnext_dense.data.layouts.known.public import mapillary_labels
 from convnext_dense.data.layouts.layout import ALL, Layout, Pair, child
 from convnext_dense.data.layouts.meaning import settle_meaning
 from convnext_dense.data.layouts.recognise import recognise

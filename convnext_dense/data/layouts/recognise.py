@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from convnext_dense.data.images import IMAGE_SUFFIXES
-from convnext_dense.data.layouts.known import (
+from convnext_dense.data.layouts.known.plain import plain
+from convnext_dense.data.layouts.known.public import (
     ade20k,
     cityscapes,
     cityscapes_of,
@@ -13,10 +14,9 @@ from convnext_dense.data.layouts.known import (
     loveda,
     mapillary,
 )
+from convnext_dense.data.layouts.known.voc import voc
 from convnext_dense.data.layouts.layout import ALL, Layout
 from convnext_dense.data.layouts.pairing import pair_folders
-from convnext_dense.data.layouts.plain import plain
-from convnext_dense.data.layouts.voc import voc
 from convnext_dense.errors import UserError
 
 # From the most particular to the most general: the first that fits is taken.

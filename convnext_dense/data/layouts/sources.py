@@ -1,11 +1,13 @@
 """Own data as the flags name it, read into layouts."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from convnext_dense.data.formats.reading import is_known
 from convnext_dense.data.layouts.layout import ALL, SPLIT_NAMES, Layout, Pair
+from convnext_dense.data.layouts.pairing import images_in
 from convnext_dense.data.layouts.recognise import (
     LAYOUTS,
     UnknownLayout,
@@ -16,6 +18,7 @@ from convnext_dense.data.layouts.split_lists import choose, read_list
 from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
+SHOWN = 5
 SUFFIX = "dataset.seg_map_suffix"
 
 
@@ -47,6 +50,8 @@ class Sources:
             return choose(list(every), read_list(file), file)
         for name in (*_wanted(split), *((ALL,) if is_named else ())):
             if name in layout.splits:
+                if self.own.lists:
+                    _refuse_unlabelled(split, layout.splits[name], layout)
                 return list(layout.splits[name])
         raise _lacks(split, path, layout.splits)
 
@@ -75,7 +80,7 @@ class Sources:
         Raises:
             UserError: For training and validation data whose values mean different things.
         """
-        for (_, path, _), layout in self._read.items():
+        for (_, path), layout in self._read.items():
             if replace(layout.meaning, source="") != replace(self.first.meaning, source=""):
                 raise UserError(
                     f"{path} has labels as {layout.meaning.source or layout.name}, and the other "
@@ -84,16 +89,32 @@ class Sources:
                 )
 
     def _layout(self, images: Path | None, path: Path, split: str) -> Layout:
-        partial = split in self.own.lists  # which names what is used
-        if (images, path, partial) not in self._read:
+        if (images, path) not in self._read:
+            partial = bool(self.own.lists)  # which name what is used
             if images is None:
                 found = recognise(path, self.own.data_format, partial)
             else:
                 suffix = self.own.options.get(f"{split}_dataloader.{SUFFIX}")
                 found = recognise_folders(images, path, suffix, partial)
-            self._read[images, path, partial] = found
+            self._read[images, path] = found
             self.first = self.first or found
-        return self._read[images, path, partial]
+        return self._read[images, path]
+
+
+def _refuse_unlabelled(split: str, pairs: Sequence[Pair], layout: Layout) -> None:
+    """Refuses images without a label in a split that no list names, where another has a list."""
+    if layout.name == "voc" or not pairs:  # which has images without a label
+        return
+    folder = Path(os.path.commonpath([image.parent for image, _ in pairs]))
+    used = {path for chosen in layout.splits.values() for pair in chosen for path in pair}
+    left = [name for name in images_in(folder) if folder / name not in used]
+    if left:
+        flag = "train" if split == "train" else "val"
+        raise UserError(
+            f"{len(left)} images of {folder} have no label: {', '.join(left[:SHOWN])}"
+            f"{' ...' if len(left) > SHOWN else ''}: label them, move them away, or name those to "
+            f"use with --{flag}-list."
+        )
 
 
 def _wanted(split: str) -> tuple[str, ...]:

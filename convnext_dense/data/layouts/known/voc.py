@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from convnext_dense.data.layouts.known import standard_names
+from convnext_dense.data.layouts.known.public import standard_names
 from convnext_dense.data.layouts.layout import ALL, Layout, Meaning, Pair, child
 from convnext_dense.data.layouts.pairing import images_in, labels_in, pair_names
 from convnext_dense.data.layouts.split_lists import choose, read_list

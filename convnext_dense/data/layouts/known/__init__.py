@@ -1,0 +1,1 @@
+"""Layouts that are recognised: of public datasets, of tools, and plain folders."""
