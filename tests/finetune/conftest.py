@@ -48,7 +48,7 @@ def make_flags(**given) -> Namespace:
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory) -> Path:
+def class_root(tmp_path_factory) -> Path:
     """A data root whose ``mini/`` has 8 training and 4 validation images: 4 iterations an epoch."""
     root = tmp_path_factory.mktemp("data")
     draw(root / "mini/train", 4, classes=("ant", "bee"))
@@ -57,13 +57,13 @@ def data_root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def settle(data_root, tmp_path):
+def settle(class_root, tmp_path):
     """A function from flags to the settled config of a run in a folder of its own."""
 
     def settle(folder: str = "run", **given) -> SettledConfig:
         path = tmp_path / "tiny.py"
         path.write_text(TINY)
-        settled = settle_with_data(path, data_root=data_root, splits=("train", "val"))
+        settled = settle_with_data(path, data_root=class_root, splits=("train", "val"))
         cfg: Config = settled.cfg
         cfg.work_dir = str(tmp_path / folder)
         cfg.experiment_name = f"{tmp_path}/{folder}/{len(list(tmp_path.rglob('*')))}"

@@ -172,9 +172,9 @@ def test_thresholds_are_noted_in_a_newest_checkpoint_that_counts_iterations(sett
         assert read_checkpoint(tmp_path / "run" / name)["meta"][BEST_THRESHOLDS] == dict(ant=0.5)
 
 
-def test_the_command_refuses_before_the_first_step(settle, data_root, tmp_path):
+def test_the_command_refuses_before_the_first_step(settle, class_root, tmp_path):
     settle()  # writes the config
-    words = ("tiny.py", "--save-best", "top11", "--data-root", data_root, "--work-dir", "out")
+    words = ("tiny.py", "--save-best", "top11", "--data-root", class_root, "--work-dir", "out")
     out = run("pretrain_cls", *words, code=2, cwd=tmp_path)
     assert "--save-best top11: the evaluation has no such figure; the nearest are top1" in out
     assert not (tmp_path / "out").exists()
