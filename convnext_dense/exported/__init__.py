@@ -1,0 +1,1 @@
+"""Predicting with exported models: numpy, OpenCV and a runtime, without torch."""
