@@ -104,7 +104,10 @@ class ExportedDetector(nn.Module):
         base, (width, height) = generator.base_anchors[level], generator.strides[level]
         rows = torch.arange(feature.shape[2], dtype=base.dtype) * height
         columns = torch.arange(feature.shape[3], dtype=base.dtype) * width
-        y, x = rows[:, None].expand(-1, feature.shape[3]), columns[None].expand(feature.shape[2], -1)
+        y, x = (
+            rows[:, None].expand(-1, feature.shape[3]),
+            columns[None].expand(feature.shape[2], -1),
+        )
         shifts = torch.stack([x, y, x, y], -1)
         return (shifts[:, :, None] + base).reshape(-1, 4)
 
@@ -173,7 +176,9 @@ def _pool(extractor: Any, features: tuple[Tensor, ...], boxes: Tensor) -> Tensor
     )
 
 
-def _refine(head: nn.Module, boxes: Tensor, logits: Tensor, deltas: Tensor, sizes: Tensor) -> Tensor:
+def _refine(
+    head: nn.Module, boxes: Tensor, logits: Tensor, deltas: Tensor, sizes: Tensor
+) -> Tensor:
     """The boxes that a stage of a cascade hands on, by the deltas of its most probable class."""
     if not head.reg_class_agnostic:
         label = logits[..., :-1].argmax(-1)[..., None, None].expand(-1, -1, -1, 4)
@@ -189,7 +194,9 @@ def _decode(coder: Any, boxes: Tensor, deltas: Tensor, sizes: Tensor) -> Tensor:
     most = 4.135166556742356  # |log(16 / 1000)|
     half = extent * deltas[..., 2:].clamp(-most, most).exp() * 0.5
     limits = sizes.flip(-1).reshape(-1, *[1] * (boxes.dim() - 2), 2)
-    low, high = (torch.minimum(edge.clamp(min=0), limits) for edge in (middle - half, middle + half))
+    low, high = (
+        torch.minimum(edge.clamp(min=0), limits) for edge in (middle - half, middle + half)
+    )
     return torch.cat([low, high], -1)
 
 

@@ -71,6 +71,4 @@ def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 def resize_to(maps: Tensor, like: Tensor, align_corners: bool) -> Tensor:
     """Feature maps in the height and width of others, bilinear."""
-    return F.interpolate(
-        maps, size=like.shape[2:], mode="bilinear", align_corners=align_corners
-    )
+    return F.interpolate(maps, size=like.shape[2:], mode="bilinear", align_corners=align_corners)

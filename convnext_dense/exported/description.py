@@ -27,12 +27,15 @@ class Resizing:
         size: (long side, short side) of ``inside``, else (width, height), in pixels.
         filter: ``opencv_linear``, or ``pillow_bicubic``, ``pillow_bilinear``.
         crop: (height, width) of the centre that is taken afterwards; None for all of it.
+        columns_first: The order of a filter of Pillow's, see
+            :func:`convnext_dense.exported.pillow_resize.pillow_resize`.
     """
 
     kind: str
     size: tuple[int, int] | None = None
     filter: str = "opencv_linear"
     crop: tuple[int, int] | None = None
+    columns_first: bool = False
 
 
 @dataclass(frozen=True)

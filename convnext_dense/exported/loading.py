@@ -49,9 +49,7 @@ class Backbone:
         return [found[name] for name in self.description.outputs]
 
 
-def load_exported(
-    source: str | os.PathLike, device: str | None = None
-) -> Model | Backbone:
+def load_exported(source: str | os.PathLike, device: str | None = None) -> Model | Backbone:
     """The model of a folder that ``convnext-dense export`` wrote.
 
     Args:

@@ -145,7 +145,10 @@ class Segmentor(ExportedNetwork):
 
     def _scores(self, image: Prepared, logits: np.ndarray, probabilities: bool) -> Scores:
         height, width = image.size
-        logits, kind = logits[:, :height, :width], np.uint8 if len(self.classes) <= 256 else np.uint16
+        logits, kind = (
+            logits[:, :height, :width],
+            np.uint8 if len(self.classes) <= 256 else np.uint16,
+        )
         if len(logits) == 1:  # the probability of the second of two classes
             (second,) = _resized(1 / (1 + np.exp(-logits)), image.original)
             labels = (second > self.threshold).astype(kind)

@@ -34,18 +34,23 @@ FILTERS: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 
-def pillow_resize(image: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
+def pillow_resize(
+    image: np.ndarray, width: int, height: int, name: str, columns_first: bool = False
+) -> np.ndarray:
     """Resizes an image as ``PIL.Image.resize`` does.
 
     Args:
         image: uint8 (height, width, channels).
         width, height: Of the result.
         name: In :data:`FILTERS`.
+        columns_first: Whatever the sizes, as before version 13.
 
     Returns:
         uint8 (height, width, channels).
     """
-    rows_first = image.shape[0] - height > max(0, 2 * (image.shape[1] - width))
+    rows_first = not columns_first and image.shape[0] - height > max(
+        0, 2 * (image.shape[1] - width)
+    )
     for axis in (0, 1) if rows_first else (1, 0):
         length = (height, width)[axis]
         if length != image.shape[axis]:

@@ -46,7 +46,7 @@ def prepare(image: np.ndarray, name: str, description: Description) -> Prepared:
             f"{name} ({original[1]} x {original[0]} pixels) is too thin: resized for the model it "
             f"has {width} x {height} pixels."
         )
-    pixels = _resize(image, width, height, resizing.filter)
+    pixels = _resize(image, width, height, resizing)
     scale = (height / original[0], width / original[1])
     if resizing.crop is not None:
         pixels = _centre(pixels, resizing.crop)
@@ -76,11 +76,11 @@ def _size(
     return int(height * float(factor) + 0.5), int(width * float(factor) + 0.5)
 
 
-def _resize(image: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
+def _resize(image: np.ndarray, width: int, height: int, resizing: Resizing) -> np.ndarray:
     if (height, width) == image.shape[:2]:
         return image
-    if name in FILTERS:
-        return pillow_resize(image, width, height, name)
+    if resizing.filter in FILTERS:
+        return pillow_resize(image, width, height, resizing.filter, resizing.columns_first)
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return resized.reshape(height, width, -1)
 

@@ -1,0 +1,69 @@
+"""Writing a model as one ONNX file."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from convnext_dense.export.exportable import Exportable
+from convnext_dense.export.onnx_translation import translations
+
+OPSET = 20  # the first with Gelu; LayerNormalization is there since 17
+
+
+class ByPosition(nn.Module):
+    """A module whose outputs are those that are there, without names or None."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pixels: torch.Tensor, sizes: torch.Tensor | None = None) -> tuple:
+        """The outputs."""
+        found = self.module(pixels) if sizes is None else self.module(pixels, sizes)
+        return tuple(output for output in found if output is not None)
+
+
+def write_onnx(model: Exportable, path: Path) -> None:
+    """Exports to ONNX: one graph of standard operators.
+
+    Args:
+        model: The model.
+        path: File to write; weights of 2 GB and more lie beside it, in ``NAME.data``.
+    """
+    axes = None
+    if model.dynamic:
+        dynamic = torch.export.Dim.DYNAMIC
+        axes = {name: {axis: dynamic for axis in found} for name, found in model.dynamic.items()}
+    with torch.no_grad(), warnings.catch_warnings(), _quiet():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            ByPosition(model.module).eval(),
+            tuple(model.inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=axes,
+            input_names=list(model.inputs),
+            output_names=list(model.description.outputs),
+            custom_translation_table=translations(),
+            verbose=False,
+        )
+        program.save(path, external_data=_is_large(model.module))
+
+
+def _is_large(module: nn.Module) -> bool:
+    """Whether the weights are more than a file of protobuf holds."""
+    return sum(value.nbytes for value in module.state_dict().values()) > 1.9e9
+
+
+class _quiet:
+    """Hides the progress of the exporter: it is said once, by us."""
+
+    def __enter__(self) -> None:
+        self.level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        logging.disable(self.level)
