@@ -64,6 +64,7 @@ COMMANDS = {
     "data": Command("data", "convert_data", work="convnext_dense.cli.conversion.data"),
     "report": Command("report", "report"),
     "push": Command("push"),
+    "export": Command("export"),
     "tables": Command("paper.tables", work="convnext_dense.cli.paper"),
     "paper": Command("paper.paper", "paper", work="convnext_dense.cli.paper"),
     "benchmark": Command("benchmark", "benchmark"),

@@ -8,7 +8,6 @@ have a score of -1.
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.roi_heads import CascadeRoIHead
 from torch import Tensor, nn
 
@@ -36,7 +35,13 @@ class ExportedDetector(nn.Module):
 
     Args:
         model: The built model.
+
+    Attributes:
+        trim: Leave out the rows that are empty in all images of a batch: heads then cost what the
+            objects cost. Without it all sizes follow from the input's.
     """
+
+    trim = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -63,10 +68,12 @@ class ExportedDetector(nn.Module):
         """
         features = self.neck(self.backbone((pixels - self.mean) / self.std))
         proposals, scores = self._propose(features, sizes)
-        proposals, scores = _without_empty_rows(proposals, scores)
+        if self.trim:
+            proposals, scores = _without_empty_rows(proposals, scores)
         boxes, classes = self._classify(features, proposals, scores, sizes)
         boxes, scores, labels = self._choose(boxes, classes)
-        boxes, scores, labels = _without_empty_rows(boxes, scores, labels)
+        if self.trim:
+            boxes, scores, labels = _without_empty_rows(boxes, scores, labels)
         masks = self._masks(features, boxes, labels) if len(self.mask_heads) else None
         return Detections(boxes, scores, labels, masks)
 

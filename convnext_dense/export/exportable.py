@@ -1,4 +1,4 @@
-"""The parts of a trained model that an exporter takes: a function of tensors, and its description."""
+"""A trained model as an exporter takes it: a function of tensors, and its description."""
 
 from collections.abc import Sequence
 from copy import deepcopy

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from convnext_dense.export.exportable import Exportable
 from convnext_dense.export.onnx_translation import translations
 
+SCOPES = "name_scopes"  # the exporter's note of the modules that a node comes from
 OPSET = 20  # the first with Gelu; LayerNormalization is there since 17
 
 
@@ -50,7 +52,15 @@ def write_onnx(model: Exportable, path: Path) -> None:
             custom_translation_table=translations(),
             verbose=False,
         )
+        _strip(program.model)
         program.save(path, external_data=_is_large(model.module))
+
+
+def _strip(model: Any) -> None:
+    """Leaves of the exporter's notes the modules alone: others hold paths and lines of code."""
+    for node in model.graph.all_nodes():
+        for key in [key for key in node.metadata_props if not key.endswith(SCOPES)]:
+            del node.metadata_props[key]
 
 
 def _is_large(module: nn.Module) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from onnxscript import FLOAT, INT64, ir
+from onnxscript import FLOAT, ir
 from onnxscript import opset20 as op
 
 from convnext_dense.export.operators import NAMESPACE, SUPPRESSED

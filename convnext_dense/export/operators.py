@@ -1,4 +1,4 @@
-"""What a detector needs beside layers, as operators of torch that an exporter translates as a whole.
+"""What a detector needs beside layers, as operators that an exporter translates as a whole.
 
 Non-maximum suppression and the choice of a pyramid level depend on values. Traced through torch's
 own operators, their sizes would be unknown to the exporter; as operators with one translation each

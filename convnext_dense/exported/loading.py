@@ -44,9 +44,12 @@ class Backbone:
             float32 (n, channels, height / stride, width / stride) each.
         """
         batch = np.asarray(images)[None] if np.ndim(images) == 3 else np.asarray(images)
-        ready = [prepare(image, "the image", self.description).pixels for image in batch]
-        found = self.session.run({"pixels": np.stack(ready)})
+        found = self.session.run({"pixels": np.stack([self.prepared(image) for image in batch])})
         return [found[name] for name in self.description.outputs]
+
+    def prepared(self, image: np.ndarray) -> np.ndarray:
+        """An image (height, width, channels) as the graph takes it."""
+        return prepare(image, "the image", self.description).pixels
 
 
 def load_exported(source: str | os.PathLike, device: str | None = None) -> Model | Backbone:

@@ -109,7 +109,7 @@ class Segmentor(ExportedNetwork):
 
     @property
     def threshold(self) -> float | None:
-        """The probability from which the second of two classes is chosen; None for more channels."""
+        """From which probability the second of two classes is chosen; None for more channels."""
         return self.description.threshold
 
     def predict(

@@ -4,8 +4,8 @@ Classifiers were trained on images that Pillow made smaller. Its filters average
 pixel, which OpenCV's do not; so a model without Pillow must do it itself. The arithmetic is that of
 Pillow's documentation and sources (``src/libImaging/Resample.c``): weights as whole numbers of 22
 bits, one axis after the other, each result rounded to 8 bits. Which axis comes first changes the
-last bits: Pillow 13 takes the rows where they lose more than twice what the columns do, as was found
-by comparing both orders with it; earlier ones always took the columns.
+last bits: Pillow 13 takes the rows where they lose more than twice what the columns do, as was
+found by comparing both orders with it; earlier ones always took the columns.
 """
 
 from collections.abc import Callable

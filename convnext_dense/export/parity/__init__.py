@@ -1,0 +1,1 @@
+"""Comparing an exported model with the one it was made of."""

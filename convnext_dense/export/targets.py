@@ -1,0 +1,136 @@
+"""What is written for each target: the graph, and what it takes to run it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from convnext_dense.errors import UserError
+from convnext_dense.export.exportable import Exportable
+from convnext_dense.export.onnx_file import write_onnx
+from convnext_dense.exported.description import Description
+
+Change = Callable[[Path], None]  # what is done to the ONNX file on the way
+ONNX, XML, PT2 = "model.onnx", "model.xml", "model.pt2"
+LARGEST, USUAL = (8, 1344, 1344), (1, 800, 1344)  # of TensorRT's profile: images, height, width
+
+
+def leave(path: Path) -> None:
+    """Changes nothing."""
+
+
+def to_onnx(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
+    """``model.onnx``, for onnxruntime and every other runtime of ONNX."""
+    write_onnx(model, folder / ONNX)
+    change(folder / ONNX)
+    if half:
+        _halve(folder / ONNX)
+    precision = "fp16" if half else "fp32"
+    return replace(model.description, target="onnx", graph=ONNX, precision=precision)
+
+
+def _halve(path: Path) -> None:
+    """Weights and layers in 16 bits; boxes, suppression and pooling stay in 32."""
+    import onnx
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    blocked = [*DEFAULT_OP_BLOCK_LIST, "RoiAlign", "NonMaxSuppression", "TopK", "Range"]
+    converted = convert_float_to_float16(
+        onnx.load(path), keep_io_types=True, op_block_list=blocked, disable_shape_infer=True
+    )
+    onnx.save(converted, path)
+
+
+def to_openvino(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
+    """``model.xml`` and ``model.bin``, for OpenVINO."""
+    openvino = require("openvino", "openvino")
+    write_onnx(model, folder / ONNX)
+    change(folder / ONNX)
+    converted = openvino.convert_model(folder / ONNX)
+    openvino.save_model(converted, folder / XML, compress_to_fp16=half)
+    for file in folder.glob(f"{ONNX}*"):
+        file.unlink()
+    precision = "bf16" if half else "fp32"
+    return replace(model.description, target="openvino", graph=XML, precision=precision)
+
+
+def to_torch_export(
+    model: Exportable, folder: Path, half: bool, change: Change = leave
+) -> Description:
+    """``model.pt2``, a program of ``torch.export``."""
+    if half:
+        raise UserError("--half is for onnx, openvino and tensorrt: torch.export keeps 32 bits.")
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = tuple(
+        {axis: dynamic for axis in model.dynamic.get(name, ())} or None for name in model.inputs
+    )
+    with torch.no_grad():
+        program = torch.export.export(
+            model.module,
+            tuple(model.inputs.values()),
+            dynamic_shapes=axes if model.dynamic else None,
+        )
+    torch.export.save(program, folder / PT2)
+    return replace(model.description, target="torch-export", graph=PT2)
+
+
+def to_tensorrt(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
+    """``model.onnx`` and the command that builds an engine of it, on the GPU that will run it."""
+    write_onnx(model, folder / ONNX)
+    (folder / "build_engine.sh").write_text(_build_command(model, half), "utf-8")
+    precision = "fp16" if half else "fp32"
+    return replace(model.description, target="tensorrt", graph=ONNX, precision=precision)
+
+
+def _build_command(model: Exportable, half: bool) -> str:
+    """A script that calls TensorRT's ``trtexec``."""
+    channels, fixed = model.description.channels, model.description.fixed
+    shapes = []
+    if model.dynamic:
+        least = (1, *(fixed or (64, 64)))
+        for flag, (count, height, width) in (
+            ("min", least), ("opt", USUAL), ("max", LARGEST)
+        ):  # fmt: skip
+            height, width = fixed or (height, width)
+            sizes = f",sizes:{count}x2" if "sizes" in model.inputs else ""
+            shapes.append(f"--{flag}Shapes=pixels:{count}x{channels}x{height}x{width}{sizes}")
+    words = ["trtexec", f"--onnx={ONNX}", "--saveEngine=model.engine", *shapes]
+    words += ["--fp16"] if half else ["--noTF32"]
+    return (
+        "#!/bin/sh\n"
+        "# Builds the engine on the GPU that will run it (TensorRT 10 or later). This was not run\n"
+        "# where the model was exported: compare the engine's results with the checkpoint's.\n"
+        'cd "$(dirname "$0")" && exec ' + " \\\n    ".join(words) + "\n"
+    )
+
+
+def require(package: str, extra: str):
+    """A package that an export needs.
+
+    Raises:
+        UserError: Where it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise UserError(
+            f"This export needs {package}, which is not installed: pip install "
+            f"'convnext_dense[{extra}]'."
+        ) from error
+
+
+TARGETS: dict[str, Callable[..., Description]] = {
+    "onnx": to_onnx,
+    "openvino": to_openvino,
+    "torch-export": to_torch_export,
+    "tensorrt": to_tensorrt,
+}
+# Package and extra that each needs beside torch.
+NEEDS = {
+    "onnx": (("onnxscript", "onnx"), ("onnxruntime", "onnx")),
+    "openvino": (("onnxscript", "openvino"), ("openvino", "openvino")),
+    "torch-export": (),
+    "tensorrt": (("onnxscript", "onnx"), ("onnxruntime", "onnx")),
+}
