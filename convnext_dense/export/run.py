@@ -112,10 +112,11 @@ def _quantised(
 
 
 def _refuse(parity: Parity, part: str) -> NoReturn:
+    print(parity.table())
     names = ", ".join(row.what for row in parity.broken)
     raise UserError(
         f"The exported model is not the trained one: {names} outside of what is allowed; the "
-        f"difference begins in {part}. Nothing was written.\n\n{parity.table()}"
+        f"difference begins in {part}. Nothing was written."
     )
 
 

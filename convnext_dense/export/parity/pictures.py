@@ -1,6 +1,7 @@
 """The images that both models see: the data's with their annotations, a folder's, or drawn ones."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from pycocotools.coco import COCO
 
+from convnext_dense.config.data_root import set_data_root
 from convnext_dense.data.check_images import build_dataset
 from convnext_dense.data.coco.fit_config import annotation_path, coco_datasets, image_folder
 from convnext_dense.data.image_scan import evenly_spaced
@@ -62,17 +64,16 @@ def choose_pictures(
         return Pictures(chosen, f"{len(chosen)} images of {folder}")
     opened = getattr(network, "opened", None)
     if opened is not None and opened.config is not None:
+        cfg = deepcopy(opened.config)
+        set_data_root(cfg, data_root)
         read = {"detection": _coco_images, "segmentation": _labelled_images}[network.task]
-        if (found := read(opened.config, network.classes, count, data_root)) is not None:
+        if (found := read(cfg, network.classes, count)) is not None:
             return found
     return drawn_pictures(network.reading.channels, count)
 
 
-def _coco_images(
-    cfg: Config, classes: Sequence[str], count: int, data_root: str | None
-) -> Pictures | None:
+def _coco_images(cfg: Config, classes: Sequence[str], count: int) -> Pictures | None:
     for data in coco_datasets(cfg, "test"):
-        data = _below(data, data_root)
         if not Path(annotation_path(data)).is_file():
             continue
         with quiet_annotation_files():
@@ -87,11 +88,8 @@ def _coco_images(
     return None
 
 
-def _labelled_images(
-    cfg: Config, classes: Sequence[str], count: int, data_root: str | None
-) -> Pictures | None:
+def _labelled_images(cfg: Config, classes: Sequence[str], count: int) -> Pictures | None:
     for data in label_datasets(cfg, "test"):
-        data = _below(data, data_root)
         loader = [step for step in data.pipeline if step["type"] == "LoadLabels"]
         folder = Path(data.data_root, data.data_prefix.img_path)
         if not loader or not folder.is_dir():
@@ -104,13 +102,6 @@ def _labelled_images(
             labels = [np.asarray(sample["gt_seg_map"]) for sample in samples]
             return Pictures(paths, f"{len(paths)} annotated images of {folder}", labels)
     return None
-
-
-def _below(data: Any, data_root: str | None) -> Any:
-    data = data.copy()
-    if data_root is not None:
-        data.data_root = str(Path(data_root, data.data_root))
-    return data
 
 
 def drawn_pictures(channels: int, count: int) -> Pictures:

@@ -11,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 from convnext_dense.export.parity.pictures import Pictures
 from convnext_dense.inference.results import DetectionResult
 
+BOX = "box AP"
 CONFIDENT = 0.3  # score from which a detection stands for an object, where nothing is annotated
 MOST = 20  # detections an image that do so where none is confident
 
@@ -22,22 +23,18 @@ def average_precision(
 
     Without annotations the confident detections of the first model are the truth.
     """
-    if not len(ours):
-        return
-    classes, masks = ours[0].classes, ours[0].rles is not None
     ids = pictures.ids or tuple(range(1, len(ours) + 1))
     truth = pictures.truth or _as_truth(ours, ids)
     numbers = {category["name"]: category["id"] for category in truth.dataset["categories"]}
-    for kind, name in (("bbox", "box AP"), ("segm", "mask AP")) if masks else (("bbox", "box AP"),):
-        figures = [_evaluate(truth, _entries(found, ids, numbers), ids, kind, masks)
-                   for found in (ours, theirs)]  # fmt: skip
+    kinds = [("bbox", BOX), *([("segm", "mask AP")] if ours[0].rles is not None else [])]
+    for kind, name in kinds:
+        figures = [
+            _evaluate(truth, _entries(found, ids, numbers), ids, kind) for found in (ours, theirs)
+        ]
         yield name, *figures
-    assert set(classes) <= set(numbers)
 
 
-def _evaluate(
-    truth: COCO, entries: list[dict], ids: Sequence[int], kind: str, masks: bool
-) -> float:
+def _evaluate(truth: COCO, entries: list[dict], ids: Sequence[int], kind: str) -> float:
     if not entries:
         return 0.0
     with redirect_stdout(StringIO()):
