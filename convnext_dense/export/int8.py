@@ -11,7 +11,7 @@ import onnx
 from convnext_dense.data.image_scan import evenly_spaced
 from convnext_dense.data.images import find_images, read_image
 from convnext_dense.errors import UserError
-from convnext_dense.export.onnx_file import SCOPES
+from convnext_dense.export.onnx_file import SCOPES, hushed
 from convnext_dense.exported.description import Description
 from convnext_dense.exported.preparation import prepare
 
@@ -91,19 +91,22 @@ def quantise(path: Path, choice: Choice, images: Sequence[dict[str, np.ndarray]]
 
     model = onnx.load(path)
     quantised = path.with_suffix(".int8.onnx")
-    quantize_static(
-        model,
-        quantised,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=list(QUANTISED),
-        nodes_to_exclude=[node.name for node in model.graph.node if _stays(node, model, choice)],
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-        use_external_data_format=False,
-    )
+    with hushed():  # its advice is for graphs of other exporters
+        quantize_static(
+            model,
+            quantised,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_exclude=[
+                node.name for node in model.graph.node if _stays(node, model, choice)
+            ],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            use_external_data_format=False,
+        )
     quantised.replace(path)
 
 

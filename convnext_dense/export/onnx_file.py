@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def write_onnx(model: Exportable, path: Path) -> None:
     if model.dynamic:
         dynamic = torch.export.Dim.DYNAMIC
         axes = {name: {axis: dynamic for axis in found} for name, found in model.dynamic.items()}
-    with torch.no_grad(), warnings.catch_warnings(), _quiet():
+    with torch.no_grad(), warnings.catch_warnings(), hushed():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             ByPosition(model.module).eval(),
@@ -68,12 +70,12 @@ def _is_large(module: nn.Module) -> bool:
     return sum(value.nbytes for value in module.state_dict().values()) > 1.9e9
 
 
-class _quiet:
-    """Hides the progress of the exporter: it is said once, by us."""
-
-    def __enter__(self) -> None:
-        self.level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self.level)
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Hides what libraries log on their way: what matters is said once, by us."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)

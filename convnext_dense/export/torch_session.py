@@ -1,28 +1,32 @@
-"""A program of ``torch.export`` as a session."""
+"""Functions of torch as sessions: a program of ``torch.export``, and what was exported."""
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from convnext_dense.export import operators  # noqa: F401 (the program names them)
 from convnext_dense.exported.description import read_description
 from convnext_dense.exported.sessions import Arrays, Session
 
 
-class TorchSession(Session):
-    """A program of ``torch.export``, run by torch.
+class ModuleSession(Session):
+    """A module that maps tensors to tensors, by position.
 
     Args:
-        path: File of the program.
-        device: By default the CPU.
+        module: In evaluation mode.
+        outputs: Their names, without those that are None.
+        device: Of the module.
     """
 
-    def __init__(self, path: Path, device: str | None) -> None:
+    def __init__(
+        self, module: nn.Module, outputs: Sequence[str], device: str | torch.device = "cpu"
+    ) -> None:
         self.name = f"torch {torch.__version__}"
-        self.device = torch.device(device or "cpu")
-        self.outputs = read_description(path.parent).outputs
-        self.module = torch.export.load(path).module().to(self.device)
+        self.module, self.outputs, self.device = module, outputs, torch.device(device)
 
     @torch.no_grad()
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -30,3 +34,12 @@ class TorchSession(Session):
         tensors = [torch.from_numpy(array).to(self.device) for array in inputs.values()]
         found = [output for output in self.module(*tensors) if output is not None]
         return {name: one.cpu().numpy() for name, one in zip(self.outputs, found, strict=True)}
+
+
+def open_program(path: Path, device: str | None) -> ModuleSession:
+    """A program of ``torch.export`` on a device, by default the CPU."""
+    device = device or "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch reads weights without copying them
+        module = torch.export.load(path).module().to(device)
+    return ModuleSession(module, read_description(path.parent).outputs, device)

@@ -74,6 +74,11 @@ def load_exported(source: str | os.PathLike, device: str | None = None) -> Model
         )
     half = description.precision in HALF
     session = open_session(folder / description.graph, description.target, half, device)
+    return model_of(description, session, folder)
+
+
+def model_of(description: Description, session: Session, folder: Path) -> Model | Backbone:
+    """The model of a description and its graph; ``folder`` is its name."""
     if description.task == "backbone":
         return Backbone(description, session)
     network = NETWORKS[description.task](description, session)

@@ -89,9 +89,8 @@ def open_session(path: Path, target: str, half: bool, device: str | None = None)
         if target == "openvino":
             return OpenVinoSession(path, device, threads, half)
         if target == "torch-export":
-            from convnext_dense.export.torch_session import TorchSession  # needs torch
-
-            return TorchSession(path, device)
+            # By name: that room imports this one, and torch.
+            return import_module("convnext_dense.export.torch_session").open_program(path, device)
         return OnnxRuntimeSession(path, device, threads)
     except UserError:
         raise

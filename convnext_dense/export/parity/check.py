@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from convnext_dense.export.parity.compare import (
     compare_maps,
 )
 from convnext_dense.export.parity.pictures import Pictures
-from convnext_dense.exported.loading import Backbone
+from convnext_dense.export.torch_session import ModuleSession
+from convnext_dense.exported.loading import Backbone, model_of
 from convnext_dense.inference.model import Model
 from convnext_dense.text_table import format_columns
 
@@ -83,27 +85,28 @@ def check_parity(
     """Runs both models on images.
 
     Args:
-        trained: The model of torch.
+        trained: The model of torch. Of a graph of one size its layers are compared: the model
+            itself would see images without the canvas that pads them.
         exported: The exported one.
         model: What was exported; a backbone's own function is compared.
         pictures: The images.
         batch: Images that go through the exported network at once where they have one size; the
             torch model sees them one by one.
     """
-    precision = exported_precision(exported)
+    owner = exported if isinstance(exported, Backbone) else exported.network
+    description = owner.description
+    precision, source = description.precision, pictures.source
     if isinstance(exported, Backbone):
         rows = compare_maps(*_maps(exported, model, pictures), precision)
-        return Parity(pictures.source, False, rows)
+        return Parity(source, False, rows)
+    if description.fixed:  # the original would see each image without the canvas around it
+        session = ModuleSession(model.module, description.outputs)
+        trained = model_of(description, session, Path(trained.source))
+        source += f"; both on a canvas of {description.fixed[0]} x {description.fixed[1]}"
     ours = list(trained.predict(pictures.images, threshold=LEAST))
     theirs = list(exported.predict(pictures.images, threshold=LEAST, batch_size=batch))
     rows = COMPARE[trained.task](ours, theirs, pictures, precision)
-    return Parity(pictures.source, pictures.truth is not None, rows)
-
-
-def exported_precision(exported: Model | Backbone) -> str:
-    """``fp32``, ``fp16``, ``bf16`` or ``int8``."""
-    owner = exported if isinstance(exported, Backbone) else exported.network
-    return owner.description.precision
+    return Parity(source, pictures.truth is not None, rows)
 
 
 def _maps(
