@@ -90,6 +90,7 @@ def quantise(path: Path, choice: Choice, images: Sequence[dict[str, np.ndarray]]
             return next(self.images, None)
 
     model = onnx.load(path)
+    kept = [node.name for node in model.graph.node if _stays(node, model, choice)]
     quantised = path.with_suffix(".int8.onnx")
     with hushed():  # its advice is for graphs of other exporters
         quantize_static(
