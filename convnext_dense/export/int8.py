@@ -99,9 +99,7 @@ def quantise(path: Path, choice: Choice, images: Sequence[dict[str, np.ndarray]]
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
-            nodes_to_exclude=[
-                node.name for node in model.graph.node if _stays(node, model, choice)
-            ],
+            nodes_to_exclude=kept,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
