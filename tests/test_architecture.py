@@ -16,7 +16,7 @@ ROOMS = (
     "version", "errors", "text_table", "atomic_files", "messages", "download", "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "trackers", "data", "engine", "finetune", "preflight", "browse",
-    "detection", "segmentation", "classification", "hub", "inference",
+    "detection", "segmentation", "classification", "hub", "inference", "exported", "export",
     "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip
 TASKS = ("detection", "segmentation", "classification")
@@ -28,7 +28,7 @@ WITHOUT = {
 }
 
 # Parts that are there at once, and work where these libraries are not installed.
-LIGHT, NOT_LIGHT = ("inference", "cli.flags"), ("inference.trained",)
+LIGHT, NOT_LIGHT = ("inference", "exported", "cli.flags"), ("inference.trained",)
 HEAVY = {"torch", "torchvision", "timm", "mmengine", "mmcv", "mmdet", "mmseg", "pycocotools",
          "PIL", "matplotlib", "rich", "scipy"}  # fmt: skip
 

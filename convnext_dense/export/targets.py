@@ -48,7 +48,8 @@ def to_openvino(model: Exportable, folder: Path, half: bool, change: Change = le
     openvino = require("openvino", "openvino")
     write_onnx(model, folder / ONNX)
     change(folder / ONNX)
-    converted = openvino.convert_model(folder / ONNX)
+    # Not convert_model: that tool reports its use to the makers of OpenVINO.
+    converted = openvino.Core().read_model(folder / ONNX)
     openvino.save_model(converted, folder / XML, compress_to_fp16=half)
     for file in folder.glob(f"{ONNX}*"):
         file.unlink()
