@@ -15,7 +15,7 @@ from convnext_dense.atomic_files import make_folder, replacing
 from convnext_dense.data.images import IMAGE_SUFFIXES, write_image
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Result
-from convnext_dense.inference.model import Model, load
+from convnext_dense.inference.model import Model, is_export, load
 from convnext_dense.inference.output.formats import Writer, open_writer
 from convnext_dense.inference.output.videos import writing_video
 from convnext_dense.inference.results import DetectionResult, SegmentationResult
@@ -189,13 +189,17 @@ def split_words(words: Sequence[str]) -> tuple[str, str | None, list[str]]:
     """
     first, *others = words
     if _looks_like_source(first) or not others:
-        if not others and not _looks_like_source(first) and is_model(first):
+        if not others and not _looks_like_source(first) and _is_model(first):
             raise UserError(f"{first} is a model: name images, a folder or a video after it.")
         return DEFAULT_MODEL, None, list(words)
     second, *rest = others
     if rest and not _looks_like_source(second):
         return second, first, rest
     return first, None, others
+
+
+def _is_model(word: str) -> bool:
+    return is_export(word) or is_model(word)
 
 
 def _looks_like_source(word: str) -> bool:

@@ -11,8 +11,9 @@ import pytest
 from convnext_dense.benchmark import coco_evaluation, data_loading, modes
 from convnext_dense.classification.robustness import suites
 from convnext_dense.cli import configs
-from convnext_dense.cli.flags import benchmark, convert
+from convnext_dense.cli.flags import benchmark
 from convnext_dense.cli.flags import eval as eval_flags
+from convnext_dense.cli.flags.conversion import weights as convert
 from convnext_dense.cli.main import COMMANDS, make_parser, parse_tool
 from convnext_dense.cli.shared import arguments, invocation
 from convnext_dense.config.names import find_config, shipped_configs
