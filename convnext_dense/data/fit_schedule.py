@@ -1,6 +1,6 @@
 """Fits a recipe's schedule to own data: how long, how fast, how often it is evaluated.
 
-The rule, and docs/own_data.md states it for users:
+The rule, and docs/custom_dataset.md states it for users:
 
 - The learning rate follows the images of a step (linear rule); :class:`DenseRunner` scales it.
 - Every image is seen as often as in the recipe, but the run has at least the weight of

@@ -1,4 +1,4 @@
-"""docs/own_data.md: its commands, run as written on drawn data."""
+"""docs/custom_dataset.md: its commands, run as written on drawn data."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
 from convnext_dense.data.shapes.dataset import prepare_shapes
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/custom_dataset.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -57,9 +57,38 @@ def folder(tmp_path_factory) -> Path:
         shutil.copytree(drawn / split, root / "roads/images" / split)
     shutil.copy(drawn / "classes.txt", root / "camvid")
     shutil.copy(root / "street/images" / name, root / "street/new")
+    shutil.copytree(root / "street/images", root / "street_coco/images")
+    for split in ("train", "val"):
+        shutil.copy(root / f"street/{split}.json", root / f"street_coco/{split}.json")
+    _write_yolo(root / "yolo", root / "street")
     for name in ("configs", "tools"):
         (root / name).symlink_to(ROOT / name)
     return root
+
+
+def _write_yolo(target: Path, street: Path) -> None:
+    """The boxes of ``street/`` in YOLO's format."""
+    for split in ("train", "val"):
+        content = json.loads((street / f"{split}.json").read_text())
+        places = [category["id"] for category in content["categories"]]
+        for kind in ("images", "labels"):
+            (target / kind / split).mkdir(parents=True)
+        for image in content["images"]:
+            name, size = image["file_name"], (image["width"], image["height"])
+            shutil.copy(street / "images" / name, target / "images" / split / name)
+            lines = []
+            for annotation in content["annotations"]:
+                if annotation["image_id"] == image["id"]:
+                    left, top, width, height = annotation["bbox"]
+                    middle = (left + width / 2) / size[0], (top + height / 2) / size[1]
+                    row = (*middle, width / size[0], height / size[1])
+                    lines.append(f"{places.index(annotation['category_id'])} {row}")
+            text = "\n".join(lines).replace("(", "").replace(")", "").replace(",", "")
+            (target / "labels" / split / name).with_suffix(".txt").write_text(text)
+    names = [category["name"] for category in content["categories"]]
+    (target / "data.yaml").write_text(
+        f"train: images/train\nval: images/val\nnames: {json.dumps(names)}\n"
+    )
 
 
 def training_flags(command: list[str]) -> TrainFlags:
@@ -86,7 +115,7 @@ def test_the_full_trainings_resolve(folder, monkeypatch, capsys):
 
 def test_readme_names_the_same_flags():
     section = README.split("## Train on your own data")[1].split("\n## ")[0]
-    assert "docs/own_data.md" in section and len(section.splitlines()) <= 21
+    assert "docs/custom_dataset.md" in section and len(section.splitlines()) <= 21
     known = set(re.findall(r"--[a-z-]+", TEXT))
     assert set(re.findall(r"--[a-z-]+", section)) <= known
 
@@ -101,7 +130,8 @@ def test_the_commands_run(folder):
     }
     found = commands("sh")
     assert [Path(command[1]).stem for command in found] == [
-        "browse_data", "train", "test", "predict", "test", "browse_data", "train", "test"
+        "browse_data", "train", "test", "predict", "test", "browse_data", "train", "test",
+        "train", "convert_data", "train", "browse_data", "train",
     ]  # fmt: skip
     for command in found:
         done = subprocess.run(
