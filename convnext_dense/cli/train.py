@@ -1,8 +1,8 @@
 """Trains a detector, segmentor or classifier."""
 
 import argparse
-import atexit
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,43 +68,42 @@ def train(flags: TrainFlags) -> Config:
     launcher.announce(flags.launcher)
     read_switch()  # a wrong value is named before anything is read
     flags.check()
-    if flags.own_data is not None:
-        flags = replace(flags, own_data=place_data(flags))
-    settled = load_settings(flags)
-    fit_settings(settled, flags)
-    settle_weights(settled, flags)
-    opened = check_data(settled.cfg, flags.scan)
-    if flags.dry_run:
-        print(dry_run(settled, opened, resume=flags.resume is not None))
-        return settled.cfg
-    # Before the runner is built: mmengine's writes its log and config when it is.
-    claim_folder(settled.cfg, flags)
-    with explaining_full_disks(f"The work folder {settled.cfg.work_dir}", ROOM):
-        runner = build_runner(settled.cfg)
-        check_runner(runner, flags, opened)
-        with surrounded(runner, AGAIN):
-            runner.train()
-        if runner.rank == 0:
-            say_end_of_training(runner)
+    with ExitStack() as made:  # a dry run leaves nothing of what it makes of own data
+        if flags.own_data is not None:
+            flags = replace(flags, own_data=place_data(flags, made))
+        settled = load_settings(flags)
+        fit_settings(settled, flags)
+        settle_weights(settled, flags)
+        opened = check_data(settled.cfg, flags.scan)
+        if flags.dry_run:
+            print(dry_run(settled, opened, resume=flags.resume is not None))
+            return settled.cfg
+        # Before the runner is built: mmengine's writes its log and config when it is.
+        claim_folder(settled.cfg, flags)
+        with explaining_full_disks(f"The work folder {settled.cfg.work_dir}", ROOM):
+            runner = build_runner(settled.cfg)
+            check_runner(runner, flags, opened)
+            with surrounded(runner, AGAIN):
+                runner.train()
+            if runner.rank == 0:
+                say_end_of_training(runner)
     return settled.cfg
 
 
-def place_data(flags: TrainFlags) -> OwnData:
+def place_data(flags: TrainFlags, made: ExitStack) -> OwnData:
     """The own data of a run, with the place of the files that are made of it."""
     return replace(
         flags.own_data,
-        folder=data_folder(flags),
+        folder=data_folder(flags, made),
         resume=flags.resume is not None,
         is_first=launcher.rank(flags.launcher) == 0,
     )
 
 
-def data_folder(flags: TrainFlags) -> Path:
+def data_folder(flags: TrainFlags, made: ExitStack) -> Path:
     """Where files that are made of own data go; those of a dry run are gone when it ends."""
     if flags.dry_run:
-        folder = tempfile.TemporaryDirectory(prefix="convnext_dense_data_")
-        atexit.register(folder.cleanup)
-        return Path(folder.name)
+        return Path(made.enter_context(tempfile.TemporaryDirectory(prefix="convnext_dense_data_")))
     if launcher.rank(flags.launcher) == 0:  # another run's data stays as it is
         refuse_used(work_folder(flags), resume=flags.resume is not None)
         lock(work_folder(flags))

@@ -59,7 +59,7 @@ def slow(*values):
 @pytest.mark.parametrize(
     ("task", "bands", "kind"),
     [
-        ("segmentation", 8, "uint16"),
+        slow("segmentation", 8, "uint16"),
         slow("detection", 4, "uint16"),
         *(slow("detection", bands, kind) for bands, kind in ((1, "uint8"), (2, "float32"))),
         *(slow("detection", bands, kind) for bands, kind in ((8, "int16"), (3, "uint16"))),

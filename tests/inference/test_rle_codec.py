@@ -48,7 +48,7 @@ def large() -> np.ndarray:
     return mask
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(several(1))
 def test_bytes_area_and_box(masks):
     (mask,) = masks
@@ -83,7 +83,7 @@ def test_counts_of_every_number_of_characters(length):
     assert to_rle(runs_of_rle(rle)) == {"size": size, "counts": rle["counts"].decode()}
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(several(5), st.integers(0, 5))
 def test_overlaps_and_union(masks, first):
     first = min(first, len(masks))
