@@ -15,6 +15,16 @@ from convnext_dense.errors import UserError
 FILE = "model.json"
 FORMAT, VERSION = "convnext_dense.export", 1
 TASKS = ("detection", "segmentation", "classification", "backbone")
+# What some entries may say.
+KNOWN = dict(
+    task=TASKS,
+    target=("onnx", "openvino", "torch-export", "tensorrt"),
+    precision=("fp32", "fp16", "bf16", "int8"),
+)
+KNOWN_OF_RESIZING = dict(
+    kind=("inside", "stretch", "short_side", "none"),
+    filter=("opencv_linear", "pillow_bicubic", "pillow_bilinear"),
+)
 
 
 @dataclass(frozen=True)
@@ -116,18 +126,50 @@ def read_description(folder: Path) -> Description:
         values = {key: _as_tuples(value) for key, value in content.items() if key in known}
         values["resizing"] = Resizing(**values["resizing"])
         description = Description(**values)
+        _check(description)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}): export the model again."
         ) from error
-    if not (folder / description.graph).is_file() or Path(description.graph).name != (
-        description.graph
-    ):
+    graph = description.graph
+    if Path(graph).name != graph or not (folder / graph).is_file():
         raise UserError(
-            f"{folder} lacks {description.graph}, the graph that its model.json names: copy the "
+            f"{folder} lacks {graph}, the graph that its model.json names: copy the "
             "whole folder, or export the model again."
         )
     return description
+
+
+def _check(description: Description) -> None:
+    """Compares entries with what the code knows.
+
+    Raises:
+        ValueError: Names the entry.
+    """
+    resizing = description.resizing
+    for owner, known in ((description, KNOWN), (resizing, KNOWN_OF_RESIZING)):
+        for name, values in known.items():
+            if (value := getattr(owner, name)) not in values:
+                raise ValueError(f"{name} is {value!r}, none of {', '.join(values)}")
+    if not isinstance(description.graph, str) or not description.graph:
+        raise ValueError(f"graph is {description.graph!r}, no name of a file")
+    if resizing.kind != "none" and not _is_pair(resizing.size):
+        raise ValueError(f"resizing to {resizing.size}, which is no size")
+    for name in ("fixed", "value_range"):
+        if (value := getattr(description, name)) is not None and not _is_pair(value):
+            raise ValueError(f"{name} is {value!r}, no two numbers")
+    if len(description.mean) != description.channels:
+        raise ValueError(
+            f"mean has {len(description.mean)} values for {description.channels} channels"
+        )
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(number, int | float) for number in value)
+    )
 
 
 def _as_tuples(value: Any) -> Any:

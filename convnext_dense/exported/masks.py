@@ -40,6 +40,8 @@ def _weights(pixels: np.ndarray, low: float, high: float, side: int) -> np.ndarr
     with np.errstate(divide="ignore", invalid="ignore"):
         place = (pixels.astype(np.float32) + np.float32(0.5) - np.float32(low)) / extent
     place = place * np.float32(side) - np.float32(0.5)
-    place[~np.isfinite(place)] = -2.0  # a box without extent has no pixel
+    # In a box without extent mmdet sees the mask's middle; exactly on its edge nothing.
+    place[np.isinf(place)] = (side - 1) / 2
+    place[np.isnan(place)] = -2.0
     weights = 1 - np.abs(place[:, None] - np.arange(side, dtype=np.float32)[None])
     return np.maximum(weights, 0.0)
