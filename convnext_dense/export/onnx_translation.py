@@ -63,7 +63,13 @@ def pool_regions(
     everything, order = op.Concat(*pooled, axis=0), op.Concat(*places, axis=0)
     count = op.Shape(order)
     _, back = op.TopK(order, count, axis=0, largest=0, sorted=1)
-    return op.Gather(everything, back, axis=0)
+    found = op.Gather(everything, back, axis=0)
+    if ratio > 0:
+        return found
+    # Without extent there is no sample: torchvision gives 0, onnxruntime divides 0 by 0.
+    thin = op.LessOrEqual(op.Min(op.Sub(right, left), op.Sub(bottom, top)), 0.0)
+    thin = op.Unsqueeze(thin, op.Constant(value_ints=[1, 2, 3]))
+    return op.Where(thin, 0.0, found)
 
 
 def translations() -> dict[Callable, Callable]:
