@@ -65,7 +65,7 @@ def export(flags: ExportFlags) -> tuple[Path, Parity]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder with --out.")
     trained = load_trained(flags.checkpoint, flags.config, "cpu")
-    model = exportable(trained.network, flags.part, _size(flags), trained.legend.palette)
+    model = exportable(trained.network, flags.part, flags.input_size, trained.legend.palette)
     if flags.to == BUILDS_ELSEWHERE and hasattr(model.module, "trim"):
         model.module.trim = False  # sizes that depend on values cost an engine its speed
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -126,23 +126,17 @@ def _check(flags: ExportFlags) -> None:
         raise UserError("--int8 and --half are two precisions: give one of them.")
     if flags.int8 and flags.to not in ("onnx", "openvino"):
         raise UserError("--int8 is for --to onnx and --to openvino.")
-    if flags.sizes == "fixed" and flags.input_size is None and flags.part == "backbone":
-        raise UserError("--sizes fixed needs --input-size HEIGHT WIDTH for a backbone.")
+    if flags.half and flags.to == "torch-export":
+        raise UserError("--half is for onnx, openvino and tensorrt: torch.export keeps 32 bits.")
     if flags.input_size is not None and flags.sizes != "fixed":
         raise UserError("--input-size belongs to --sizes fixed: add it.")
+    if flags.sizes == "fixed" and flags.input_size is None:
+        raise UserError(
+            "--sizes fixed needs --input-size HEIGHT WIDTH, such as 800 1344 for a detector of "
+            "COCO."
+        )
     if flags.number < 1:
         raise UserError(f"--number must be at least 1, got {flags.number}.")
-
-
-def _size(flags: ExportFlags) -> Sequence[int] | None:
-    """The fixed input size that was asked for, height and width."""
-    if flags.sizes != "fixed":
-        return None
-    if flags.input_size is not None:
-        return flags.input_size
-    raise UserError(
-        "--sizes fixed needs --input-size HEIGHT WIDTH, such as 800 1344 for a detector of COCO."
-    )
 
 
 def _compare(

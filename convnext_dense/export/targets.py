@@ -60,9 +60,7 @@ def to_openvino(model: Exportable, folder: Path, half: bool, change: Change = le
 def to_torch_export(
     model: Exportable, folder: Path, half: bool, change: Change = leave
 ) -> Description:
-    """``model.pt2``, a program of ``torch.export``."""
-    if half:
-        raise UserError("--half is for onnx, openvino and tensorrt: torch.export keeps 32 bits.")
+    """``model.pt2``, a program of ``torch.export``, in 32 bits."""
     dynamic = torch.export.Dim.DYNAMIC
     axes = tuple(
         {axis: dynamic for axis in model.dynamic.get(name, ())} or None for name in model.inputs

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from convnext_dense.config.load import load_config
 from convnext_dense.data.coco.fit_config import set_num_classes
 from convnext_dense.data.labels.fit_config import set_label_classes
+from convnext_dense.models import ConvNeXtClassifier
 from convnext_dense.tasks import task_of
 
 # Layers that start close to 0. A proposal's score is not among them: many would become 1, and which
@@ -24,6 +25,18 @@ SEGMENTOR = {
 }
 CONFIGS = Path(__file__).parents[2] / "configs"
 NO_DATA = "nowhere"  # a data root without data: exports then compare on drawn images
+
+
+def channels(count: int) -> dict:
+    """Options of a model for images of some channels."""
+    step = dict(type="LoadImage", channels=count)
+    return {
+        "model.backbone.in_channels": count,
+        "model.data_preprocessor.mean": [90.0 + channel for channel in range(count)],
+        "model.data_preprocessor.std": [50.0] * count,
+        "model.data_preprocessor.bgr_to_rgb": False,
+        "test_dataloader.dataset.pipeline.0": step,
+    }
 
 
 def write_checkpoint(
@@ -52,4 +65,20 @@ def write_checkpoint(
     names = tuple(f"class {number}" for number in range(classes))
     meta = dict(dataset_meta=dict(classes=names), cfg=cfg.pretty_text)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return path
+
+
+def write_classifier(path: Path, classes: int = 4) -> Path:
+    """Writes a classifier's checkpoint."""
+    torch.manual_seed(0)
+    model = ConvNeXtClassifier(classes, arch=dict(depths=[1, 1, 1, 1], dims=[16, 24, 32, 48]))
+    with torch.no_grad():
+        model.head.weight.normal_(std=0.5)
+        for name, parameter in model.named_parameters():
+            if name.endswith("gamma"):
+                parameter.fill_(0.3)
+    names = tuple(f"class {number}" for number in range(classes))
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=names))), path
+    )
     return path

@@ -9,11 +9,11 @@ from convnext_dense.export.operators import SUPPRESSED
 from convnext_dense.export.parity.pictures import drawn_pictures
 from convnext_dense.export.run import ExportFlags, export
 from convnext_dense.exported.description import read_description
-from convnext_dense.inference.instances import Instances
 from convnext_dense.exported.loading import load_exported
-from tests.export.conftest import MASK_RCNN
+from convnext_dense.inference.instances import Instances
 from tests.export.agreement import check_detections, pair_rows
-from tests.export.random_models import DETECTOR, write_checkpoint
+from tests.export.conftest import MASK_RCNN
+from tests.export.random_models import DETECTOR, channels, write_checkpoint
 
 RUNTIMES = ("onnxruntime", "openvino")
 
@@ -71,9 +71,9 @@ def test_a_few_proposals(detector, runtime, height, width):
     padded[0, :, : size[0], : size[1]] = pixels
     found = exported.session.run(dict(pixels=padded, sizes=np.array([size], np.float32)))
     kept = found["scores"][0] > SUPPRESSED
-    theirs = Instances(*(found[name][0][kept] for name in ("boxes", "scores", "labels")))
+    theirs = Instances(*(found[name][0][kept] for name in ("boxes", "scores", "labels")), None)
     assert len(ours)
-    pair_rows(Instances(ours.bboxes, ours.scores, ours.labels), theirs)
+    pair_rows(Instances(ours.bboxes, ours.scores, ours.labels, None), theirs)
 
 
 def test_tiles_are_those_of_the_torch_model(detector):
@@ -104,18 +104,6 @@ def test_several_views_are_refused(detector):
 
     with pytest.raises(UserError, match="not tested in several views: leave tta out"):
         list(detector.runtimes["onnxruntime"].predict(flat(0), tta=True))
-
-
-def channels(count: int) -> dict:
-    """Options of a model for images of some channels."""
-    step = dict(type="LoadImage", channels=count)
-    return {
-        "model.backbone.in_channels": count,
-        "model.data_preprocessor.mean": [90.0 + channel for channel in range(count)],
-        "model.data_preprocessor.std": [50.0] * count,
-        "model.data_preprocessor.bgr_to_rgb": False,
-        "test_dataloader.dataset.pipeline.0": step,
-    }
 
 
 BOXES_ALONE = {"model.type": "FasterRCNN", "model.roi_head.mask_head": None,

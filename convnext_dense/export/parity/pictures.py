@@ -17,7 +17,6 @@ from convnext_dense.data.image_scan import evenly_spaced
 from convnext_dense.data.images import find_images
 from convnext_dense.data.labels.fit_config import label_datasets
 from convnext_dense.data.shapes.drawing import CLASSES, draw_image
-from convnext_dense.errors import UserError
 from convnext_dense.inference.network import Network
 from convnext_dense.runs.noise import quiet_annotation_files
 
@@ -58,8 +57,6 @@ def choose_pictures(
     """
     if folder is not None:
         found = find_images(folder)
-        if not found:
-            raise UserError(f"--images {folder} holds no image.")
         chosen = [str(found[place]) for place in evenly_spaced(len(found), count)]
         return Pictures(chosen, f"{len(chosen)} images of {folder}")
     opened = getattr(network, "opened", None)
