@@ -1,4 +1,4 @@
-"""Tests a checkpoint."""
+"""Tests a checkpoint, or an exported model."""
 
 import argparse
 from collections.abc import Sequence
@@ -27,6 +27,8 @@ from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.errors import UserError
+from convnext_dense.export.evaluation import settle_exported
+from convnext_dense.inference.model import is_export
 from convnext_dense.inference.trained.tiled_views import use_tiles
 from convnext_dense.kernels.availability import read_switch
 from convnext_dense.preflight.start_page import start_page
@@ -89,7 +91,7 @@ def test(flags: TestFlags) -> None:
     """
     launcher.announce(flags.launcher)
     read_switch()  # a wrong value is named before anything is read
-    checkpoint = checkpoint_of(flags.config, flags.checkpoint)
+    checkpoint = _tested(flags)
     work_dir = work_folder(flags)
     is_first = launcher.rank(flags.launcher) == 0
     if flags.own_data is not None:
@@ -109,13 +111,30 @@ def test(flags: TestFlags) -> None:
     with surrounded(runner, AGAIN), drawing_names(_classes(cfg)):
         metrics = runner.test()
     if is_first:
-        if not (flags.limit or view_flags(flags)):
+        if not (flags.limit or view_flags(flags) or is_export(checkpoint)):
             keep_thresholds(runner, Path(checkpoint))
         say_end_of_test(runner, checkpoint, flags.out, flags.show_dir, view_flags(flags))
         if flags.tta:
             print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
         if metrics:
             print(f"{format_headline(metrics)}  ({work_dir / 'metrics.json'})")
+
+
+def _tested(flags: TestFlags) -> str:
+    """The checkpoint, or the folder of the exported model.
+
+    Raises:
+        UserError: When there is none, and for flags that an exported model does not know.
+    """
+    folder = Path(flags.config).parent if flags.checkpoint is None else flags.checkpoint
+    if not is_export(folder):
+        return checkpoint_of(flags.config, flags.checkpoint)
+    if view_flags(flags):
+        raise UserError(
+            f"{folder} is an exported model, which is tested on whole images as they are: leave "
+            f"{view_flags(flags)[0]} out, or test the checkpoint that it was exported from."
+        )
+    return str(folder)
 
 
 def keep_thresholds(runner: DenseRunner, checkpoint: Path) -> None:
@@ -139,7 +158,9 @@ def keep_thresholds(runner: DenseRunner, checkpoint: Path) -> None:
 
 def work_folder(flags: TestFlags) -> Path:
     """The folder of the test."""
-    return Path(flags.work_dir or Path("work_dirs") / f"{Path(flags.config).stem}_test")
+    config = Path(flags.config)
+    name = config.parent.resolve().name if is_export(config.parent) else config.stem
+    return Path(flags.work_dir or Path("work_dirs") / f"{name}_test")
 
 
 def view_flags(flags: TestFlags) -> list[str]:
@@ -156,31 +177,39 @@ def _classes(cfg: Config) -> tuple[str, ...]:
 
 def test_config(flags: TestFlags, checkpoint: str) -> Config:
     """The config of a test: the checkpoint's classes and branches, the flags' limits and files."""
+    read = dict(data_root=flags.data_root, cfg_options=flags.cfg_options, launcher=flags.launcher)
+    if is_export(checkpoint):
+        draws = bool(flags.show_dir)
+        settled = settle_exported(Path(checkpoint), flags.config, draws, flags.own_data, **read)
+    else:
+        settled = _settle_checkpoint(flags, checkpoint, **read)
+    with settled.changing("a test opens nothing of the other splits") as cfg:
+        _keep_test_alone(cfg)
+    _apply_flags(settled, flags)
+    settle_trackers(settled, flags.log)
+    with settled.changing("the scores that the evaluators read") as cfg:
+        task_of(cfg).keep_scores(cfg, "test")
+    return settled.cfg
+
+
+def _settle_checkpoint(flags: TestFlags, checkpoint: str, **read: Any) -> SettledConfig:
+    """The config of a checkpoint's test."""
     content = read_checkpoint(checkpoint)
     model = load_config(flags.config, cfg_options=flags.cfg_options).model
     check_parts(model, content, checkpoint)
     classes = trained_classes(content)
     settled = settle_with_data(
         flags.config,
-        data_root=flags.data_root,
-        cfg_options=flags.cfg_options,
-        launcher=flags.launcher,
         splits=("test",),
         classes=classes,
         own_data=flags.own_data and replace(flags.own_data, trained=classes),
         start=lambda: start_of(content),
+        **read,
     )
-    task = task_of(settled.cfg)
     with settled.changing("the checkpoint") as cfg:
-        task.fit_to_checkpoint(cfg, content, checkpoint)
+        task_of(cfg).fit_to_checkpoint(cfg, content, checkpoint)
         cfg.load_from, cfg.resume = checkpoint, False
-    with settled.changing("a test opens nothing of the other splits") as cfg:
-        _keep_test_alone(cfg)
-    _apply_flags(settled, flags)
-    settle_trackers(settled, flags.log)
-    with settled.changing("the scores that the evaluators read") as cfg:
-        task.keep_scores(cfg, "test")
-    return settled.cfg
+    return settled
 
 
 def _keep_test_alone(cfg: Config) -> None:

@@ -8,6 +8,7 @@ from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.errors import UserError
 
 PLAIN = "config.yaml"  # of a folder that was made to be shared
+EXPORTED = "config.json"  # of a folder that ``convnext-dense export`` wrote
 NEAREST = 3
 TASKS = ("detection", "segmentation", "classification")  # their folders
 
@@ -22,8 +23,9 @@ def find_config(source: str | Path) -> Path:
     """The config file that is meant.
 
     Args:
-        source: A path, the name of a shipped config such as ``cascade_convnext_t_3x``, or the work
-            folder of a run. A file that exists wins over a name.
+        source: A path, the name of a shipped config such as ``cascade_convnext_t_3x``, the work
+            folder of a run, or the folder of an exported model. A file that exists wins over a
+            name.
 
     Raises:
         UserError: When there is none; it names the nearest shipped ones.
@@ -75,6 +77,7 @@ def _config_of_run(folder: Path) -> Path:
         for path, config in configs.items():
             if entry in config:
                 return path
-    if (plain := folder / PLAIN).is_file():
-        return plain
+    for name in (PLAIN, EXPORTED):
+        if (plain := folder / name).is_file():
+            return plain
     raise UserError(f"{folder} holds no config of a run: name the config file itself.")

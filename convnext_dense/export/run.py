@@ -1,7 +1,6 @@
 """An export from beginning to end: the graph, the comparison, the folder."""
 
 import hashlib
-import json
 import shutil
 import sys
 import tempfile
@@ -14,6 +13,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from convnext_dense.config.names import EXPORTED
+from convnext_dense.config.plain import format_plain
 from convnext_dense.errors import UserError
 from convnext_dense.export.exportable import Exportable, exportable
 from convnext_dense.export.int8 import CHOICES, calibration_images, quantise
@@ -27,7 +28,6 @@ from convnext_dense.inference.model import Model
 from convnext_dense.inference.trained.loading import load_trained
 from convnext_dense.version import __version__
 
-CONFIG = "config.json"  # the run's config as data, for the test of the exported model
 BUILDS_ELSEWHERE = "tensorrt"  # its graph is compared in onnxruntime
 
 
@@ -180,10 +180,9 @@ def _describe(folder: Path, trained: Model, parity: Parity, flags: ExportFlags) 
     )
     whole = replace(description, best_thresholds=thresholds, provenance=facts)
     (folder / FILE).write_text(whole.to_json(), "utf-8")
-    opened = getattr(trained.network, "opened", None)
-    if opened is not None and opened.config is not None:
-        text = json.dumps(opened.config.to_dict(), indent=1, default=list)
-        (folder / CONFIG).write_text(text + "\n", "utf-8")
+    if (config := trained.network.opened.config) is not None:
+        text = format_plain(config.to_dict(), Path(EXPORTED).suffix)
+        (folder / EXPORTED).write_text(text, "utf-8")  # for the test of the exported model
 
 
 def _fingerprint(path: Path) -> str | None:

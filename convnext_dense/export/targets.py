@@ -9,7 +9,7 @@ import torch
 
 from convnext_dense.errors import UserError
 from convnext_dense.export.exportable import Exportable
-from convnext_dense.export.onnx_file import write_onnx
+from convnext_dense.export.onnx_file import ByPosition, write_onnx
 from convnext_dense.exported.description import Description
 
 Change = Callable[[Path], None]  # what is done to the ONNX file on the way
@@ -67,7 +67,7 @@ def to_torch_export(
     )
     with torch.no_grad():
         program = torch.export.export(
-            model.module,
+            ByPosition(model.module).eval(),  # a program cannot name its outputs
             tuple(model.inputs.values()),
             dynamic_shapes=axes if model.dynamic else None,
         )

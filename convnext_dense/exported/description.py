@@ -98,14 +98,6 @@ class Description:
         return json.dumps(dict(format=FORMAT, version=VERSION, **asdict(self)), indent=1) + "\n"
 
 
-def is_exported(source: Any) -> bool:
-    """Whether a path is the folder of an exported model."""
-    try:
-        return Path(source, FILE).is_file()
-    except (TypeError, ValueError, OSError):
-        return False
-
-
 def read_description(folder: Path) -> Description:
     """The description of an exported model.
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.fit_config import set_num_classes
+from convnext_dense.data.coco.fit_config import drop_mask_branch, set_num_classes
 from convnext_dense.data.labels.fit_config import set_label_classes
 from convnext_dense.models import ConvNeXtClassifier
 from convnext_dense.tasks import task_of
@@ -40,7 +40,11 @@ def channels(count: int) -> dict:
 
 
 def write_checkpoint(
-    path: Path, config: str, classes: int = 3, options: dict[str, Any] | None = None
+    path: Path,
+    config: str,
+    classes: int = 3,
+    options: dict[str, Any] | None = None,
+    has_masks: bool = True,
 ) -> Path:
     """Writes a dense model's checkpoint; layers that start at 0 are made to do something."""
     cfg = load_config(
@@ -52,6 +56,10 @@ def write_checkpoint(
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         cfg.model.backbone.init_cfg = None
         fit(cfg, classes, "the test")
+        if not has_masks:
+            drop_mask_branch(cfg)
+        if cfg.model.backbone.get("in_channels", 3) != 3:
+            task.use_channels(cfg)
         model = MODELS.build(cfg.model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

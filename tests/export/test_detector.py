@@ -106,8 +106,6 @@ def test_several_views_are_refused(detector):
         list(detector.runtimes["onnxruntime"].predict(flat(0), tta=True))
 
 
-BOXES_ALONE = {"model.type": "FasterRCNN", "model.roi_head.mask_head": None,
-               "model.roi_head.mask_roi_extractor": None}  # fmt: skip
 ONE_CLASS = {"model.roi_head.bbox_head.reg_class_agnostic": True}
 
 
@@ -115,7 +113,7 @@ ONE_CLASS = {"model.roi_head.bbox_head.reg_class_agnostic": True}
 @pytest.mark.parametrize("config, to, options", [
     ("cascade_convnext_a_shapes", "openvino", {}),
     ("cascade_convnext_a_shapes", "torch-export", {}),
-    ("mask_rcnn_convnext_a_shapes", "onnx", BOXES_ALONE),
+    ("mask_rcnn_convnext_a_shapes", "onnx", None),
     ("mask_rcnn_convnext_a_shapes", "onnx", ONE_CLASS),
     ("mask_rcnn_convnext_a_shapes", "onnx", channels(1)),
     ("mask_rcnn_convnext_a_shapes", "openvino", channels(4)),
@@ -125,10 +123,18 @@ ONE_CLASS = {"model.roi_head.bbox_head.reg_class_agnostic": True}
 ])  # fmt: skip
 def test_every_kind_of_detector(config, to, options, tmp_path):
     small = {} if "convnext_t" in config else DETECTOR
-    options = {**small, **options, "model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": 0}
-    checkpoint = write_checkpoint(tmp_path / "a.pth", f"detection/{config}", options=options)
+    has_masks = options is not None  # None: boxes alone
+    options = {
+        **small,
+        **(options or {}),
+        "model.roi_head.bbox_roi_extractor.roi_layer.sampling_ratio": 0,
+    }
+    checkpoint = write_checkpoint(
+        tmp_path / "a.pth", f"detection/{config}", options=options, has_masks=has_masks
+    )
     _, parity = export(ExportFlags(str(checkpoint), to=to, out=str(tmp_path / "out"), number=4))
     rows = {row.what: row.difference for row in parity.rows}
+    assert ("mask AP" in rows) == has_masks
     assert rows["largest box shift (pixels)"] < 0.05 and rows["same object and label"] > 0.995
     if to == "tensorrt":
         script = (tmp_path / "out/build_engine.sh").read_text()

@@ -1,4 +1,4 @@
-"""Tests a checkpoint on the data of its config."""
+"""Tests a checkpoint, or an exported model, on the data of its config."""
 
 import argparse
 
@@ -11,8 +11,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     arguments.add_optional_positional(
         parser,
         "checkpoint",
-        help="file, work folder, address or official name (default: the work folder that CONFIG "
-        "names, or the official file of CONFIG)",
+        help="file, work folder, address, official name, or folder of an exported model (default: "
+        "the work folder or exported model that CONFIG names, or the official file of CONFIG)",
     )
     parser.add_argument(
         "--work-dir", help="folder of metrics.json and logs (default: work_dirs/<config name>_test)"

@@ -29,8 +29,8 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """The config file itself."""
     config = parser.add_argument(
         "config",
-        help="name of a shipped config, work folder, or file: .py is executed as a program, .yaml "
-        "and .json are read as data",
+        help="name of a shipped config, work folder, folder of an exported model, or file: .py is "
+        "executed as a program, .yaml and .json are read as data",
     )
     config.completer = complete_config
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from convnext_dense.cli.shared.invocation import command_line
 from convnext_dense.engine.runner import DenseRunner
+from convnext_dense.inference.model import is_export
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.runs.console import format_rows, say
 from convnext_dense.runs.run_summary import headline, test_words
@@ -111,8 +112,9 @@ def _predict(
     if entry_of(runner.cfg) is None or not image or not Path(image).is_file():
         return []
     out = near(runner.work_dir) / "predictions"
-    words = [near(runner.config_file), checkpoint, near(image), "--out", out]
-    return [command_line("predict", *words, *views)]
+    # An exported model needs no config.
+    model = [checkpoint] if is_export(checkpoint) else [near(runner.config_file), checkpoint]
+    return [command_line("predict", *model, near(image), "--out", out, *views)]
 
 
 def near(path: str | Path) -> Path:

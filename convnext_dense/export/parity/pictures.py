@@ -59,11 +59,10 @@ def choose_pictures(
         found = find_images(folder)
         chosen = [str(found[place]) for place in evenly_spaced(len(found), count)]
         return Pictures(chosen, f"{len(chosen)} images of {folder}")
-    opened = getattr(network, "opened", None)
-    if opened is not None and opened.config is not None:
-        cfg = deepcopy(opened.config)
+    read = {"detection": _coco_images, "segmentation": _labelled_images}.get(network.task)
+    if read is not None:
+        cfg = deepcopy(network.opened.config)
         set_data_root(cfg, data_root)
-        read = {"detection": _coco_images, "segmentation": _labelled_images}[network.task]
         if (found := read(cfg, network.classes, count)) is not None:
             return found
     return drawn_pictures(network.reading.channels, count)

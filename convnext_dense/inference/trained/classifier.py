@@ -30,6 +30,7 @@ class Classifier(Network):
 
     def __init__(self, opened: Opened, device: torch.device) -> None:
         self.trained = build_classifier(opened.content, opened.source, opened.config).to(device)
+        self.opened = opened
         self.transform = TestTransform(**self.trained.transform)
         self.classes = self.trained.classes
 
