@@ -66,7 +66,7 @@ class ExportedModel(nn.Module):
         outcomes = step.predict([step.prepare(image) for image in images])
         for sample, outcome in zip(samples, outcomes, strict=True):
             if isinstance(outcome, Instances):
-                sample.pred_instances = self._instances(outcome)
+                sample.pred_instances = self._instances(outcome, sample.ori_shape)
                 if (truth := sample.get("gt_instances")) is not None and "bboxes" in truth:
                     # As mmdet's preprocessor leaves them: drawings need plain tensors.
                     truth.bboxes = getattr(truth.bboxes, "tensor", truth.bboxes)
@@ -75,7 +75,7 @@ class ExportedModel(nn.Module):
                 sample.pred_sem_seg = PixelData(data=torch.from_numpy(labels)[None])
         return samples
 
-    def _instances(self, found: Instances) -> InstanceData:
+    def _instances(self, found: Instances, size: tuple[int, int]) -> InstanceData:
         made = InstanceData(
             bboxes=torch.from_numpy(found.boxes),
             scores=torch.from_numpy(found.scores),
@@ -83,8 +83,10 @@ class ExportedModel(nn.Module):
         )
         if found.masks is not None:
             made.masks = found.masks
-            if self.bitmaps and len(found):
-                made.masks = torch.from_numpy(np.stack([decode(mask) for mask in found.masks]) > 0)
+            if self.bitmaps:
+                made.masks = torch.zeros(len(found), *size, dtype=torch.bool)
+                for row, mask in enumerate(found.masks):
+                    made.masks[row] = torch.from_numpy(decode(mask) > 0)
         return made
 
     def _classify(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 
 from convnext_dense.config.names import EXPORTED
-from convnext_dense.config.plain import format_plain
+from convnext_dense.config.plain import format_plain, read_plain
 from convnext_dense.errors import UserError
 from convnext_dense.export.exportable import Exportable, exportable
 from convnext_dense.export.int8 import CHOICES, calibration_images, quantise
@@ -26,6 +26,7 @@ from convnext_dense.exported.description import FILE, Description, read_descript
 from convnext_dense.exported.loading import load_exported
 from convnext_dense.inference.model import Model
 from convnext_dense.inference.trained.loading import load_trained
+from convnext_dense.inference.trained.opening import Opened
 from convnext_dense.version import __version__
 
 BUILDS_ELSEWHERE = "tensorrt"  # its graph is compared in onnxruntime
@@ -180,9 +181,19 @@ def _describe(folder: Path, trained: Model, parity: Parity, flags: ExportFlags) 
     )
     whole = replace(description, best_thresholds=thresholds, provenance=facts)
     (folder / FILE).write_text(whole.to_json(), "utf-8")
-    if (config := trained.network.opened.config) is not None:
-        text = format_plain(config.to_dict(), Path(EXPORTED).suffix)
+    if (config := _config(trained.network.opened)) is not None:
+        text = format_plain(config, Path(EXPORTED).suffix)
         (folder / EXPORTED).write_text(text, "utf-8")  # for the test of the exported model
+
+
+def _config(opened: Opened) -> dict[str, Any] | None:
+    """The config of a checkpoint as data; None for one that brings none."""
+    if opened.config is not None:
+        return opened.config.to_dict()
+    try:  # a classifier is built from a part of its config
+        return read_plain((opened.content.get("meta") or {})["cfg"])
+    except (KeyError, TypeError, AttributeError, SyntaxError, ValueError):
+        return None  # another project's
 
 
 def _fingerprint(path: Path) -> str | None:

@@ -150,7 +150,8 @@ class Segmentor(ExportedNetwork):
             np.uint8 if len(self.classes) <= 256 else np.uint16,
         )
         if len(logits) == 1:  # the probability of the second of two classes
-            (second,) = _resized(1 / (1 + np.exp(-logits)), image.original)
+            (second,) = _resized(logits, image.original)
+            second = 1 / (1 + np.exp(-second))
             labels = (second > self.threshold).astype(kind)
             return Scores(labels, np.stack([1 - second, second]) if probabilities else None)
         if not probabilities:

@@ -1,19 +1,23 @@
-"""A small detector of random weights, exported once for all tests of this folder."""
+"""A detector and a segmentor of random weights, exported once for all tests of this folder."""
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import openvino
 import pytest
 
+from convnext_dense.config.names import EXPORTED
+from convnext_dense.data.shapes.drawing import CLASSES
 from convnext_dense.export.parity.check import Parity
 from convnext_dense.export.run import ExportFlags, export
 from convnext_dense.exported.description import FILE, read_description
 from convnext_dense.exported.loading import load_exported
 from convnext_dense.inference.model import Model
 from convnext_dense.inference.trained.loading import load_trained
-from tests.export.random_models import DETECTOR, write_checkpoint
+from tests.export.random_models import DETECTOR, SEGMENTOR, write_checkpoint
 
+UPERNET = "segmentation/upernet_convnext_a_shapes"
 MASK_RCNN = "detection/mask_rcnn_convnext_a_shapes"
 
 
@@ -39,7 +43,19 @@ def detector(tmp_path_factory) -> Exported:
     """A Mask R-CNN in onnxruntime, and the same file in OpenVINO; some images show nothing."""
     place = tmp_path_factory.mktemp("detector")
     options = {**DETECTOR, "model.test_cfg.rcnn.score_thr": 0.8}
-    checkpoint = write_checkpoint(place / "a.pth", MASK_RCNN, options=options)
+    return exported(place, write_checkpoint(place / "a.pth", MASK_RCNN, options))
+
+
+@pytest.fixture(scope="session")
+def segmentor(tmp_path_factory) -> Exported:
+    """An UperNet in both runtimes, for the labels of the embedded data."""
+    place = tmp_path_factory.mktemp("segmentor")
+    names = ("background", *CLASSES)
+    return exported(place, write_checkpoint(place / "a.pth", UPERNET, SEGMENTOR, names))
+
+
+def exported(place: Path, checkpoint: Path) -> Exported:
+    """A checkpoint in both runtimes; the model is traced once."""
     folder, parity = export(ExportFlags(str(checkpoint), out=str(place / "onnx"), number=3))
     models = dict(onnxruntime=folder, openvino=in_openvino(folder, place / "openvino"))
     opened = {name: load_exported(found) for name, found in models.items()}
@@ -49,6 +65,8 @@ def detector(tmp_path_factory) -> Exported:
 def in_openvino(folder: Path, out: Path) -> Path:
     """An export to ONNX as one to OpenVINO, without tracing the model again."""
     out.mkdir()
+    if (folder / EXPORTED).is_file():
+        shutil.copy(folder / EXPORTED, out)
     description = read_description(folder)
     graph = openvino.Core().read_model(folder / description.graph)
     openvino.save_model(graph, out / "model.xml", compress_to_fp16=False)

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from convnext_dense.config.load import load_config
 from convnext_dense.data.coco.fit_config import drop_mask_branch, set_num_classes
 from convnext_dense.data.labels.fit_config import set_label_classes
+from convnext_dense.data.shapes.drawing import CLASSES
 from convnext_dense.models import ConvNeXtClassifier
 from convnext_dense.tasks import task_of
 
@@ -42,8 +43,8 @@ def channels(count: int) -> dict:
 def write_checkpoint(
     path: Path,
     config: str,
-    classes: int = 3,
     options: dict[str, Any] | None = None,
+    names: tuple[str, ...] = CLASSES[:3],
     has_masks: bool = True,
 ) -> Path:
     """Writes a dense model's checkpoint; layers that start at 0 are made to do something."""
@@ -55,7 +56,7 @@ def write_checkpoint(
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         cfg.model.backbone.init_cfg = None
-        fit(cfg, classes, "the test")
+        fit(cfg, len(names), "the test")
         if not has_masks:
             drop_mask_branch(cfg)
         if cfg.model.backbone.get("in_channels", 3) != 3:
@@ -70,7 +71,6 @@ def write_checkpoint(
                 parameter.normal_(std=0.1)
             if any(word in name for word in LIVELY):
                 parameter.mul_(10)
-    names = tuple(f"class {number}" for number in range(classes))
     meta = dict(dataset_meta=dict(classes=names), cfg=cfg.pretty_text)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     return path

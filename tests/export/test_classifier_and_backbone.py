@@ -9,10 +9,8 @@ from convnext_dense.export.parity.pictures import drawn_pictures
 from convnext_dense.export.run import ExportFlags, export
 from convnext_dense.exported.loading import load_exported
 from convnext_dense.inference.trained.loading import load_trained
-from tests.export.conftest import in_openvino
+from tests.export.conftest import UPERNET, in_openvino
 from tests.export.random_models import SEGMENTOR, channels, write_checkpoint, write_classifier
-
-UPERNET = "segmentation/upernet_convnext_a_shapes"
 
 
 @pytest.fixture(scope="module")

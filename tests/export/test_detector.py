@@ -135,7 +135,7 @@ def test_every_kind_of_detector(config, to, options, tmp_path):
     _, parity = export(ExportFlags(str(checkpoint), to=to, out=str(tmp_path / "out"), number=4))
     rows = {row.what: row.difference for row in parity.rows}
     assert ("mask AP" in rows) == has_masks
-    assert rows["largest box shift (pixels)"] < 0.05 and rows["same object and label"] > 0.995
+    assert rows["largest box shift (pixels)"] < 0.05 and rows["same object and label"] >= 0.995
     if to == "tensorrt":
         script = (tmp_path / "out/build_engine.sh").read_text()
         assert "trtexec" in script and "sizes:8x2" in script and "--noTF32" in script

@@ -10,16 +10,12 @@ from convnext_dense.errors import UserError
 from convnext_dense.export import exportable, run, targets
 from convnext_dense.export.parity.compare import Row
 from convnext_dense.export.run import ExportFlags, export
+from tests.export.conftest import MASK_RCNN, UPERNET
 from tests.export.random_models import (
     DETECTOR,
     SEGMENTOR,
     write_checkpoint,
     write_classifier,
-)
-
-UPERNET, MASK_RCNN = (
-    "segmentation/upernet_convnext_a_shapes",
-    "detection/mask_rcnn_convnext_a_shapes",
 )
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from mmengine.config import ConfigDict
 
+from convnext_dense.data.shapes.drawing import CLASSES
 from convnext_dense.export.parity.pictures import drawn_pictures
 from convnext_dense.export.run import ExportFlags, export
 from convnext_dense.exported.loading import load_exported, model_of
 from convnext_dense.inference.trained.loading import load_trained
-from tests.export.conftest import Exported, in_openvino
+from tests.export.conftest import UPERNET
 from tests.export.random_models import SEGMENTOR, channels, write_checkpoint
 
-UPERNET = "segmentation/upernet_convnext_a_shapes"
 RUNTIMES = ("onnxruntime", "openvino")
 ONE_CHANNEL = {
     "model.decode_head.out_channels": 1,
@@ -21,16 +21,6 @@ ONE_CHANNEL = {
     "model.decode_head.loss_decode": dict(_delete_=True, type="CrossEntropyLoss", use_sigmoid=True),
     "model.auxiliary_head": None,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def segmentor(tmp_path_factory) -> Exported:
-    place = tmp_path_factory.mktemp("segmentor")
-    checkpoint = write_checkpoint(place / "a.pth", UPERNET, options=SEGMENTOR)
-    folder, parity = export(ExportFlags(str(checkpoint), out=str(place / "onnx"), number=3))
-    models = dict(onnxruntime=folder, openvino=in_openvino(folder, place / "openvino"))
-    opened = {name: load_exported(found) for name, found in models.items()}
-    return Exported(load_trained(checkpoint, device="cpu"), folder, parity, opened)
 
 
 def check(trained, exported, images, **options):
@@ -85,7 +75,7 @@ def test_tiles(segmentor):
 @pytest.mark.parametrize("to", ["onnx", "openvino", "torch-export"])
 def test_one_channel_for_two_classes(to, tmp_path):
     options = {**SEGMENTOR, **ONE_CHANNEL}
-    checkpoint = write_checkpoint(tmp_path / "a.pth", UPERNET, classes=2, options=options)
+    checkpoint = write_checkpoint(tmp_path / "a.pth", UPERNET, options, CLASSES[:2])
     flags = ExportFlags(str(checkpoint), to=to, out=str(tmp_path / "out"), number=2)
     folder, _ = export(flags)
     images = drawn_pictures(3, 3).images
