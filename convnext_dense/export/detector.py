@@ -8,6 +8,7 @@ have a score of -1.
 from typing import Any, NamedTuple
 
 import torch
+from mmdet.models.necks import FPN
 from mmdet.models.roi_heads import CascadeRoIHead
 from torch import Tensor, nn
 
@@ -47,6 +48,11 @@ class ExportedDetector(nn.Module):
         super().__init__()
         roi = model.roi_head
         self.backbone, self.neck, self.rpn = model.backbone, model.neck, model.rpn_head
+        # mmdet takes every second position by a pooling, of which torch.export keeps the parity.
+        self.halved = 0
+        if isinstance(self.neck, FPN) and not self.neck.add_extra_convs:
+            self.halved = self.neck.num_outs - len(self.neck.lateral_convs)
+            self.neck.num_outs -= self.halved
         cascade = isinstance(roi, CascadeRoIHead)
         self.box_heads = nn.ModuleList(roi.bbox_head if cascade else [roi.bbox_head])
         self.box_pools = roi.bbox_roi_extractor if cascade else [roi.bbox_roi_extractor]
@@ -66,7 +72,7 @@ class ExportedDetector(nn.Module):
             pixels: (B, C, H, W), RGB from 0 to 255, padded on the right and below with the mean.
             sizes: (B, 2), float32: height and width of each image without padding.
         """
-        features = self.neck(self.backbone((pixels - self.mean) / self.std))
+        features = self._pyramid(pixels)
         proposals, scores = self._propose(features, sizes)
         if self.trim:
             proposals, scores = _without_empty_rows(proposals, scores)
@@ -76,6 +82,13 @@ class ExportedDetector(nn.Module):
             boxes, scores, labels = _without_empty_rows(boxes, scores, labels)
         masks = self._masks(features, boxes, labels) if len(self.mask_heads) else None
         return Detections(boxes, scores, labels, masks)
+
+    def _pyramid(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The feature maps of all levels."""
+        features = self.neck(self.backbone((pixels - self.mean) / self.std))
+        for _ in range(self.halved):
+            features = *features, features[-1][:, :, ::2, ::2].contiguous()
+        return features
 
     def _propose(self, features: tuple[Tensor, ...], sizes: Tensor) -> tuple[Tensor, Tensor]:
         """The proposals of a batch: boxes (B, P, 4) and scores (B, P), -1 for empty rows."""
