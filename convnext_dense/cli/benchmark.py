@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import torch
 
-from convnext_dense.benchmark import coco_evaluation, data_loading, throughput
+from convnext_dense.benchmark import coco_evaluation, data_loading, exported, throughput
 from convnext_dense.benchmark.modes import AUTO, Options
 from convnext_dense.config.names import shipped_configs
 from convnext_dense.errors import UserError
@@ -21,6 +21,9 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.rounds is None:
         args.rounds = coco_evaluation.ROUNDS if args.mode == "evaluation" else 10
+    if any(peer.startswith(exported.PREFIX) for peer in args.against or ()):
+        _measure_exports(args)
+        return
     args.models = [find_config_or_variant(model) for model in args.models]
     args.against = args.against and [find_config_or_variant(model) for model in args.against]
     if args.mode == "evaluation":
@@ -58,6 +61,23 @@ def run(args: argparse.Namespace) -> None:
     print(throughput.format_table(measured, options), file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(throughput.to_json(measured), indent=2))
+
+
+def _measure_exports(args: argparse.Namespace) -> None:
+    """A trained model beside its exports."""
+    if len(args.models) != 1:
+        raise UserError("Exports are compared with one MODEL: the checkpoint they were made of.")
+    measured = exported.measure(
+        args.models[0],
+        args.against,
+        args.mode,
+        args.image_size and throughput.parse_image_size(args.image_size),
+        args.rounds,
+        args.threads,
+        args.compile,
+    )
+    table = exported.format_table(measured, args.rounds)
+    print(json.dumps(exported.to_json(measured), indent=2) if args.json else table)
 
 
 def find_config_or_variant(model: str) -> str:

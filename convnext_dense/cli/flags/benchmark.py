@@ -6,6 +6,8 @@ backbone with its four maps), cls:tiny or a classification config (the classifie
 differ are an error.
 `detect CONFIG...` and `segment CONFIG...` measure whole models with random weights from images in
 bytes to results; without --against the further configs are the first one's peers.
+With --against export:DIR ... MODEL is a checkpoint, and is compared on a drawn image with what it
+was exported to; --compile adds torch's compiled backbone.
 `data CONFIG` measures decoding, augmentation and the whole loader of a config's training data.
 `evaluation` measures the COCO figures of generated results beside pycocotools, which must be equal.
 """
@@ -30,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="LIBRARY:NAME",
         help="peers of timm, torchvision, mmpretrain or transformers, or configs; ratios are to "
-        "the first",
+        "the first; or export:DIR ...; ratios are to MODEL in torch",
     )
     parser.add_argument(
         "--device",

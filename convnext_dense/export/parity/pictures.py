@@ -100,12 +100,12 @@ def _labelled_images(cfg: Config, classes: Sequence[str], count: int) -> Picture
     return None
 
 
-def drawn_pictures(channels: int, count: int) -> Pictures:
-    """Shapes on patterned grounds, in sizes that divide badly; always the same."""
+def drawn_pictures(channels: int, count: int, sizes: Sequence[tuple[int, int]] = SIZES) -> Pictures:
+    """Shapes on patterned grounds, by default in sizes that divide badly; always the same."""
     random = np.random.default_rng(0)
     images = []
     for number in range(count):
-        size = SIZES[number % len(SIZES)]
+        size = sizes[number % len(sizes)]
         classes = random.integers(0, len(CLASSES), 6).tolist()
         radii = tuple(share * min(size) for share in RADII)
         image = draw_image(random, size, classes, radii, 0.3).image[..., ::-1]
