@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from convnext_dense.config.plain import read_plain
+from convnext_dense.engine.resuming.images import changed_rows
 from convnext_dense.errors import UserError
 from tests.engine.resumed import COSINE, config, train
 from tests.exact import assert_same_checkpoints
@@ -175,6 +177,52 @@ def test_without_a_change_nothing_is_touched(tmp_path, at):
     assert_same_checkpoints(tmp_path / "again/iter_40.pth", tmp_path / "run/iter_40.pth")
     log = max(tmp_path.glob("again/*/*.log")).read_text()
     assert "Nothing is left" in log if at == 40 else "goes on as it would have" in log
+
+
+STEPS = [dict(type="LoadNumber"), dict(type="Flip", prob=(0.5,)), dict(type="PackNumber")]
+BEST = dict(type="CheckpointHook", interval=1, by_epoch=False, save_best="score", rule="greater")
+STOP = dict(type="EarlyStopHook", monitor="score", rule="greater", patience=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "cells"),
+    [
+        ({}, None, []),
+        (
+            {"train_dataloader.dataset.pipeline": [STEPS[0], dict(type="Mosaic"), STEPS[2]]},
+            "Flip", ["Mosaic"],
+        ),
+        (
+            {"train_dataloader.dataset.pipeline": [STEPS[0], dict(STEPS[1], prob=1), STEPS[2]]},
+            "training images", ["LoadNumber", "LoadNumber", "other", "settings"],
+        ),
+        (
+            {"train_dataloader.sampler": dict(type="BalancedSampler", threshold=0.1)},
+            "sampler", ["DefaultSampler", "BalancedSampler"],
+        ),
+        ({"default_hooks.checkpoint": BEST}, "save best", ["none", "score"]),
+        ({"custom_hooks": [STOP]}, "early stop", ["none", "after", "2", "evaluations"]),
+    ],
+    ids=["none", "step", "setting", "sampler", "best", "stop"],
+)  # fmt: skip
+def test_changed_images_and_scores_are_told(tmp_path, changes, row, cells):
+    """What the checkpoint's config has and what this run has; neither is built or trained."""
+    stated = {"train_dataloader.dataset.pipeline": STEPS}
+    before, now = config(tmp_path, stated), config(tmp_path, {**stated, **changes})
+    saved = read_plain(before.pretty_text)  # as a checkpoint has it
+    rows = [" ".join(filter(None, cells)).split() for cells in changed_rows(saved, now)]
+    assert bool(rows) == bool(changes)
+    assert not rows or [*row.split(), *cells] in [
+        one[: len(row.split()) + len(cells)] for one in rows
+    ]
+    assert not changed_rows({}, now)  # of an unknown run nothing is told
+
+
+def test_a_changed_sampler_is_not_called_unchanged(tmp_path):
+    begin(tmp_path, EACH)
+    runner = train(tmp_path, {"train_dataloader.sampler.type": "InfiniteSampler"}, resume=38)
+    assert told(runner, "sampler") == ["DefaultSampler", "InfiniteSampler"]
+    assert "goes on as it would have" not in max(tmp_path.glob("*/*.log")).read_text()
 
 
 @pytest.mark.parametrize("stop", [4, 9])

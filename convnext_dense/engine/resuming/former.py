@@ -12,7 +12,10 @@ from convnext_dense.optim.stepping import Plan, as_list
 
 EPOCH_LENGTH = "iterations_per_epoch"  # in a checkpoint's meta
 REFIT = "resumed_schedule"  # in a config
-READ = ("train_cfg", "param_scheduler", "train_dataloader", "optim_wrapper", REFIT)
+READ = (
+    "train_cfg", "param_scheduler", "train_dataloader", "optim_wrapper", "default_hooks",
+    "custom_hooks", REFIT,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

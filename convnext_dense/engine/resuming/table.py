@@ -6,12 +6,12 @@ from typing import Any
 from mmengine.config import Config
 
 from convnext_dense.engine.resuming.adapt import Resumption
+from convnext_dense.engine.resuming.images import Row, changed_rows
 from convnext_dense.optim.schedulers import type_name
 from convnext_dense.optim.stepping import Plan, as_list, summarise_rates
 from convnext_dense.text_table import format_columns
 
 UNKNOWN = "?"
-Row = tuple[str, str, str, str]
 
 
 def resumed_lines(found: Resumption, cfg: Config, accumulated: int) -> list[str]:
@@ -27,6 +27,7 @@ def resumed_lines(found: Resumption, cfg: Config, accumulated: int) -> list[str]
     if "weight_decay" in (optimizer := cfg.optim_wrapper.optimizer):
         changed.setdefault("weight_decay", (optimizer.weight_decay,) * 2)
     epoch_length = former.epoch_length or plan.per_epoch
+    others = changed_rows(former.config, cfg)
     rows = [
         ("", "checkpoint", "this run", ""),
         ("length", _length(former.plan), _length(plan), _stop(plan)),
@@ -44,8 +45,9 @@ def resumed_lines(found: Resumption, cfg: Config, accumulated: int) -> list[str]
         *_schedule_rows(former.schedule, as_list(cfg.get("param_scheduler"))),
         _row("rate at this place", found.rates_before[1], found.rates_now[1], _rise(found)),
         *_rates_to_come(found, cfg, accumulated),
+        *others,
     ]
-    return [*format_columns(rows, "<>><"), _conclusion(found)]
+    return [*format_columns(rows, "<>><"), _conclusion(found, kept=found.kept and not others)]
 
 
 def _row(name: str, before: Any, now: Any, note: str = "") -> Row:
@@ -117,10 +119,10 @@ def _rates_to_come(found: Resumption, cfg: Config, accumulated: int) -> list[Row
     ]
 
 
-def _conclusion(found: Resumption) -> str:
+def _conclusion(found: Resumption, kept: bool) -> str:
     if found.iteration >= found.plan.iterations:
         return "Nothing is left to train: give the run a longer length."
-    if found.kept:
+    if kept:
         return "Nothing that resumes was changed: the run goes on as it would have."
     if found.refit and found.refit.restart:
         return "--warm-restart: the schedule begins anew here and lasts to the end of the run."
