@@ -135,6 +135,10 @@ class Task(ABC):
         """The image files of a dataset of :meth:`datasets`, once the config was fitted."""
         return []
 
+    def listed_images(self, cfg: Any, dataset: Any) -> list[str]:
+        """All of these files where they are listed already; empty where that would take long."""
+        return self.image_paths(cfg, dataset)
+
     def use_channels(self, cfg: Any) -> None:
         """Takes what knows images of other channels than three, where the config's does not."""
         return  # by default nothing

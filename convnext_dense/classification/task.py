@@ -1,8 +1,11 @@
 """Image classification as a task: images with one class each."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from mmengine.registry import DATASETS
 
 from convnext_dense.data.class_folders.check_images import check_classified_images
 from convnext_dense.data.class_folders.fit_config import (
@@ -47,6 +50,12 @@ class ClassificationTask(Task):
     def assume_classes(self, cfg: Any) -> None:
         """The stated number of classes, else 2."""
         assume_head_classes(cfg)
+
+    def listed_images(self, cfg: Any, dataset: Any) -> list[str]:
+        """The files of a csv; folders may hold millions."""
+        if dataset.reader != "list":
+            return []
+        return DATASETS.get(dataset.type).some_files(dataset.data_root, "list", sys.maxsize)
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.class_folders.check_images.check_classified_images`."""

@@ -13,6 +13,7 @@ from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.fused_kernels import precision
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.finetune.settle import describe_finetuning
+from convnext_dense.preflight.shared_images import remark_shared
 from convnext_dense.runs.console import format_rows
 from convnext_dense.runs.work_folder import device
 from convnext_dense.tasks import task_of
@@ -61,6 +62,8 @@ def remark_rows(
     """What is odd in the data of some splits, a row each, equal ones once."""
     task = task_of(cfg)
     remarks = [line for split in splits for line in task.remarks(cfg, split, opened.get(split, ()))]
+    if {"train", "val"} <= {*splits}:
+        remarks += remark_shared(cfg)
     return [("note" if n == 0 else "", line) for n, line in enumerate(dict.fromkeys(remarks))]
 
 

@@ -49,8 +49,6 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     else:
         pairs = {split: sources.pairs(split) for split in splits}
     _refuse_empty(pairs)
-    if own.is_first and (both := _in_both(pairs)):
-        print(f"{both} images are in training and validation alike.")
     folders = {split: _folders(chosen) for split, chosen in pairs.items()}
     if _says_nothing(own, sources.first, first) and all(folders.values()):
         return replace(own, sources=folders)
@@ -144,11 +142,3 @@ def _unused(pairs: Pairs) -> list[str]:
                 f"{len(unused)} label files of {folder} have no image and are left out: {shown}."
             )
     return lines
-
-
-def _in_both(pairs: Pairs) -> int:
-    """The number of images that are trained on and evaluated."""
-    train, val = (
-        {image.resolve() for image, _ in pairs.get(split, ())} for split in ("train", "val")
-    )
-    return len(train & val)
