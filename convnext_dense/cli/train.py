@@ -21,6 +21,7 @@ from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.data.own import flags as own_data_flags
 from convnext_dense.data.own.own_data import OwnData
+from convnext_dense.data.own.split_file import SPLIT_FILE, flags_of
 from convnext_dense.engine.compiling import compile_blocks
 from convnext_dense.engine.resuming.former import REFIT
 from convnext_dense.engine.runner import DenseRunner, build_runner
@@ -37,14 +38,26 @@ from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.runs.work_folder import claim, lock, refuse_used
 
 ROOM = "Make room and start again with --resume."
+DATA = "data"  # what is made of own data, in the work folder
 AGAIN = "Start the same command again, on every machine, with --resume."
 
 
 def read_flags(args: argparse.Namespace) -> TrainFlags:
     """The flags of a parsed command line."""
     arguments.set_local_rank(args.local_rank)
+    if args.resume is not None:
+        take_written_split(args)
     own = own_data_flags.from_args(args, ("train", "val", "test"))
     return arguments.to_flags(TrainFlags, args, own_data=own)
+
+
+def take_written_split(args: argparse.Namespace) -> None:
+    """The split of the run that is resumed, where no flag names validation data."""
+    path = work_folder(args) / DATA / SPLIT_FILE
+    if own_data_flags.names_validation(args) or not path.is_file():
+        return
+    written = flags_of(path)
+    args.val_share, args.group_by = written["share"], args.group_by or written["group_by"]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -107,7 +120,7 @@ def data_folder(flags: TrainFlags, made: ExitStack) -> Path:
     if launcher.rank(flags.launcher) == 0:  # another run's data stays as it is
         refuse_used(work_folder(flags), resume=flags.resume is not None)
         lock(work_folder(flags))
-    return work_folder(flags) / "data"
+    return work_folder(flags) / DATA
 
 
 def settle_weights(settled: SettledConfig, flags: TrainFlags) -> None:

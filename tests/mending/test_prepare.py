@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from convnext_dense import atomic_files
+from convnext_dense.cli.main import parse_tool
 from convnext_dense.cli.shared.data_arguments import add_own_data_arguments, add_split_arguments
+from convnext_dense.cli.train import read_flags
 from convnext_dense.data.coco.prepare import prepare_detection
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.own import flags as own_data_flags
@@ -150,6 +152,30 @@ def test_a_split_is_made_and_written_down(street, capsys):
     with pytest.raises(UserError, match="made with --seed 3, and this command says 4"):
         prepare_detection(own(street, *other, resume=True))
     assert prepare_detection(own(street, *flags, resume=True)).sources == made.sources
+    # A resumed run that says no seed has the one it was begun with.
+    unsaid = flags[: flags.index("--seed")]
+    assert prepare_detection(own(street, *unsaid, resume=True)).sources == made.sources
+    with pytest.raises(UserError, match="made with --split 0.3, and this command says 0.5"):
+        prepare_detection(own(street, *[*unsaid[:-1], "0.5"], resume=True))
+
+
+def test_a_resumed_run_takes_its_split_where_none_is_named(street):
+    flags = [*jsons(street, val=False), "--split", "0.3", "--group-by", "^(.)", "--seed", "3"]
+    prepare_detection(own(street, *flags))
+    common = [SHAPES, "--work-dir", street / "work", "--seed", "3"]
+
+    def read(*more):
+        words = [str(word) for word in (*common, *more)]
+        return read_flags(parse_tool("train", words)[1]).own_data
+
+    resumed = read(*jsons(street, val=False), "--resume")
+    assert (resumed.val_share, resumed.group_by) == (0.3, "^(.)")
+    assert set(resumed.sources) == {"train"}
+    assert read("--resume") is None
+    both = read(*jsons(street), "--resume")
+    assert both.val_share is None and "val" in both.sources
+    with pytest.raises(UserError, match="--train-json needs --val-json beside it"):
+        read(*jsons(street, val=False))
 
 
 def yolo(folder: Path, street: Path, *splits: str) -> None:

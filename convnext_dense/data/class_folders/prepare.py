@@ -19,11 +19,10 @@ from convnext_dense.data.class_folders.layouts import (
 from convnext_dense.data.formats.image_files import list_images
 from convnext_dense.data.formats.splits import split_folders
 from convnext_dense.data.own.own_data import OwnData
-from convnext_dense.data.own.split_file import settle_split
+from convnext_dense.data.own.split_file import SPLIT_FILE, settle_split
 from convnext_dense.data.own.splitting import remark_split
 from convnext_dense.errors import UserError
 
-SPLIT_FILE = "split.json"
 COLUMNS = ("file_name", "label")
 
 

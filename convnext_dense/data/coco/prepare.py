@@ -14,12 +14,11 @@ from convnext_dense.data.coco.findings import DoesNotFit
 from convnext_dense.data.mending.draft import Row
 from convnext_dense.data.mending.mend import format_mended, mend, refuse_mended
 from convnext_dense.data.own.own_data import DETECTION, OwnData
-from convnext_dense.data.own.split_file import settle_split
+from convnext_dense.data.own.split_file import SPLIT_FILE, settle_split
 from convnext_dense.data.own.splitting import remark_split
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
 
-SPLIT_FILE = "split.json"
 HELP = "name it with --val-data, or take a share of the training data by --split 0.2"
 
 

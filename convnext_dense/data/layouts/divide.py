@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from convnext_dense.data.coco.prepare import SPLIT_FILE
 from convnext_dense.data.labels.label_image import read_colours, read_indices
 from convnext_dense.data.layouts.layout import Meaning, Pair
 from convnext_dense.data.own.own_data import OwnData
-from convnext_dense.data.own.split_file import settle_split
+from convnext_dense.data.own.split_file import SPLIT_FILE, settle_split
 from convnext_dense.data.own.splitting import remark_split
 from convnext_dense.runs.progress import new_progress
 

@@ -41,8 +41,15 @@ def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData | No
         lists=_lists(args, splits),
         val_share=_share(args),
         group_by=_pattern(args),
-        seed=getattr(args, "seed", None) or 0,
+        seed=getattr(args, "seed", None),
     )
+
+
+def names_validation(args: argparse.Namespace) -> bool:
+    """Whether flags say what to validate own data on, or name no own data at all."""
+    own = args.train_data or args.train_json or args.labels
+    stated = (args.val_data, args.val_json, args.val_list, args.val_share)
+    return not own or any(value is not None for value in stated)
 
 
 def _named(args: argparse.Namespace, splits: tuple[str, ...], given: list[str]) -> OwnData:

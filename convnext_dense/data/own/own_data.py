@@ -39,7 +39,7 @@ class OwnData:
         lists: Files of image names, split by split.
         val_share: Share of the training data that becomes the validation split.
         group_by: Pattern of what images have in common that stay together in one split.
-        seed: Of the division into splits.
+        seed: Of the division into splits; None where no flag says it.
         options: ``--cfg-options``, which win over what is found.
         splits: The splits that the command needs.
         resume: Whether a run goes on, with the files that it has made of its data.
@@ -59,7 +59,7 @@ class OwnData:
     lists: Mapping[str, Path] = field(default_factory=dict)
     val_share: float | None = None
     group_by: str | None = None
-    seed: int = 0
+    seed: int | None = None
     folder: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[str, ...] = ()

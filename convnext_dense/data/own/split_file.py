@@ -3,12 +3,14 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from convnext_dense.atomic_files import make_folder, write_atomically
 from convnext_dense.data.own.splitting import digest, split_groups
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
 
+SPLIT_FILE = "split.json"  # in the folder of what is made of own data
 FLAGS = {"share": "--split", "seed": "--seed", "group_by": "--group-by"}
 AGAIN = "resume with the flags and the data of the run, or start a new one in another --work-dir"
 
@@ -18,7 +20,7 @@ def settle_split(
     names: Sequence[str],
     labels: Sequence[Collection[str]],
     share: float,
-    seed: int = 0,
+    seed: int | None = None,
     group_by: str | None = None,
     resume: bool = False,
     write: bool = True,
@@ -27,7 +29,8 @@ def settle_split(
 
     Args:
         path: The JSON file of the split: the names of both sides and what they were made of.
-        names, labels, share, seed, group_by: As :func:`split_groups` takes them.
+        names, labels, share, seed, group_by: As :func:`split_groups` takes them. A seed or pattern
+            that is None is the written one at a resume, else 0 or none.
         resume: Whether the run goes on: a file that is there is used.
         write: Whether this process writes.
 
@@ -45,13 +48,20 @@ def settle_split(
     }
     if resume and path.is_file():
         written = read_json(path)
-        _compare(path, written, made_of)
+        _compare(path, written, {key: value for key, value in made_of.items() if value is not None})
         return written["train"], written["val"]
-    train, val = split_groups(names, labels, share, seed, group_by)
+    made_of["seed"] = seed or 0
+    train, val = split_groups(names, labels, share, made_of["seed"], group_by)
     if write:
         make_folder(path.parent)
         write_atomically(path, json.dumps(dict(**made_of, train=train, val=val), indent=1))
     return train, val
+
+
+def flags_of(path: Path) -> dict[str, Any]:
+    """The flags that a written split was made by, under the names of :data:`FLAGS`."""
+    written = read_json(path)
+    return {key: written.get(key) for key in FLAGS}
 
 
 def _compare(path: Path, written: Mapping, made_of: Mapping) -> None:
