@@ -150,6 +150,55 @@ def test_numbers_of_a_list_count_the_named_classes(flat, tmp_path):
         prepare_classification(data)
 
 
+def listed(folder: Path, rows: list[list[str]]) -> Path:
+    (folder / "val.csv").write_text("\n".join(map(",".join, rows)))
+    return folder / "val.csv"
+
+
+def test_a_list_may_name_a_class_by_the_end_of_its_path(flat, tmp_path, capsys):
+    folder, rows = flat
+    draw(tmp_path / "train/insects", 2, classes=("ant", "bee"))
+    data = own(tmp_path / "train", tmp_path, sources={
+        "train": (None, tmp_path / "train"), "val": (None, folder)
+    }, lists={"val": listed(tmp_path, rows)})  # fmt: skip
+    made = prepare_classification(data)
+    named = {Path(name).name: label for name, label in written(made, "val").items()}
+    assert named == {name: f"insects/{label}" for name, label in rows}
+    assert "val.csv: classes are taken by the last part of their names: ant as insects/ant" in (
+        capsys.readouterr().out
+    )
+    for wrong, words in (
+        ("wolf", r"val.csv: the class 'wolf' is none of the 2 .* \(the nearest is .*correct it"),
+        ("1", r"val.csv: the classes are numbers, such as 1, .* with --classes FILE"),
+    ):
+        listed(tmp_path, [[rows[0][0], wrong]])
+        with pytest.raises(UserError, match=words):
+            prepare_classification(data)
+    draw(tmp_path / "train/others", 2, classes=("ant",))
+    listed(tmp_path, rows)
+    with pytest.raises(UserError, match="'ant' may be insects/ant or others/ant"):
+        prepare_classification(data)
+
+
+def test_equal_folders_are_told_and_made_one_by_the_names_of_classes(tmp_path, capsys):
+    for year in (2020, 2021):
+        draw(tmp_path / f"root/{year}", 3, classes=("ant", "bee"))
+    data = own(tmp_path / "root", tmp_path, val_share=0.25)
+    made = prepare_classification(data)
+    assert len(set(written(made, "train").values())) == 4
+    out = capsys.readouterr().out
+    assert "folders 2020/ant and 2021/ant are two classes, though both are called ant" in out
+    assert "(and 1 more names of this kind)" in out and "--classes FILE" in out
+    (tmp_path / "names.txt").write_text("bee\nant\n")
+    data = replace(data, classes=tmp_path / "names.txt", folder=tmp_path / "other")
+    made = prepare_classification(data)
+    assert set(written(made, "train").values()) == {"ant", "bee"}
+    assert "two classes" not in capsys.readouterr().out
+    (tmp_path / "names.txt").write_text("bee\nant\ncow\n")
+    with pytest.raises(UserError, match="no image of 1 of the 3 classes of --classes, .*'cow'"):
+        prepare_classification(data)
+
+
 def test_a_split_keeps_groups_together_and_stays_at_a_resume(tmp_path):
     root = draw(tmp_path / "root", 8, classes=("ant", "bee"))
     data = own(root, tmp_path, val_share=0.25, seed=3, group_by=r"(\w+/\d)")

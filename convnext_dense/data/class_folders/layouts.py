@@ -5,11 +5,10 @@ and a class a line.
 """
 
 import csv
-import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,26 +71,6 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         wrong = f"names {twice[0]!r} twice" if twice else "names no class"
         raise UserError(f"{path} {wrong}: --classes takes each class name once, a line each.")
     return tuple(names)
-
-
-def name_labels(images: Sequence[Labelled], classes: Sequence[str], source: Path) -> list[Labelled]:
-    """The images with labels among the classes; numbers of a table count the classes from 0.
-
-    Raises:
-        UserError: For a label that is not among them.
-    """
-    known, labels = set(classes), {image.label for image in images}
-    renamed = {}
-    if not labels & known and all(label.isdecimal() for label in labels):
-        renamed = {str(number): name for number, name in enumerate(classes)}
-    for label in sorted(labels):
-        if renamed.get(label, label) not in known:
-            near = difflib.get_close_matches(label, classes, n=1, cutoff=0)
-            raise UserError(
-                f"{source} has images of the class {label!r}, which --classes does not name (the "
-                f"nearest is {near[0]!r}): add it there, or remove the images."
-            )
-    return [Labelled(path, renamed.get(label, label)) for path, label in images]
 
 
 def _read_folders(root: Path) -> list[Labelled]:

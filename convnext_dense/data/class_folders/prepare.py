@@ -8,11 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from convnext_dense.atomic_files import wait_for, write_once
+from convnext_dense.data.class_folders.labels import (
+    match_labels,
+    name_labels,
+    refuse_lacking,
+    remark_equal_folders,
+)
 from convnext_dense.data.class_folders.layouts import (
     TABLES,
     Labelled,
     hidden_folders,
-    name_labels,
     read_class_names,
     read_labelled,
 )
@@ -23,6 +28,7 @@ from convnext_dense.data.own.split_file import SPLIT_FILE, settle_split
 from convnext_dense.data.own.splitting import remark_split
 from convnext_dense.errors import UserError
 
+SHOWN = 5  # names in a sentence
 COLUMNS = ("file_name", "label")
 
 
@@ -48,7 +54,7 @@ def prepare_classification(own_data: OwnData) -> OwnData:
     if own_data.val_share is not None:
         train, val = _divide(own_data, train, parts.get("train", source))
     else:
-        val = _read(own_data, _validation(own_data, source, parts), "val")
+        val = _read_validation(own_data, _validation(own_data, source, parts), train)
     written = {
         name: _write(own_data, name, images) for name, images in (("train", train), ("val", val))
     }
@@ -75,10 +81,35 @@ def _holds_images(folder: Path) -> bool:
 
 def _read(own_data: OwnData, path: Path, split: str) -> list[Labelled]:
     images = read_labelled(path, own_data.lists.get(split))
+    if hidden := hidden_folders(path):
+        _say(own_data, path, f"hidden folders are left out: {', '.join(hidden)}")
     if own_data.classes:
-        images = name_labels(images, read_class_names(own_data.classes), path)
-    if own_data.is_first and (hidden := hidden_folders(path)):
-        print(f"{path}: hidden folders are left out: {', '.join(hidden)}")
+        classes = read_class_names(own_data.classes)
+        images = name_labels(images, classes, path)
+        if split == "train":
+            refuse_lacking(images, classes, path)
+    elif split == "train":
+        _say(own_data, path, remark_equal_folders(label for _, label in images))
+    return images
+
+
+def _say(own_data: OwnData, source: Path, remark: str) -> None:
+    if remark and own_data.is_first:
+        print(f"{source}: {remark}")
+
+
+def _read_validation(
+    own_data: OwnData, path: Path, train: Sequence[Labelled]
+) -> Sequence[Labelled]:
+    """The validation images, with the training data's names of the classes."""
+    source = own_data.lists.get("val", path)
+    trained = {image.label for image in train}
+    images, renamed = match_labels(_read(own_data, path, "val"), trained, source)
+    if renamed:
+        pairs = ", ".join(f"{label} as {name}" for label, name in [*renamed.items()][:SHOWN])
+        more = " ..." if len(renamed) > SHOWN else ""
+        remark = f"classes are taken by the last part of their names: {pairs}{more}."
+        _say(own_data, source, remark)
     return images
 
 
