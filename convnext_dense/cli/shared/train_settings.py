@@ -12,6 +12,7 @@ from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.bands.reading import check_range
 from convnext_dense.data.bands.settings import Start, start_of
 from convnext_dense.data.fit import fit_to_data
+from convnext_dense.data.fit_batch import fit_batch
 from convnext_dense.data.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.data.own.own_data import own_data_step
 from convnext_dense.data.schedule_table import format_schedule_table
@@ -26,6 +27,7 @@ from convnext_dense.trackers.choose import settle_trackers
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.reading import is_elsewhere
 
+BATCH_SIZE = "train_dataloader.batch_size"
 SPLITS = ("train", "val")
 
 
@@ -78,8 +80,9 @@ def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
     settle_finetuning(settled, flags)
     if said and launcher.rank(flags.launcher) == 0:
         print(said)
-    if flags.own_data is not None and task_of(settled.cfg).fits_schedule:
-        _fit_schedule(settled, flags)
+    if flags.own_data is not None:
+        fit = _fit_schedule if task_of(settled.cfg).fits_schedule else _fit_batch
+        fit(settled, flags)
     if flags.max_iters is not None:
         with settled.changing("--max-iters") as cfg:
             stop_after(cfg, flags.max_iters, flags.cfg_options or {})
@@ -113,6 +116,22 @@ def _fit_schedule(settled: SettledConfig, flags: TrainFlags) -> None:
         fitted = fit_schedule(cfg, recipe, options, flags.epochs, processes)
     if launcher.rank(flags.launcher) == 0:
         print(format_schedule_table(settled.cfg, recipe, fitted, flags.max_iters))
+
+
+def _fit_batch(settled: SettledConfig, flags: TrainFlags) -> None:
+    """Makes one batch of own data that are fewer than one, and says so."""
+    before = settled.cfg.train_dataloader.batch_size
+    if BATCH_SIZE in (flags.cfg_options or {}):
+        return
+    with settled.changing("fewer images of your own than a batch") as cfg:
+        images = fit_batch(cfg, launcher.world_size(flags.launcher))
+    now = settled.cfg.train_dataloader.batch_size
+    if now != before and launcher.rank(flags.launcher) == 0:
+        print(
+            f"{BATCH_SIZE} {before} -> {now}: the {images:,} training images are fewer than a "
+            f"batch of the recipe. The learning rate stays; --cfg-options {BATCH_SIZE}=N sets "
+            "another batch."
+        )
 
 
 def accumulate(cfg: Config, batches: int) -> None:
