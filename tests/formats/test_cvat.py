@@ -125,3 +125,15 @@ def test_refused_shapes(tmp_path, bad, said):
 def test_missing_images_are_named(tmp_path):
     with pytest.raises(UserError, match="1 of 1 images .*lost.png.*--images"):
         read(dataset(tmp_path, image(name="x/lost.png")), "train")
+
+
+def test_shapes_over_the_edge_are_cut_or_refused(tmp_path):
+    ellipse = '<ellipse label="dog" cx="95" cy="25" rx="10" ry="5"/>'
+    (found,) = read(dataset(tmp_path, image(ellipse)), "train").content["annotations"]
+    np.testing.assert_allclose(found["bbox"], [85, 20, 15, 10], atol=1e-4)
+    for bad in (
+        '<box label="dog" xtl="90" ytl="5" xbr="120" ybr="9"/>',
+        '<polygon label="dog" points="90,5;120,9;90,20"/>',
+    ):
+        with pytest.raises(UserError, match="shape 1 reaches 20.0 pixels over the edge"):
+            read(dataset(tmp_path, image(bad)), "train")

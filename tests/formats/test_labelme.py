@@ -43,7 +43,7 @@ def test_shapes_in_pixels(tmp_path):
     )
     assert [a["bbox"] for a in found[:2]] == [[10, 5.25, 20.5, 14.75], [1, 2, 10.5, 10]]
     assert "segmentation" not in found[0]
-    assert found[1]["segmentation"] == [[1, 2, 11.5, 2, 11.5, 12]] and found[1]["area"] == 52.5
+    assert found[1]["segmentation"] == [[1, 2, 11.5, 2, 11.5, 12]] and found[1]["area"] == 55
     np.testing.assert_allclose(found[2]["bbox"], [45, 20, 10, 10], atol=1e-9)
     assert found[2]["area"] == pytest.approx(np.pi * 25, rel=0.002)
 
@@ -108,3 +108,12 @@ def test_images_that_are_not_there(tmp_path):
     write_image(tmp_path / "else/a.png")
     found = read(folder, "train", images=tmp_path / "else")
     assert found.content["images"][0]["file_name"] == str(tmp_path / "else/a.png")
+
+
+def test_shapes_over_the_edge_are_cut_or_refused(tmp_path):
+    (found,) = annotations(tmp_path / "cut", shape("circle", [[95, 25], [95, 35]]))
+    np.testing.assert_allclose(found["bbox"], [85, 15, 15, 20], atol=1e-4)
+    rectangle = shape("rectangle", [[90, 5], [120, 9]])
+    for number, bad in enumerate((rectangle, shape("polygon", [[90, 5], [120, 9], [90, 20]]))):
+        with pytest.raises(UserError, match="shape 1 reaches 20.0 pixels over the edge"):
+            annotations(tmp_path / str(number), bad)

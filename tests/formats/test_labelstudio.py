@@ -25,7 +25,8 @@ def dataset(root, *tasks):
     return root
 
 
-BOX = result("rectanglelabels", x=10, y=20, width=30.5, height=40, rotation=0)
+BOX_AT = dict(x=10, y=20, width=30.5, height=40, rotation=0)
+BOX = result("rectanglelabels", **BOX_AT)
 
 
 def test_shapes_in_pixels(tmp_path):
@@ -143,3 +144,35 @@ def test_what_is_left_out_is_said(tmp_path):
     found = read(dataset(tmp_path, task(result("keypointlabels", x=1, y=1), BOX)), "train")
     assert len(found.content["annotations"]) == 1
     assert "type keypointlabels are left out" in "".join(found.remarks)
+
+
+def test_shapes_over_the_edge_are_cut_or_refused(tmp_path):
+    slightly = result("rectanglelabels", x=50, y=0, width=50.9, height=100)
+    turned = result("rectanglelabels", x=90, y=20, width=20, height=20, rotation=1e-3)
+    ellipse = result("ellipselabels", x=95, y=50, radiusX=10, radiusY=20)
+    found = read(dataset(tmp_path / "cut", task(slightly, turned, ellipse)), "train")
+    edges = [[50, 0, 50, 50], [90, 10, 10, 10], [85, 15, 15, 20]]
+    for one, box in zip(found.content["annotations"], edges, strict=True):
+        np.testing.assert_allclose(one["bbox"], box, atol=0.01)
+    for number, (bad, said) in enumerate((
+        (result("rectanglelabels", x=96, y=0, width=30, height=50), "26.0 pixels over the edge"),
+        (result("polygonlabels", points=[[1, 1], [130, 1], [1, 50]]), "30.0 pixels over the edge"),
+        (result("ellipselabels", x=105, y=50, radiusX=10, radiusY=10), "by half or more"),
+        (result("rectanglelabels", x=150, y=0, width=9, height=50, rotation=9), "by half or more"),
+    )):  # fmt: skip
+        with pytest.raises(UserError, match=f"task 5, result 2.*{said}"):
+            read(dataset(tmp_path / str(number), task(BOX, bad)), "train")
+
+
+@pytest.mark.parametrize(
+    ("times", "taken"), [(("", ""), "cat"), (("2024-02", "2024-01"), "dog"), (("", "2024"), "cat")]
+)
+def test_the_last_of_several_annotations_is_taken(tmp_path, times, taken):
+    both = [result("rectanglelabels", name, **BOX_AT) for name in ("dog", "cat")]
+    one = task(BOX)
+    one["annotations"] = [
+        dict(result=[shape], created_at=time) for shape, time in zip(both, times, strict=True)
+    ]
+    found = read(dataset(tmp_path, one), "train")
+    assert [c["name"] for c in found.content["categories"]] == [taken]
+    assert "several annotations: the last is taken" in "".join(found.remarks)

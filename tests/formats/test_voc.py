@@ -118,3 +118,12 @@ def test_missing_images_are_named(tmp_path):
     (tmp_path / "JPEGImages/a.png").rename(tmp_path / "JPEGImages/other.png")
     with pytest.raises(UserError, match="1 of 1 images .*JPEGImages: a.png: .*--images"):
         read(tmp_path, "train")
+
+
+def test_boxes_over_the_edge_and_oriented_ones_beside_them(tmp_path):
+    with pytest.raises(UserError, match=r"a.xml: object 2 reaches 9.0 pixels over the edge"):
+        read(dataset(tmp_path / "a", xml(("dog", 1, 2, 101, 50), ("dog", 1, 2, 109, 9))), "train")
+    text = xml(("dog", 1, 2, 9, 9)).replace("</object>", "<robndbox><cx>5</cx></robndbox></object>")
+    found = read(dataset(tmp_path / "b", text), "train")
+    assert found.content["annotations"][0]["bbox"] == [1, 2, 8, 7]
+    assert "1 objects have an oriented box (robndbox) too" in "".join(found.remarks)

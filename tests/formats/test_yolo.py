@@ -33,7 +33,7 @@ def test_boxes_and_polygons_in_pixels(tmp_path):
     assert "segmentation" not in box and box["area"] == pytest.approx(400)
     np.testing.assert_allclose(polygon["segmentation"], [[10, 10, 30, 10, 30, 30]], atol=1e-9)
     np.testing.assert_allclose(polygon["bbox"], [10, 10, 20, 20], atol=1e-9)
-    assert polygon["area"] == pytest.approx(200)
+    assert polygon["area"] == pytest.approx(190)
     assert [c["name"] for c in found.content["categories"]] == ["cat", "dog"]
     assert box["category_id"] == 2 and polygon["category_id"] == 1
     assert "1 rows are boxes among polygons" in "".join(found.remarks)
@@ -126,7 +126,16 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
     ("rows", "said"),
     [
         ("0 .5 .5 .1 .1\n7 .5 .5 .1 .1", "a.txt:2 has the class index 7, but there are 2"),
-        ("0 50 25 10 10", "a.txt:1 reaches .* pixels over .*divided by width"),
+        (
+            "0 50 25 10 10\n0 1 25 10 10",
+            r"all rows \(2\) look as if in pixels .*a.txt:1, has 50 25",
+        ),
+        ("0 50 25 10 10\n0 .5 .5 .1 .1", "a.txt:1 reaches 5400.0 pixels over"),
+        (
+            "0 .2 .2 .6 .6\n1 .7 .2 .8 .4",
+            r"all rows \(2\) look like two corners .* 0.2 0.2 0.6 0.6",
+        ),
+        ("0 .5 .5 .9 .9\n1 .9 .2 .8 .4", "a.txt:2 reaches 30.0 pixels over"),
         ("0 .5 .5 .1 .1 .9", "6 columns: a box with a confidence"),
         ("0 .5 .5 .1 .1 .9 .1 .2", "8 columns: a polygon"),
         ("0 .5 .5 .1", "4 columns"),
@@ -175,3 +184,15 @@ def test_another_folder_of_the_name_images_is_not_taken(tmp_path):
     write_image(tmp_path / "images/a.png")
     with pytest.raises(UserError, match="which is not there"):
         read(tmp_path, "val")
+
+
+def test_the_area_of_parts_and_holes_is_that_of_their_mask(tmp_path):
+    ring = ".1 .1 .9 .1 .9 .9 .1 .9 .1 .1 .3 .3 .7 .3 .7 .7 .3 .7 .3 .3"
+    (found,) = annotations(dataset(tmp_path, f"0 {ring}"))
+    mask = np.zeros((50, 100))
+    mask[5:45, 10:90] = 1
+    mask[15:35, 30:70] = 0
+    assert found["area"] == pytest.approx(mask.sum(), rel=0.05)  # lines without area are some
+    tiny = "0 .101 .1 .103 .1 .103 .11"
+    (found,) = annotations(dataset(tmp_path / "tiny", tiny))
+    assert found["area"] == pytest.approx(0.2 * 0.5 / 2)

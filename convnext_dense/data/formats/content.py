@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from convnext_dense.data.formats.geometry import (
     encode_mask,
     mask_box,
-    polygon_area,
+    polygons_area,
     polygons_box,
+    within_image,
 )
 from convnext_dense.data.formats.remarks import Remarks
 from convnext_dense.data.image_size import image_size
@@ -64,33 +64,66 @@ class ContentBuilder:
         self._images.append(entry)
         return entry
 
-    def add_box(self, image: dict, name: str, box: Sequence[float], **entries: Any) -> dict:
-        """Adds an object of a class, by its box ``[x, y, width, height]`` in pixels."""
-        box = [float(value) for value in box]
+    def add_box(
+        self, image: dict, name: str, box: Sequence[float], where: str, **entries: Any
+    ) -> dict:
+        """Adds an object of a class, by its box ``[x, y, width, height]`` in pixels.
+
+        Args:
+            image: Its image's entry.
+            name: Its class.
+            box: Cut where it reaches up to a pixel over the edge.
+            where: File and entry, for messages.
+            entries: More of the annotation.
+
+        Raises:
+            UserError: When it reaches farther over the edge.
+        """
+        box = _box_within(image, box, where)
         return self._add(image, name, bbox=box, area=box[2] * box[3], **entries)
 
     def add_polygons(
-        self, image: dict, name: str, polygons: Sequence[Sequence[float]], **entries: Any
+        self,
+        image: dict,
+        name: str,
+        polygons: Sequence[Sequence[float]],
+        where: str,
+        **entries: Any,
     ) -> dict:
-        """Adds an object by its polygons ``[x1, y1, x2, y2, ...]``, with at least three points."""
+        """Adds an object by its polygons ``[x1, y1, x2, y2, ...]``, with at least three points.
+
+        The other arguments and the error are those of :meth:`add_box`.
+        """
+        size = image["width"], image["height"]
+        polygons = [within_image(polygon, size, where) for polygon in polygons]
         return self._add(
             image,
             name,
             bbox=polygons_box(polygons),
-            area=sum(map(polygon_area, polygons)),
-            segmentation=[[float(value) for value in polygon] for polygon in polygons],
+            area=polygons_area(polygons, size),
+            segmentation=polygons,
             **entries,
         )
 
-    def add_mask(self, image: dict, name: str, mask: Any, **entries: Any) -> dict | None:
-        """Adds an object by its mask (height, width); an empty one is left out."""
+    def add_mask(
+        self,
+        image: dict,
+        name: str,
+        mask: Any,
+        where: str = "",
+        box: Sequence[float] | None = None,
+        **entries: Any,
+    ) -> dict | None:
+        """Adds an object by its mask (height, width); an empty one is left out.
+
+        The box is that of the mask where none is given; see :meth:`add_box`.
+        """
         if not mask.any():
             self.remarks.count("empty masks left out", image["file_name"])
             return None
-        parts = {"bbox": mask_box(mask), **entries}
-        return self._add(
-            image, name, area=int((mask > 0).sum()), segmentation=encode_mask(mask > 0), **parts
-        )
+        bbox = mask_box(mask) if box is None else _box_within(image, box, where)
+        area, segmentation = int((mask > 0).sum()), encode_mask(mask > 0)
+        return self._add(image, name, bbox=bbox, area=area, segmentation=segmentation, **entries)
 
     def content(self, order: Sequence[str] | None = None) -> dict:
         """The COCO content.
@@ -111,11 +144,6 @@ class ContentBuilder:
         }
 
     def _add(self, image: dict, name: str, **entries: Any) -> dict:
-        if not all(map(isfinite, entries["bbox"])):
-            raise UserError(
-                f"An object ({name}) of {image['file_name']} has a coordinate that is no finite "
-                "number: correct or remove it."
-            )
         annotation = {
             "id": len(self._annotations) + 1,
             "image_id": image["id"],
@@ -126,6 +154,13 @@ class ContentBuilder:
         self._annotations.append(annotation)
         self._names.append(name)
         return annotation
+
+
+def _box_within(image: dict, box: Sequence[float], where: str) -> list[float]:
+    x, y, width, height = box
+    size = image["width"], image["height"]
+    left, top, right, bottom = within_image([x, y, x + width, y + height], size, where)
+    return [left, top, right - left, bottom - top]
 
 
 def natural(name: str) -> tuple:

@@ -10,6 +10,7 @@ import numpy as np
 from convnext_dense.data.formats.content import POINTS, ContentBuilder
 from convnext_dense.data.formats.geometry import (
     box_polygon,
+    cut_at_edge,
     ellipse_polygon,
     rotate,
 )
@@ -183,11 +184,14 @@ def _add_shape(
         builder.add_mask(image, label, _mask(shape, image, where))
     elif kind == "box" and not float(shape.get("rotation") or 0):
         left, top, right, bottom = _corners(shape, where)
-        builder.add_box(image, label, [left, top, right - left, bottom - top])
+        builder.add_box(image, label, [left, top, right - left, bottom - top], where)
     else:
         if kind == "box":
             builder.remarks.count("rotated boxes are polygons, their boxes upright", where)
-        builder.add_polygons(image, label, [_polygon(shape, where)])
+        polygon = _polygon(shape, where)
+        if kind != "polygon":
+            polygon = cut_at_edge(polygon, (image["width"], image["height"]), where)
+        builder.add_polygons(image, label, [polygon], where)
 
 
 def _corners(shape: Element, where: str) -> Iterator[float]:

@@ -13,8 +13,10 @@ from PIL import Image
 from convnext_dense.data.formats.content import POINTS, ContentBuilder
 from convnext_dense.data.formats.geometry import (
     box_polygon,
+    cut_at_edge,
     ellipse_polygon,
     segmentation_mask,
+    within_image,
 )
 from convnext_dense.data.formats.image_files import ImageIndex, refuse_missing
 from convnext_dense.data.formats.request import Request
@@ -160,12 +162,14 @@ def _add_object(builder: ContentBuilder, image: dict, parts: list[dict]) -> None
     name = parts[0]["label"]
     kinds = {part["shape_type"] for part in parts}
     if kinds == {"rectangle"} and len(parts) == 1:
-        builder.add_box(image, name, _rectangle(parts[0]))
+        builder.add_box(image, name, _rectangle(parts[0]), parts[0]["where"])
     elif "mask" in kinds:
         masks = [_mask(part, image) for part in parts]
         builder.add_mask(image, name, np.any(masks, axis=0))
     else:
-        builder.add_polygons(image, name, [_polygon(part) for part in parts])
+        size = image["width"], image["height"]
+        polygons = [_polygon(part, size) for part in parts]
+        builder.add_polygons(image, name, polygons, parts[0]["where"])
 
 
 def _rectangle(shape: dict) -> list[float]:
@@ -175,21 +179,23 @@ def _rectangle(shape: dict) -> list[float]:
     return [left, top, right - left, bottom - top]
 
 
-def _polygon(shape: dict) -> list[float]:
+def _polygon(shape: dict, size: tuple[int, int]) -> list[float]:
+    """The polygon of a shape within its image of (width, height)."""
+    where = shape["where"]
     if shape["shape_type"] == "rectangle":
-        return box_polygon(_rectangle(shape))
+        return within_image(box_polygon(_rectangle(shape)), size, where)
     points = np.asarray(shape["points"], float)
     if shape["shape_type"] == "circle":  # the centre, and a point of the rim
         radius = math.dist(points[0], points[1])
-        return ellipse_polygon(*points[0].tolist(), radius, radius)
-    return points.ravel().tolist()
+        return cut_at_edge(ellipse_polygon(*points[0].tolist(), radius, radius), size, where)
+    return within_image(points, size, where)
 
 
 def _mask(shape: dict, image: dict) -> np.ndarray:
     """The mask of a part; labelme keeps the cut of one between its first and last pixel."""
     size = image["width"], image["height"]
     if shape["shape_type"] != "mask":
-        return segmentation_mask([_polygon(shape)], size) > 0
+        return segmentation_mask([_polygon(shape, size)], size) > 0
     try:
         with Image.open(BytesIO(b64decode(shape["mask"], validate=True))) as file:
             cut = np.asarray(file.convert("L")) > 0

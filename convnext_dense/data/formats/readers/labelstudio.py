@@ -9,7 +9,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from convnext_dense.data.formats.content import POINTS, ContentBuilder
-from convnext_dense.data.formats.geometry import box_polygon, ellipse_polygon, rotate
+from convnext_dense.data.formats.geometry import (
+    box_polygon,
+    cut_at_edge,
+    ellipse_polygon,
+    rotate,
+)
 from convnext_dense.data.formats.image_files import ImageIndex, refuse_missing
 from convnext_dense.data.formats.readers.brush import decode_brush
 from convnext_dense.data.formats.request import Request
@@ -110,8 +115,13 @@ def _results(builder: ContentBuilder, where: str, task: Any) -> list[dict] | Non
         return None
     if len(kept) > 1:
         builder.remarks.count("tasks have several annotations: the last is taken", where)
-    last = max(kept, key=lambda one: str(one.get("updated_at") or one.get("created_at") or ""))
+    last = max(enumerate(kept), key=lambda one: (_time(one[1]), one[0]))[1]
     return _entries(last.get("result"), where)
+
+
+def _time(annotation: dict) -> str:
+    """When an annotation was made, as ISO's text; empty where it is not said."""
+    return str(annotation.get("updated_at") or annotation.get("created_at") or "")
 
 
 def _entries(value: Any, where: str) -> list[dict]:
@@ -188,7 +198,7 @@ def _add_result(builder: ContentBuilder, image: dict, result: dict, where: str) 
         return
     _check_size(image, result, where)
     try:
-        _add_shape(builder, image, label, shape, value)
+        _add_shape(builder, image, label, shape, value, where)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -224,7 +234,9 @@ def _check_size(image: dict, result: dict, where: str) -> None:
         )
 
 
-def _add_shape(builder: ContentBuilder, image: dict, label: str, shape: str, value: dict) -> None:
+def _add_shape(
+    builder: ContentBuilder, image: dict, label: str, shape: str, value: dict, where: str
+) -> None:
     width, height = size = image["width"], image["height"]
     scale = np.array([width, height]) / PERCENT
     if shape == "brush":
@@ -234,17 +246,19 @@ def _add_shape(builder: ContentBuilder, image: dict, label: str, shape: str, val
         points = np.asarray(value["points"], float).reshape(-1, 2)
         if len(points) < POINTS:
             raise ValueError(f"it has {len(points)} points of at least {POINTS}")
-        builder.add_polygons(image, label, [(points * scale).ravel().tolist()])
+        builder.add_polygons(image, label, [(points * scale).ravel().tolist()], where)
         return
     x, y = np.array([value["x"], value["y"]], float) * scale
     angle = float(value.get("rotation") or 0)
     if shape == "ellipse":
         radii = np.array([value["radiusX"], value["radiusY"]], float) * scale
         polygon = ellipse_polygon(float(x), float(y), *radii.tolist())
-        builder.add_polygons(image, label, [rotate(polygon, (x, y), angle)])
+        turned = rotate(polygon, (x, y), angle)
+        builder.add_polygons(image, label, [cut_at_edge(turned, size, where)], where)
         return
     box = [float(x), float(y), *(np.array([value["width"], value["height"]]) * scale).tolist()]
     if angle:  # about its upper left corner
-        builder.add_polygons(image, label, [rotate(box_polygon(box), (x, y), angle)])
+        turned = rotate(box_polygon(box), (x, y), angle)
+        builder.add_polygons(image, label, [cut_at_edge(turned, size, where)], where)
     else:
-        builder.add_box(image, label, box)
+        builder.add_box(image, label, box, where)

@@ -175,10 +175,14 @@ def _add_image(builder: ContentBuilder, file: Path, root: Element, path: Path, m
                 "difficult objects are crowds, on which nothing is trained", where
             )
         box = _box(entry, where, one_based)
+        if entry.find("robndbox") is not None:
+            builder.remarks.count(
+                "objects have an oriented box (robndbox) too, which is not read", where
+            )
         if place in found:
-            builder.add_mask(image, name, found[place], bbox=box, iscrowd=crowd)
+            builder.add_mask(image, name, found[place], where, box, iscrowd=crowd)
         else:
-            builder.add_box(image, name, box, iscrowd=crowd)
+            builder.add_box(image, name, box, where, iscrowd=crowd)
 
 
 def _box(entry: Element, where: str, one_based: bool) -> list[float]:

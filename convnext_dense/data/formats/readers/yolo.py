@@ -23,6 +23,7 @@ from convnext_dense.data.formats.readers.yolo_rows import (
     to_box,
     to_polygon,
 )
+from convnext_dense.data.formats.readers.yolo_units import refuse_other_units
 from convnext_dense.data.formats.request import Request
 from convnext_dense.data.formats.splits import choose, split_folders
 from convnext_dense.data.images import IMAGE_SUFFIXES
@@ -175,11 +176,18 @@ def _add_objects(
         )
     every = [row for found in rows.values() for row in found or ()]
     refuse_other_tasks(every, source, named)
+    entries = {image: builder.add_image(image) for image in images}
+    sized = [
+        (row, (entries[image]["width"], entries[image]["height"]))
+        for image, found in rows.items()
+        for row in found or ()
+    ]
+    refuse_other_units(sized, source)
     columns = {row.columns > BOX for row in every}
     for image, found in rows.items():
         if found is None:
             builder.remarks.count("images without a label file are images without objects", image)
-        entry = builder.add_image(image)
+        entry = entries[image]
         for row in found or ():
             _add_row(builder, entry, config.names[row.index], row)
             if row.columns == BOX and len(columns) > 1:
@@ -190,9 +198,9 @@ def _add_objects(
 def _add_row(builder: ContentBuilder, image: dict, name: str, row: Row) -> None:
     size = image["width"], image["height"]
     if row.columns == BOX:
-        builder.add_box(image, name, to_box(row, size))
+        builder.add_box(image, name, to_box(row, size), row.place)
     else:
-        builder.add_polygons(image, name, [to_polygon(row, size)])
+        builder.add_polygons(image, name, [to_polygon(row, size)], row.place)
 
 
 def _count_unused(builder: ContentBuilder, used: set[Path]) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from convnext_dense.data.formats.geometry import within_image
 from convnext_dense.data.text_files import read_text
 from convnext_dense.errors import UserError
 
 BOX = 5  # columns
 OBB = 9
-EDGE = 1.0  # pixels over the edge that rounding explains
 VISIBILITIES = (0, 1, 2)  # of a keypoint
 
 
@@ -161,12 +161,4 @@ def to_polygon(row: Row, size: tuple[int, int]) -> list[float]:
 
 def _in_pixels(row: Row, values: Iterable[float], size: tuple[int, int]) -> list[float]:
     points = np.asarray(values, float).reshape(-1, 2) * size
-    over = np.maximum(-points, points - size).max()
-    if over > EDGE:
-        in_pixels = all(value > 1 for value in row.values)
-        hint = " (is it in pixels? YOLO's values are divided by width and height)"
-        raise UserError(
-            f"{row.place} reaches {over:.1f} pixels over the edge of its image of {size[0]} x "
-            f"{size[1]}: correct or remove it{hint if in_pixels else ''}."
-        )
-    return np.clip(points, 0, size).ravel().tolist()
+    return within_image(points.ravel(), size, row.place)
