@@ -45,7 +45,7 @@ def test_shapes_in_pixels(tmp_path):
     assert "segmentation" not in found[0]
     assert found[1]["segmentation"] == [[1, 2, 11.5, 2, 11.5, 12]] and found[1]["area"] == 55
     np.testing.assert_allclose(found[2]["bbox"], [45, 20, 10, 10], atol=1e-9)
-    assert found[2]["area"] == pytest.approx(np.pi * 25, rel=0.002)
+    assert found[2]["area"] == pytest.approx(np.pi * 25, rel=0.05)
 
 
 def test_a_group_is_one_object(tmp_path):

@@ -175,6 +175,18 @@ def test_the_command(tmp_path, capsys):
     assert own_splits(tmp_path / "single") == ("val",)
 
 
+def test_the_command_says_what_is_there_twice(tmp_path, capsys):
+    image = write_image(tmp_path / "yolo/images/a.png")
+    image.with_name("classes.txt").write_text("dog")
+    image.with_suffix(".txt").write_text("0 .5 .5 .2 .4\n" * 3)
+    run(tmp_path / "yolo", tmp_path / "coco", "--to", "coco")
+    for source in ("yolo", "coco"):
+        if source == "coco":
+            run(tmp_path / "coco", tmp_path / "voc", "--to", "voc")
+        said = f"{source} (train): 2 of 3 annotations have the image, the class and the box of an"
+        assert said in capsys.readouterr().out
+
+
 def test_the_command_checks_a_coco_file(tmp_path):
     write({"train": content(tmp_path / "src", "boxes")}, tmp_path / "coco", "coco")
     path = tmp_path / "coco/annotations/instances_train.json"

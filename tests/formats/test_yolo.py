@@ -128,12 +128,12 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
         ("0 .5 .5 .1 .1\n7 .5 .5 .1 .1", "a.txt:2 has the class index 7, but there are 2"),
         (
             "0 50 25 10 10\n0 1 25 10 10",
-            r"all rows \(2\) look as if in pixels .*a.txt:1, has 50 25",
+            r"all rows \(2\) look as if in pixels .*:1, has 50 25",
         ),
         ("0 50 25 10 10\n0 .5 .5 .1 .1", "a.txt:1 reaches 5400.0 pixels over"),
         (
             "0 .2 .2 .6 .6\n1 .7 .2 .8 .4",
-            r"all rows \(2\) look like two corners .* 0.2 0.2 0.6 0.6",
+            r"all rows \(2\) look like two corners .*0.2 0.2 0.6 0.6",
         ),
         ("0 .5 .5 .9 .9\n1 .9 .2 .8 .4", "a.txt:2 reaches 30.0 pixels over"),
         ("0 .5 .5 .1 .1 .9", "6 columns: a box with a confidence"),
@@ -152,6 +152,22 @@ def test_images_without_labels_and_labels_without_images(tmp_path):
 def test_refused_rows(tmp_path, rows, said):
     with pytest.raises(UserError, match=said):
         read(dataset(tmp_path, rows), "train")
+
+
+def test_class_names_of_labelimg_lie_among_the_labels(tmp_path):
+    for split, name in (("train", "a"), ("val", "b")):
+        write_image(tmp_path / f"images/{split}/{name}.png")
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        (tmp_path / f"labels/{split}/{name}.txt").write_text("1 .5 .5 .2 .4")
+        (tmp_path / f"labels/{split}/classes.txt").write_text("cat\ndog\n")
+    for path in (tmp_path, tmp_path / "images/train"):
+        found = read(path, "train")
+        assert found.format == "yolo" and len(found.content["annotations"]) == 1
+        assert [c["name"] for c in found.content["categories"]] == ["cat", "dog"]
+        assert not any("without an image" in line for line in found.remarks)
+    (tmp_path / "labels/val/classes.txt").write_text("dog\ncat\n")
+    with pytest.raises(UserError, match="have different class names"):
+        read(tmp_path, "train")
 
 
 def test_rounding_over_the_edge_is_cut(tmp_path):

@@ -146,6 +146,10 @@ def test_labelmes_export(tmp_path):
     root = tmp_path / "labelme"
     write_voc(root)
     (root / "SegmentationClass").rename(root / "SegmentationClassPNG")
+    for path in (root / "SegmentationClassPNG").iterdir():  # as before version 5.5
+        path = root / "SegmentationClass" / path.with_suffix(".npy").name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
     (root / "class_names.txt").write_text("__ignore__\n_background_\nroad\nhouse\ntree\n")
     cfg = load(tmp_path / "w", "--train-data", root)
     assert classes_of(cfg) == NAMES

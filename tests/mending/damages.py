@@ -229,6 +229,8 @@ FORMS = dict(
     one_polygon_of_pairs=masks(lambda mask: _pairs(mask[0])),
     polygons_of_points=masks(lambda mask: [[dict(x=x, y=y) for x, y in _pairs(mask[0])]]),
     text_polygons=masks(lambda mask: [[str(v) for v in mask[0]]]),
+    text_of_polygons=masks(json.dumps),
+    text_of_rle=_rle(lambda rle: str(dict(size=rle["size"], counts=rle["counts"].decode()))),
     stray_points=masks(lambda mask: [*mask, [3, 4], []]),
     compressed=_rle(lambda rle: dict(size=rle["size"], counts=rle["counts"].decode())),
     bytes_as_text=_rle(lambda rle: dict(size=rle["size"], counts=str(rle["counts"]))),

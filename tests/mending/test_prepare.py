@@ -258,3 +258,30 @@ def test_commands_train_resume_and_write_results_for_a_server(street):
     assert {one["category_id"] for one in results} <= {4, 7, 10} and results
     assert {one["image_id"] for one in results} <= {10, 20, 30, 40}
     assert set(results[0]) == {"image_id", "category_id", "bbox", "score", "segmentation"}
+
+
+def test_masks_are_left_out_by_a_flag(street, capsys):
+    content = json.loads((street / "train.json").read_text())
+    del content["annotations"][0]["segmentation"]
+    (street / "train.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="have no segmentation .* train on boxes alone: --boxes"):
+        prepare_detection(own(street, *jsons(street)))
+    made = prepare_detection(own(street, *jsons(street), "--boxes"))
+    assert "masks: left out by --boxes" in capsys.readouterr().out
+    written = read(made.sources["train"])
+    assert written["annotations"] == [
+        {key: value for key, value in one.items() if key != "segmentation"}
+        for one in content["annotations"]
+    ]
+    assert not any("segmentation" in one for one in read(made.sources["val"])["annotations"])
+    cfg = load_fitted_config(SHAPES, own_data=own(street, *jsons(street), "--boxes"))
+    assert "mask_head" not in cfg.model.roi_head
+
+
+def test_a_share_of_data_that_have_a_validation_split_is_refused(street, tmp_path):
+    yolo(tmp_path / "yolo", street, "train", "val")
+    flags = ["--train-data", tmp_path / "yolo", "--split", "0.3"]
+    with pytest.raises(UserError, match="yolo has a validation split of its own: leave out --spl"):
+        prepare_detection(own(street, *flags))
+    flags[1] = tmp_path / "yolo/train"
+    assert prepare_detection(own(street, *flags)).sources.keys() == set(TRAINING)

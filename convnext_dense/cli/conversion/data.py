@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from convnext_dense.data.coco.check_entries import check_coco
+from convnext_dense.data.coco.repeats import note_doubled
 from convnext_dense.data.formats.reading import ReadData, is_known, own_splits, read, recognise
 from convnext_dense.data.formats.writing import write
 from convnext_dense.data.layouts.instance_data import read_instances
@@ -31,13 +32,19 @@ def _annotations(source: Path, args: argparse.Namespace) -> Read:
     images = _folder(args.images) if args.images else None
     data_format = args.data_format or recognise(source)
     splits = own_splits(source, data_format) or (args.split_name,)
-    found: dict[str, ReadData] = {}
+    contents, remarks = {}, []
     for split in splits:
-        found[split] = read(source, split, args.data_format, images)
-        if found[split].format == "coco":
-            check_coco(str(source), found[split].content)
-    contents = {split: data.content for split, data in found.items()}
-    return contents, [line for data in found.values() for line in data.remarks], data_format
+        found = read(source, split, args.data_format, images)
+        contents[split] = found.content
+        remarks += [*found.remarks, *_notes(f"{source} ({split})", found)]
+    return contents, remarks, data_format
+
+
+def _notes(source: str, found: ReadData) -> list[str]:
+    """What a split holds twice, a sentence each; raises where a COCO file cannot be converted."""
+    if found.format == "coco":
+        check_coco(source, found.content)
+    return note_doubled(source, found.content["images"], found.content["annotations"])
 
 
 def _label_images(source: Path, args: argparse.Namespace) -> Read | None:

@@ -75,6 +75,9 @@ def _add_format_arguments(group: argparse._ActionsContainer, training: bool) -> 
         "--strict", action="store_true", help="refuse an annotation file that would be mended"
     )
     group.add_argument(
+        "--boxes", action="store_true", help="leave all masks out, and use boxes alone (detection)"
+    )
+    group.add_argument(
         "--palette",
         metavar="FILE",
         help="colour of each class, where label images hold colours: a csv of name, red, green, "
@@ -87,8 +90,8 @@ def add_class_data_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("your own data")
     parser.set_defaults(
         train_json=None, val_json=None, images=None, labels=None, reduce_zero_label=False,
-        mask_values=None, palette=None, data_format=None, strict=False, value_range=None,
-        epochs=None,
+        mask_values=None, palette=None, data_format=None, strict=False, boxes=False,
+        value_range=None, epochs=None,
     )  # fmt: skip
     group.add_argument(
         "--train-data",

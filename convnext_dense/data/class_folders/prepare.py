@@ -24,7 +24,7 @@ from convnext_dense.data.class_folders.layouts import (
 from convnext_dense.data.formats.image_files import list_images
 from convnext_dense.data.formats.splits import split_folders
 from convnext_dense.data.own.own_data import OwnData
-from convnext_dense.data.own.split_file import SPLIT_FILE, settle_split
+from convnext_dense.data.own.split_file import SPLIT_FILE, refuse_own_split, settle_split
 from convnext_dense.data.own.splitting import remark_split
 from convnext_dense.errors import UserError
 
@@ -50,6 +50,8 @@ def prepare_classification(own_data: OwnData) -> OwnData:
         raise UserError("--train-data and --val-data need a folder to write to.")
     _, source = own_data.sources["train"]
     parts = {} if source.is_file() else split_folders(source, _holds_images)
+    if own_data.val_share is not None and {"train", "val"} <= parts.keys():
+        refuse_own_split(source)
     train = _read(own_data, parts.get("train", source), "train")
     if own_data.val_share is not None:
         train, val = _divide(own_data, train, parts.get("train", source))

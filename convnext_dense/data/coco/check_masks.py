@@ -35,8 +35,8 @@ def check_masks(path: str, annotations: list[dict], sizes: Sequence[tuple[int, i
         first = next(a["id"] for a in annotations if not a.get("segmentation"))
         raise UserError(
             f"{path}: {len(annotations) - len(masks)} of {len(annotations)} annotations have no "
-            f"segmentation (first id: {first}). Complete them, or remove all of them to train on "
-            "boxes."
+            f"segmentation (first id: {first}). Complete them, or train on boxes alone: "
+            "--boxes beside --train-data or --train-json leaves all masks out."
         )
     polygons = [(i, mask) for i, mask in masks if isinstance(mask, list)]
     coded = [(i, mask) for i, mask in masks if isinstance(mask, dict)]

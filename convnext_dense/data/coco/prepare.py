@@ -11,10 +11,10 @@ from convnext_dense.data.coco.check_entries import check_coco
 from convnext_dense.data.coco.explain_sizes import explain_misfit
 from convnext_dense.data.coco.find_images import check_images_exist
 from convnext_dense.data.coco.findings import DoesNotFit
-from convnext_dense.data.mending.draft import Row
+from convnext_dense.data.mending.draft import Row, row
 from convnext_dense.data.mending.mend import format_mended, mend, refuse_mended
 from convnext_dense.data.own.own_data import DETECTION, OwnData
-from convnext_dense.data.own.split_file import SPLIT_FILE, settle_split
+from convnext_dense.data.own.split_file import SPLIT_FILE, refuse_own_split, settle_split
 from convnext_dense.data.own.splitting import remark_split
 from convnext_dense.data.text_files import read_json
 from convnext_dense.errors import UserError
@@ -63,10 +63,11 @@ def prepare_detection(own_data: OwnData) -> OwnData:
             split.
     """
     _refuse_flags_of_segmentation(own_data)
-    if own_data.folder is None and own_data.task == DETECTION and own_data.val_share is None:
+    is_used_as_it_is = own_data.task == DETECTION and own_data.val_share is None
+    if own_data.folder is None and is_used_as_it_is and not own_data.boxes:
         return own_data
     if own_data.folder is None:
-        raise UserError("--train-data, --val-data and --split need a folder to write to.")
+        raise UserError("--train-data, --val-data, --split and --boxes need a folder to write to.")
     made: dict[str, Source] = {}
     classes = own_data.trained
     evaluated = [split for split in own_data.splits if split != "train"]
@@ -74,6 +75,7 @@ def prepare_detection(own_data: OwnData) -> OwnData:
         made["train"] = _settle(own_data, _read(own_data, "train"), classes)
         classes = made["train"].classes
     if own_data.val_share is not None:
+        _refuse_own_split(own_data)
         made["train"], made["val"] = _divide(own_data, made["train"])
     elif evaluated:
         made["val"] = _settle(own_data, _read_validation(own_data, evaluated, classes), classes)
@@ -131,6 +133,15 @@ def _read_any(
     return Source(str(path), found.content, found.folder, whole)
 
 
+def _refuse_own_split(own_data: OwnData) -> None:
+    """Refuses ``--split`` beside a validation split in the training data."""
+    from convnext_dense.data.formats.reading import own_splits
+
+    _, path = own_data.sources["train"]
+    if own_data.task != DETECTION and "val" in own_splits(path, own_data.data_format):
+        refuse_own_split(path)
+
+
 def _name_relative(content: dict, folder: Path) -> None:
     """Names the images of a COCO file relative to their folder again."""
     start = os.path.join(folder.absolute(), "")
@@ -145,14 +156,31 @@ def _settle(own_data: OwnData, source: Source, classes: tuple[str, ...] | None) 
     if own_data.strict:
         refuse_mended(source.name, mended.rows)
     content, folder = mended.content, str(source.images or "")
+    rows = list(mended.rows)
+    if own_data.boxes:
+        content, left_out = _boxes_alone(content)
+        rows += left_out
     try:
         check_coco(source.name, {"annotations": [], **content})
     except DoesNotFit as error:
         raise explain_misfit(error, source.name, folder) from error
     names = [image["file_name"] for image in content["images"]]
     check_images_exist(source.name, folder, names)
-    file = None if mended.rows else source.file
-    return replace(source, content=content, file=file, rows=tuple(mended.rows))
+    file = None if rows else source.file
+    return replace(source, content=content, file=file, rows=tuple(rows))
+
+
+def _boxes_alone(content: dict) -> tuple[dict, list[Row]]:
+    """The content without masks, and the line about them; itself where it has none."""
+    with_mask = [one for one in content.get("annotations", ()) if "segmentation" in one]
+    if not with_mask:
+        return content, []
+    boxes = [
+        {key: value for key, value in one.items() if key != "segmentation"}
+        for one in content["annotations"]
+    ]
+    left_out = row("masks: left out by --boxes", [f"annotation {o['id']}" for o in with_mask])
+    return content | dict(annotations=boxes), left_out
 
 
 def _divide(own_data: OwnData, source: Source) -> tuple[Source, Source]:

@@ -15,6 +15,23 @@ def note_repeats(path: str, images: list[dict], annotations: list[dict]) -> list
         path: The COCO file.
         images, annotations: Its entries, their fields checked.
     """
+    crowds = np.flatnonzero([bool(a.get("iscrowd")) for a in annotations])
+    return [
+        *note_doubled(path, images, annotations),
+        *note(
+            path, annotations, crowds,
+            "iscrowd = 1: nothing is trained on them, and they count in no figure",
+        ),
+    ]  # fmt: skip
+
+
+def note_doubled(path: str, images: list[dict], annotations: list[dict]) -> list[str]:
+    """Lines about images listed twice and annotations repeated.
+
+    Args:
+        path: The COCO file.
+        images, annotations: Its entries, their fields checked.
+    """
     named = Counter(posixpath.normpath(image["file_name"]) for image in images)
     twice = [name for name, count in named.items() if count > 1]
     lines = []
@@ -23,16 +40,11 @@ def note_repeats(path: str, images: list[dict], annotations: list[dict]) -> list
             f"{path}: {len(twice)} of {len(named)} files are listed as several images, such as "
             f"{twice[0]}: each entry is trained and evaluated with its own annotations alone."
         )
-    crowds = np.flatnonzero([bool(a.get("iscrowd")) for a in annotations])
     return [
         *lines,
         *note(
             path, annotations, _repeated(annotations),
             "the image, the class and the box of an earlier one: each is counted",
-        ),
-        *note(
-            path, annotations, crowds,
-            "iscrowd = 1: nothing is trained on them, and they count in no figure",
         ),
     ]  # fmt: skip
 

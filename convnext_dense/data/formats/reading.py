@@ -56,8 +56,8 @@ def recognise(path: Path, split: str | None = None) -> str:
     wanted = f" for {split}" if split else ""
     raise UserError(
         f"{path} is of no known format{wanted}: looked for {looked_for}; found {_found(path)}. "
-        f"Name the format with --data-format ({', '.join(DETECTION_FORMATS)}), or the folder or "
-        "file that holds the annotations."
+        f"Name the format ({', '.join(DETECTION_FORMATS)}) with --data-format, which is --from of "
+        "convnext-dense data, or the folder or file that holds the annotations."
     )
 
 

@@ -19,6 +19,7 @@ from convnext_dense.data.layouts.pairs_file import write_pairs
 from convnext_dense.data.layouts.rendering import prepare_drawn_labels
 from convnext_dense.data.layouts.sources import Sources
 from convnext_dense.data.own.own_data import OwnData
+from convnext_dense.data.own.split_file import refuse_own_split
 from convnext_dense.errors import UserError
 
 SHOWN = 5
@@ -35,6 +36,8 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     Raises:
         UserError: For a layout that is not known, images without label, or no validation data.
     """
+    if own.boxes:
+        raise UserError("--boxes belongs to detection: a segmentor learns masks alone.")
     if _has_named_suffixes(own):
         return own
     sources = Sources(own)
@@ -44,6 +47,8 @@ def prepare_own_labels(own: OwnData) -> OwnData:
     first = sources.pairs(splits[0] if own.val_share is None else "train")
     meaning = settle_meaning(own, sources.first, first)
     if own.val_share is not None:
+        if "val" in sources.first.splits and not own.lists:
+            refuse_own_split(own.sources["train"][1])
         train, val = divide(own, first, meaning)
         pairs = {split: train if split == "train" else val for split in splits}
     else:

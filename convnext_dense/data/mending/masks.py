@@ -1,6 +1,7 @@
 """Segmentations: the ways in which tools write polygons and RLE, and what they tell of a box."""
 
 import ast
+import json
 import operator
 from typing import Any
 
@@ -97,6 +98,8 @@ def _encode(mask: Any, size: tuple[int, int] | None) -> Any:
 
 def _alike(mask: Any, size: tuple[int, int] | None) -> Any:
     """A mask as COCO has it; None where it is empty, itself where it cannot be read."""
+    if isinstance(mask, str) and mask.strip()[:1] in ("[", "{"):  # the text of a list, as in a csv
+        mask = _alike(_parsed(mask), size) if _parsed(mask) is not None else mask
     if isinstance(mask, list) and len(mask) == 1 and isinstance(mask[0], dict):
         mask = mask[0] if "counts" in mask[0] else mask
     if isinstance(mask, dict) and mask:
@@ -126,6 +129,17 @@ def _whole(values: Any) -> Any:
         return values
     found = [whole(value) for value in values]
     return values if None in found else found
+
+
+def _parsed(text: str) -> list | dict | None:
+    """What a text of JSON or of Python's own holds; None where it is neither."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list | dict) else None
+    return None
 
 
 def _bytes(text: str) -> str:

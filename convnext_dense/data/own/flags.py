@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from convnext_dense.data.own.own_data import DETECTION, IGNORE, SEGMENTATION, OwnData
+from convnext_dense.data.own.split_file import refuse_own_split
 from convnext_dense.errors import UserError
 
 FLAGS = (
     "train_data", "val_data", "train_json", "val_json", "images", "labels", "classes",
-    "reduce_zero_label", "mask_values", "palette", "data_format", "strict", "train_list",
-    "val_list", "val_share", "group_by", "epochs",
+    "reduce_zero_label", "mask_values", "palette", "data_format", "strict", "boxes",
+    "train_list", "val_list", "val_share", "group_by", "epochs",
 )  # fmt: skip
 NAMES = dict(val_share="split")  # a flag whose name is not that of its value
 FOLDERS = {"train": "train", "val": "val", "test": "val"}  # split -> sub-folder of a single folder
@@ -37,6 +38,7 @@ def from_args(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData | No
         splits=splits,
         data_format=args.data_format,
         strict=args.strict,
+        boxes=args.boxes,
         palette=_file("--palette", args.palette) if args.palette else None,
         lists=_lists(args, splits),
         val_share=_share(args),
@@ -141,6 +143,8 @@ def _with_labels(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
         whole = (image_folders[0], labels[0])  # the lists divide them
         sources = dict.fromkeys(_given(args, splits), whole)
         return OwnData(SEGMENTATION, sources, **_label_settings(args))
+    if args.val_share is not None and all((labels[0] / side).is_dir() for side in ("train", "val")):
+        refuse_own_split(labels[0])
     sources = {}
     for split in _given(args, splits):
         images = _of_split("--images", image_folders, split, _given(args, splits))

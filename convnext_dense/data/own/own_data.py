@@ -35,6 +35,7 @@ class OwnData:
             value that is ignored (segmentation).
         data_format: Name of the format; None recognises it.
         strict: Refuse what would be mended.
+        boxes: Leave all masks out (detection).
         palette: File of the colour of each class (segmentation).
         lists: Files of image names, split by split.
         val_share: Share of the training data that becomes the validation split.
@@ -55,6 +56,7 @@ class OwnData:
     mask_values: Mapping[int, str | None] | None = None
     data_format: str | None = None
     strict: bool = False
+    boxes: bool = False
     palette: Path | None = None
     lists: Mapping[str, Path] = field(default_factory=dict)
     val_share: float | None = None

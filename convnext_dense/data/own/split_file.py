@@ -15,6 +15,21 @@ FLAGS = {"share": "--split", "seed": "--seed", "group_by": "--group-by"}
 AGAIN = "resume with the flags and the data of the run, or start a new one in another --work-dir"
 
 
+def refuse_own_split(path: Path) -> None:
+    """Refuses ``--split`` on data that have a validation split, whose images would go unused.
+
+    Args:
+        path: The data.
+
+    Raises:
+        UserError: Always.
+    """
+    raise UserError(
+        f"{path} has a validation split of its own: leave out --split to evaluate on that, or name "
+        "the training part alone, to take a share of it."
+    )
+
+
 def settle_split(
     path: Path,
     names: Sequence[str],

@@ -66,8 +66,9 @@ def read(request: Request) -> ContentBuilder:
     file = find_config(path) or find_names(path if path.is_dir() else path.parent)
     if file is None:
         raise UserError(
-            f"{path} has no class names: looked for data.yaml, obj.data and classes.txt there and "
-            "above. Write the names into classes.txt, one a line, in the order of the indices."
+            f"{path} has no class names: looked for data.yaml, obj.data and classes.txt there, "
+            "above, and among the label files. Write the names into classes.txt, one a line, in "
+            "the order of the indices."
         )
     config = read_config(file)
     if config.keypoints or config.task == "pose":

@@ -62,14 +62,37 @@ def find_config(path: Path) -> Path | None:
 
 
 def find_names(folder: Path) -> Path | None:
-    """The nearest file with class names, in a folder or above it."""
+    """The nearest file with class names, in a folder, its folders of labels, or above it.
+
+    Raises:
+        UserError: When its folders of labels have different ones.
+    """
     for place in [folder, *folder.absolute().parents][: ABOVE + 1]:
         if config := find_config(place):
             return config
         for name in NAME_FILES:
             if (place / name).is_file():
                 return place / name
+        if place == folder and (found := _beside_labels(folder)):
+            return found
     return None
+
+
+def _beside_labels(folder: Path) -> Path | None:
+    """The class names that LabelImg writes among the label files, in ``labels/SPLIT``."""
+    parts = list(folder.absolute().parts)
+    found = sorted({*folder.glob("labels/*/classes.txt"), *folder.glob("*/labels/classes.txt")})
+    if "images" in parts:
+        last = len(parts) - 1 - parts[::-1].index("images")
+        beside = Path(*parts[:last], "labels", *parts[last + 1 :], "classes.txt")
+        found += [beside] if beside.is_file() else []
+    for other in found[1:]:
+        if _lines(other) != _lines(found[0]):
+            raise UserError(
+                f"{found[0]} and {other} have different class names: write those of all labels "
+                f"into {folder / 'classes.txt'}, one a line, in the order of the indices."
+            )
+    return found[0] if found else None
 
 
 def read_config(file: Path) -> YoloConfig:

@@ -120,7 +120,8 @@ def refuse_oriented(source: Path, why: str) -> None:
     """Refuses oriented boxes."""
     raise UserError(
         f"{source} holds oriented boxes (YOLO OBB; {why}), and this detector's boxes are upright: "
-        "--data-format yolo reads such rows as polygons of four points."
+        "--data-format yolo (--from yolo of convnext-dense data) reads such rows as polygons of "
+        "four points."
     )
 
 

@@ -29,13 +29,14 @@ def refuse_other_units(rows: Sequence[tuple[Row, tuple[int, int]]], source: Path
     shown = f"the first, {first.place}, has {' '.join(f'{v:g}' for v in first.values[:4])}"
     if all(max(row.values) > LARGEST for row, _ in rows):
         raise UserError(
-            f"{source}: all rows ({len(rows):,}) look as if in pixels ({shown}), and YOLO's are shares "
-            "of the image: divide each x and width by its width, each y and height by its height."
+            f"{source}: all rows ({len(rows):,}) look as if in pixels ({shown}), and YOLO's are "
+            "shares of the image: divide each x and width by its width, each y and height by its "
+            "height."
         )
     if all(row.columns == BOX for row, _ in rows) and _are_corners(rows):
         raise UserError(
-            f"{source}: all rows ({len(rows):,}) look like two corners x1 y1 x2 y2 ({shown}), for as "
-            "boxes they reach over the edges of their images: YOLO's rows are class x y width "
+            f"{source}: all rows ({len(rows):,}) look like two corners x1 y1 x2 y2 ({shown}), for "
+            "as boxes they reach over the edges of their images: YOLO's rows are class x y width "
             "height, and x and y are those of the centre."
         )
 

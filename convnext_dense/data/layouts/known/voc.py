@@ -9,6 +9,8 @@ from convnext_dense.data.layouts.pairing import images_in, labels_in, pair_names
 from convnext_dense.data.layouts.split_lists import choose, read_list
 from convnext_dense.errors import UserError
 
+LABEL_FOLDERS = ("SegmentationClass", "SegmentationClassPNG")
+
 
 def voc(root: Path, partial: bool = False) -> Layout | None:
     """``JPEGImages``, ``SegmentationClass`` (or labelme's ``...PNG``), ``ImageSets/Segmentation``.
@@ -22,9 +24,11 @@ def voc(root: Path, partial: bool = False) -> Layout | None:
     Raises:
         UserError: Where images are missing, or a list names one that is not there.
     """
-    labels = child(root, "SegmentationClass", "SegmentationClassPNG")
-    if labels is None:
+    found = [inside for name in LABEL_FOLDERS if (inside := child(root, name))]
+    if not found:
         return None
+    # labelme before 5.5 writes .npy files into the first and the label images into the second
+    labels = next((inside for inside in found if labels_in(inside)), found[0])
     folder = child(root, "JPEGImages", "images")
     if folder is None:
         raise UserError(
