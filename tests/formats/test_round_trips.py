@@ -177,7 +177,7 @@ def test_the_command(tmp_path, capsys):
 
 def test_the_command_says_what_is_there_twice(tmp_path, capsys):
     image = write_image(tmp_path / "yolo/images/a.png")
-    image.with_name("classes.txt").write_text("dog")
+    (tmp_path / "yolo/classes.txt").write_text("dog")
     image.with_suffix(".txt").write_text("0 .5 .5 .2 .4\n" * 3)
     run(tmp_path / "yolo", tmp_path / "coco", "--to", "coco")
     for source in ("yolo", "coco"):
