@@ -1,4 +1,4 @@
-"""``--few``: the flags that helped with less than 200 training images, in one."""
+"""``--few``: flags for less than 200 training images, in one."""
 
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from convnext_dense.tasks import task_of
 Flags = TypeVar("Flags")
 
 MOST_IMAGES = 200
-# Task -> field of the flags -> value; measured by benchmarks/few_images.py (docs/results.md).
+# Task -> field of the flags -> value. Not chosen by measurement yet: docs/results.md.
 PRESETS = {
     "detection": dict(augment="mild"),
     "segmentation": dict(augment="mild"),
@@ -35,7 +35,7 @@ def expand_few(cfg: Any, flags: Flags) -> Flags:
     preset, images = PRESETS[name], count_training_images(cfg)
     if images >= MOST_IMAGES:
         raise UserError(
-            f"--few is measured on less than {MOST_IMAGES} training images, and this data has "
+            f"--few is for less than {MOST_IMAGES} training images, and this data has "
             f"{images:,}: leave it out, or give what it stands for: {as_flags(preset)}."
         )
     return replace(flags, **left_open(preset, flags))
