@@ -76,6 +76,11 @@ def exportable(
         module, facts = _segmentor(network)
     else:
         module, facts = _classifier(network)
+    if size is not None and (own := facts.get("fixed", tuple(size))) != tuple(size):
+        raise UserError(
+            f"--input-size {size[0]} {size[1]}: this classifier sees images of {own[0]} x {own[1]} "
+            "pixels: leave --sizes and --input-size out."
+        )
     facts["fixed"] = fixed = check_fixed(size or facts.pop("fixed", None), facts.get("divisor", 1))
     description = Description(
         target="",

@@ -126,7 +126,7 @@ def test_pooling_is_mmdets(pooling, batch, count, height, width):
 
 def test_a_region_on_the_edge_of_two_levels_belongs_to_mmdets(pooling):
     ratio, extractor, sessions = pooling
-    sides = torch.tensor([55.9, 56, 112, 224, 448, 111.999, 112.001, 223.999, 447.999, 448.001])
+    sides = torch.tensor([55.9, 56, 112, 224, 448, 111.999, 111.99999, 223.99998, 447.999, 448.001])
     regions = torch.zeros(len(sides), 5)
     regions[:, 1] = regions[:, 2] = 7
     regions[:, 3] = regions[:, 4] = 7 + sides

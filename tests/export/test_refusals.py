@@ -30,6 +30,7 @@ def classifier(tmp_path_factory):
     (dict(half=True, to="torch-export"), "--half is for onnx, openvino and tensorrt"),
     (dict(input_size=(64, 64)), "--input-size belongs to --sizes fixed: add it"),
     (dict(sizes="fixed"), "--sizes fixed needs --input-size HEIGHT WIDTH"),
+    (dict(sizes="fixed", input_size=(96, 96)), "this classifier sees images of 224 x 224 pixels"),
     (dict(number=0), "--number must be at least 1, got 0"),
     (dict(images="empty"), "empty holds no image"),
     (dict(int8="empty"), "empty holds no image"),
