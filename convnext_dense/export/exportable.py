@@ -76,12 +76,13 @@ def exportable(
         module, facts = _segmentor(network)
     else:
         module, facts = _classifier(network)
-    if size is not None and (own := facts.get("fixed", tuple(size))) != tuple(size):
+    own = facts.pop("fixed", None)
+    if size is not None and own is not None and tuple(size) != own:
         raise UserError(
             f"--input-size {size[0]} {size[1]}: this classifier sees images of {own[0]} x {own[1]} "
             "pixels: leave --sizes and --input-size out."
         )
-    facts["fixed"] = fixed = check_fixed(size or facts.pop("fixed", None), facts.get("divisor", 1))
+    facts["fixed"] = check_fixed(size or own, facts.get("divisor", 1))
     description = Description(
         target="",
         graph="",
@@ -91,17 +92,21 @@ def exportable(
         palette=None if palette is None else tuple(map(tuple, palette)),
         **{"classes": network.classes, **facts},
     )
+    return _with_example(module.eval(), description)
+
+
+def _with_example(module: nn.Module, description: Description) -> Exportable:
+    """The module with the inputs that it is traced with."""
+    fixed = description.fixed
     count, sides = (1, fixed) if fixed else (BATCH, SIDES)
     mean = torch.tensor(description.mean).reshape(1, -1, 1, 1)
     noise = torch.randn(count, len(description.mean), *sides, generator=torch.Generator())
     inputs = {"pixels": (mean + 50 * noise).clamp(0, 255)}
-    dynamic = {"pixels": (0, 2, 3)}
+    dynamic = {} if fixed else {"pixels": (0, 2, 3)}
     if description.task == "detection":
         inputs["sizes"] = torch.tensor([[float(side) for side in sides]] * count)
-        dynamic["sizes"] = (0,)
-    if description.task == "classification" and fixed:
-        dynamic = {"pixels": (0,)}
-    return Exportable(module.eval(), inputs, {} if fixed else dynamic, description)
+        dynamic |= {} if fixed else {"sizes": (0,)}
+    return Exportable(module, inputs, dynamic, description)
 
 
 def _detector(network: Detector) -> tuple[nn.Module, dict[str, Any]]:
