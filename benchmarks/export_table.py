@@ -31,6 +31,7 @@ COLUMNS = {
     "tensorrt (its ONNX)": dict(to="tensorrt"),
 }
 SIZES = {"any": {}, "fixed": dict(sizes="fixed")}
+SHORT = ("half", "int8")  # of one size these are the same graph: they are exported for any alone
 # What a cell shows of a comparison, the first that it has.
 SHOWN = {
     "box AP": "AP",
@@ -53,6 +54,9 @@ def main() -> None:
             size_flags = dict(flags, input_size=args.input_size) if flags else {}
             cells = []
             for column in COLUMNS.values():
+                if flags and set(column) & set(SHORT):
+                    cells.append("")
+                    continue
                 chosen = {**column, **size_flags, "part": part or None}
                 if chosen.pop("int8", False):
                     chosen["int8"] = args.calibration
