@@ -11,10 +11,9 @@ from convnext_dense.export.parity.pictures import drawn_pictures
 from convnext_dense.export.run import ExportFlags, export
 from convnext_dense.exported.loading import load_exported, model_of
 from convnext_dense.inference.trained.loading import load_trained
-from tests.export.conftest import UPERNET
+from tests.export.conftest import RUNTIMES, UPERNET
 from tests.export.random_models import SEGMENTOR, channels, write_checkpoint
 
-RUNTIMES = ("onnxruntime", "openvino")
 ONE_CHANNEL = {
     "model.decode_head.out_channels": 1,
     "model.decode_head.threshold": 0.4,
