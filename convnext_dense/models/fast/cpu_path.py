@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convnext_dense.kernels.backward import gradients_by_autograd, needs_autograd
+from convnext_dense.models.fast.products import linear, linear_gelu, uses_onednn
 
 DTYPES = (torch.float32, torch.float64)
 MAX_TILE_SIDE = 32  # pixels; larger tiles add rounding errors and no speed
@@ -84,8 +85,8 @@ def mlp_in_place(x: Tensor, expand: nn.Linear, project: nn.Linear) -> Tensor:
         x.
     """
     for (rows,) in _row_chunks(x.view(-1, x.shape[-1])):
-        hidden = torch.ops.aten.gelu_(F.linear(rows, expand.weight, expand.bias))
-        torch.addmm(project.bias, hidden, project.weight.T, out=rows)
+        hidden = linear_gelu(rows, expand.weight, expand.bias)
+        _linear_into(rows, hidden, project.weight, project.bias)
     return x
 
 
@@ -165,10 +166,10 @@ class _AddNormMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, residual, x, norm_w, norm_b, w1, b1, w2, b2, gamma, eps):
         y, mean, rstd = torch.native_layer_norm(x, x.shape[-1:], norm_w, norm_b, eps)
-        z = F.linear(y.view(-1, y.shape[-1]), w1, b1)
+        z = linear(y.view(-1, y.shape[-1]), w1, b1)
         out = torch.empty_like(y)
         for out_rows, z_rows in _row_chunks(out.view(-1, out.shape[-1]), z):
-            torch.addmm(b2, F.gelu(z_rows), w2.T, out=out_rows)
+            _linear_into(out_rows, F.gelu(z_rows), w2, b2)
         # Folding gamma into w2 would read and write all weights several times: slower on a CPU.
         saved_out = None if gamma is None else out
         ctx.save_for_backward(x, norm_w, norm_b, w1, b1, w2, b2, gamma, mean, rstd, z, saved_out)
@@ -192,24 +193,36 @@ class _AddNormMlp(torch.autograd.Function):
         grad_y, sums = torch.empty_like(y), _Sums()
         for grad_rows, y_rows, z_rows, grad_y_rows in _row_chunks(grad, y, z, grad_y):
             if needed[5]:
-                sums.add_product("w2", grad_rows, F.gelu(z_rows))
-            grad_z = grad_rows @ w2
+                sums.add_product("w2", F.gelu(z_rows), grad_rows)
+            grad_z = linear(grad_rows, w2.T)
             torch.ops.aten.gelu_backward(grad_z, z_rows, grad_input=grad_z)
             if needed[3]:
                 sums.add_product("w1", grad_z, y_rows)
             if needed[4]:
                 sums.add("b1", grad_z.sum(0))
-            torch.mm(grad_z, w1, out=grad_y_rows)
+            _linear_into(grad_y_rows, grad_z, w1.T)
         grad_b2 = grad.sum(0) if needed[6] else None
         grad_norm = torch.ops.aten.native_layer_norm_backward(
             grad_y.view(x.shape), x, (c,), mean, rstd, norm_w, norm_b, needed[:3]
         )
-        grad_mlp = sums.get("w1"), sums.get("b1"), sums.get("w2"), grad_b2
+        # A product is faster with the longer side first, so this one was computed transposed.
+        grad_w2 = sums["w2"].T.contiguous() if needed[5] else None
+        grad_mlp = sums.get("w1"), sums.get("b1"), grad_w2, grad_b2
         return grad_residual, *grad_norm, *grad_mlp, grad_gamma, None
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
+
+
+def _linear_into(out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+    """Writes ``x weight^T + bias`` into memory that is there."""
+    if uses_onednn(x):
+        out.copy_(linear(x, weight, bias))
+    elif bias is None:
+        torch.mm(x, weight.T, out=out)
+    else:
+        torch.addmm(bias, x, weight.T, out=out)
 
 
 def _norm_mlp(eps: float, x, norm_w, norm_b, w1, b1, w2, b2, gamma) -> Tensor:
