@@ -9,6 +9,7 @@ import torch
 
 from convnext_dense.errors import UserError
 from convnext_dense.export.exportable import Exportable
+from convnext_dense.export.forms import AS_TRAINED, ONNX_FORM, OPENVINO_FORM, in_form
 from convnext_dense.export.onnx_file import ByPosition, write_onnx
 from convnext_dense.exported.description import Description
 
@@ -23,7 +24,8 @@ def leave(path: Path) -> None:
 
 def to_onnx(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
     """``model.onnx``, for onnxruntime and every other runtime of ONNX."""
-    write_onnx(model, folder / ONNX)
+    # In 8 bits onnxruntime's products take 32-bit results, its convolutions do not.
+    write_onnx(in_form(model, ONNX_FORM if change is leave else AS_TRAINED), folder / ONNX)
     change(folder / ONNX)
     if half:
         _halve(folder / ONNX)
@@ -46,7 +48,7 @@ def _halve(path: Path) -> None:
 def to_openvino(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
     """``model.xml`` and ``model.bin``, for OpenVINO."""
     openvino = require("openvino", "openvino")
-    write_onnx(model, folder / ONNX)
+    write_onnx(in_form(model, OPENVINO_FORM), folder / ONNX)
     change(folder / ONNX)
     # Not convert_model: that tool reports its use to the makers of OpenVINO.
     converted = openvino.Core().read_model(folder / ONNX)
@@ -77,7 +79,7 @@ def to_torch_export(
 
 def to_tensorrt(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
     """``model.onnx`` and the command that builds an engine of it, on the GPU that will run it."""
-    write_onnx(model, folder / ONNX)
+    write_onnx(in_form(model, ONNX_FORM), folder / ONNX)
     (folder / "build_engine.sh").write_text(_build_command(model, half), "utf-8")
     precision = "fp16" if half else "fp32"
     return replace(model.description, target="tensorrt", graph=ONNX, precision=precision)

@@ -69,7 +69,13 @@ class OpenVinoSession(Session):
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name."""
         found = self.model(dict(inputs))
-        return {output.any_name: np.array(value) for output, value in found.items()}
+        # Optimisation can leave an output several names, among them the exported one.
+        return {
+            name: array
+            for output, value in found.items()
+            for array in [np.array(value)]
+            for name in output.names
+        }
 
 
 def open_session(path: Path, target: str, half: bool, device: str | None = None) -> Session:

@@ -62,16 +62,16 @@ def exported_once(name: str, tmp_path_factory, *model) -> Exported:
     with FileLock(place / "lock"):
         if not folders[-1].is_dir():
             write_checkpoint(checkpoint, *model)
-            export_to_onnx(checkpoint, folders[0])
-            in_openvino(*folders)
+            for target, folder in zip(("onnx", "openvino"), folders, strict=True):
+                run_export(checkpoint, target, folder)
     opened = dict(zip(RUNTIMES, map(load_exported, folders), strict=True))
     return Exported(load_trained(checkpoint, device="cpu"), folders[0], opened)
 
 
-def export_to_onnx(checkpoint: Path, out: Path) -> None:
+def run_export(checkpoint: Path, target: str, out: Path) -> None:
     """The command, in a process of its own as a user's: what ends it there is said here."""
     words = [sys.executable, "-X", "faulthandler", "-m", "convnext_dense", "export", checkpoint,
-             "--to", "onnx", "--out", out, "--number", 3]  # fmt: skip
+             "--to", target, "--out", out, "--number", 3]  # fmt: skip
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
 

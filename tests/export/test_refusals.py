@@ -156,7 +156,7 @@ def test_the_loss_of_8_bits_is_printed(classifier, calibration, tmp_path, capsys
     flags = ExportFlags(classifier, int8=calibration, out=str(tmp_path / "out"), number=3)
     folder, parity = export(flags)
     said = capsys.readouterr().out
-    assert "8 bits in all layers but the depthwise ones and the last ones:" in said
+    assert "8 bits in all products and the heads' convolutions but the last ones:" in said
     assert "largest probability difference" in said
     (apart,) = (row.difference for row in parity.rows if "probability" in row.what)
     assert 1e-5 < apart < 0.2  # 8 bits are not 32, and still the same network
