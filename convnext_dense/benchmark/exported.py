@@ -33,6 +33,7 @@ TASKS = {
     "segment": ("segmentation",),
 }
 SIZES = {"backbone": (512, 512), "classification": (224, 224)}
+PAUSE = 0.05  # seconds: threads of onnxruntime spin for a while after a run
 USUAL = (800, 1066)  # height and width of the image of a detector or segmentor
 
 
@@ -174,7 +175,7 @@ def _check(
 def _timed(made: Sequence[tuple[str, str, Step]], rounds: int) -> list[Row]:
     steps = [step for _, _, step in made]
     counts = [warm_up(step, "cpu").count for step in steps]
-    seconds = run_rounds(steps, counts, rounds, "cpu")
+    seconds = run_rounds(steps, counts, rounds, "cpu", PAUSE)
     summaries = summarise(1 / seconds)
     return [
         Row(name, how, summary) for (name, how, _), summary in zip(made, summaries, strict=True)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ def warm_up(step: Step, device: str) -> WarmUp:
 
 
 def run_rounds(
-    steps: Sequence[Step], counts: Sequence[int], rounds: int, device: str
+    steps: Sequence[Step], counts: Sequence[int], rounds: int, device: str, pause: float = 0.0
 ) -> np.ndarray:
     """Times every step once per round, in reverse order in odd rounds.
 
@@ -77,6 +77,7 @@ def run_rounds(
         counts: Iterations per round of each model.
         rounds: Number of rounds.
         device: ``cpu`` or ``cuda``.
+        pause: Seconds before each step.
 
     Returns:
         Seconds per iteration, (steps, rounds).
@@ -85,6 +86,7 @@ def run_rounds(
     for k in range(rounds):
         order = range(len(steps))
         for i in order if k % 2 == 0 else reversed(order):
+            sleep(pause)
             seconds[i, k] = seconds_of(steps[i], counts[i], device) / counts[i]
     return seconds
 
