@@ -13,7 +13,8 @@ MOST_FILES = 15
 
 # Rooms from the lowest to the highest: each may import from rooms above it in this list alone.
 ROOMS = (
-    "version", "errors", "text_table", "atomic_files", "messages", "download", "tasks",
+    "version", "errors", "text_table", "atomic_files", "messages", "download", "processor",
+    "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "trackers", "data", "engine", "finetune", "preflight", "browse",
     "detection", "segmentation", "classification", "hub", "inference", "exported", "export",

@@ -5,7 +5,6 @@ backbone from pixels to feature maps. Their results are compared before anything
 """
 
 import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from convnext_dense import processor
 from convnext_dense.benchmark.timing import Step, Summary, run_rounds, summarise, warm_up
 from convnext_dense.errors import UserError
 from convnext_dense.export.parity.check import COMPARE
@@ -195,7 +195,7 @@ def format_table(rows: Sequence[Row], rounds: int) -> str:
     return "\n".join(
         [
             *format_columns(cells, "<<>>>"),
-            f"{rounds} rounds, {torch.get_num_threads()} threads, cpu {platform.machine()}; the "
+            f"{rounds} rounds, {torch.get_num_threads()} threads, {processor.describe()}; the "
             "ratio is of images/s to the first row.",
         ]
     )

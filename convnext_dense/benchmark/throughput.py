@@ -10,13 +10,13 @@ all of them. The ratio is the quotient of the printed medians.
 """
 
 import gc
-import platform
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from convnext_dense import processor
 from convnext_dense.benchmark import networks, whole_models
 from convnext_dense.benchmark.batch_size import largest_batch
 from convnext_dense.benchmark.memory import peak_memory_mb
@@ -213,7 +213,7 @@ def format_table(rows: Sequence[Measurement], options: Options) -> str:
         )
     flags = [f"amp {options.amp}", *(f for f in ("channels_last", "compile") if asdict(options)[f])]
     cuda = options.device == "cuda"
-    device = torch.cuda.get_device_name() if cuda else f"cpu {platform.machine()}"
+    device = torch.cuda.get_device_name() if cuda else f"{processor.describe()}"
     sizes = {f"{row.batch_size} x 3 x {row.image_size[0]} x {row.image_size[1]}" for row in rows}
     lines += [
         f"{options.mode}, {', '.join(sorted(sizes))}, {', '.join(flags)}, "

@@ -7,14 +7,13 @@ processor and the shapes alone, never on a measurement: a resumed run has to rep
 """
 
 import functools
-import platform
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-AMD = "AuthenticAMD"
+from convnext_dense import processor
+
 # With shorter rows oneDNN spends more time on rearranging than it gains.
 MIN_INNER_SIZE = 192
 
@@ -53,14 +52,5 @@ def _onednn_is_faster() -> bool:
     return (
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and processor_vendor() == AMD
+        and processor.vendor() == processor.AMD
     )
-
-
-def processor_vendor() -> str:
-    """``AuthenticAMD``, ``GenuineIntel`` or another; empty where the system does not say."""
-    if platform.system() == "Linux":
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        vendors = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
-        return next(vendors, "")
-    return next((name for name in (AMD, "GenuineIntel") if name in platform.processor()), "")
