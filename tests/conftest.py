@@ -19,6 +19,14 @@ if not torch.cuda.is_available():
 from tests.miniature import birds, data_root, options, streets  # noqa: E402, F401  (fixtures)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Says how a worker process of xdist ended, where it should not have: -9 is SIGKILL."""
+    process = getattr(getattr(node.gateway, "_io", None), "popen", None)
+    if error and process is not None:
+        print(f"\n{node.gateway.id} ended with {process.wait(10)}: {error}", flush=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads():
     # Tiny tensors: threads cost more than they bring, and the tests share the machine.
