@@ -5,15 +5,17 @@ from typing import Any, TypeVar
 
 from convnext_dense.data.fit_schedule import count_training_images
 from convnext_dense.errors import UserError
+from convnext_dense.finetune.best_checkpoint import AUTO
 from convnext_dense.tasks import task_of
 
 Flags = TypeVar("Flags")
 
 MOST_IMAGES = 200
-# Task -> field of the flags -> value. Not chosen by measurement yet: docs/results.md.
+# Task -> field of the flags -> value, by docs/results.md#presets-on-few-images. No flag made a
+# detector better than its recipe there: with few images its best checkpoint is kept, no more.
 PRESETS = {
-    "detection": dict(augment="mild"),
-    "segmentation": dict(augment="mild"),
+    "detection": dict(save_best=AUTO),
+    "segmentation": dict(augment="none", head_lr_mult=5.0),
 }
 
 
