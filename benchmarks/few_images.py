@@ -19,7 +19,6 @@ import argparse
 import csv
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -31,7 +30,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from threading import Lock
 
-from convnext_dense.atomic_files import write_atomically
+from few_images_data import coco_flags, street_flags
+
 from convnext_dense.text_table import format_columns
 
 ROOT = Path(__file__).parents[1]
@@ -110,7 +110,6 @@ TASKS = {
         ),
     ),
 }
-LEAST_AREA = 96 * 96
 Run = tuple[str, str, int, int]  # task, preset, images, seed
 
 
@@ -182,7 +181,8 @@ def train(args: argparse.Namespace, run: Run, lock: Lock) -> None:
     task = TASKS[name]
     folder = args.out / "runs" / "-".join(map(str, run))
     with lock:  # runs of several presets share their files
-        data = {"detection": coco_flags, "segmentation": street_flags}[name](args, size, seed)
+        flags = {"detection": coco_flags, "segmentation": street_flags}[name]
+        data = flags(args.data_root, args.out / "data", size, seed)
     steps = steps_of(args, name)
     length = (
         f"max_epochs={max(1, round(steps / ceil(size / task.batch)))}"
@@ -243,61 +243,6 @@ def append(path: Path, line: Mapping[str, str]) -> None:
         if is_new:
             writer.writeheader()
         writer.writerow(line)
-
-
-def coco_flags(args: argparse.Namespace, size: int, seed: int) -> list:
-    """A COCO file of some training images; all validation images."""
-    coco, folder = args.data_root / "coco", args.out / "data"
-    train = folder / f"train_{size}_{seed}.json"
-    val = folder / "val.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, split in ((train, "train"), (val, "val")):
-        content = json.loads((coco / f"annotations/instances_{split}2017.json").read_text())
-        content["categories"] = [dict(id=1, name="object")]
-        content["annotations"] = [
-            one | dict(category_id=1)
-            for one in content["annotations"]
-            if one["area"] >= LEAST_AREA and not one["iscrowd"]
-        ]
-        if split == "train":
-            choose_images(content, size, seed)
-        write_atomically(path, json.dumps(content))
-    images = ["--images", coco / "train2017", coco / "val2017"]
-    return ["--train-json", train, "--val-json", val, *images]
-
-
-def choose_images(content: dict, size: int, seed: int) -> None:
-    """Keeps so many images, of those with an object."""
-    shown = {one["image_id"] for one in content["annotations"]}
-    images = [one for one in content["images"] if one["id"] in shown]
-    random.Random(seed).shuffle(images)
-    content["images"] = images[:size]
-    kept = {one["id"] for one in content["images"]}
-    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in kept]
-
-
-def street_flags(args: argparse.Namespace, size: int, seed: int) -> list:
-    """Links to some street scenes and their labels; all validation images."""
-    ade, folder = args.data_root / "ade/ADEChallengeData2016", args.out / "data/streets"
-    names = sorted(path.stem for path in (ade / "images/training").glob("*.jpg"))
-    random.Random(seed).shuffle(names)
-    parts = {}
-    for kind, suffix in (("images", ".jpg"), ("annotations", ".png")):
-        target = folder / f"{size}_{seed}" / kind
-        target.mkdir(parents=True, exist_ok=True)
-        for name in names[:size]:
-            link = target / f"{name}{suffix}"
-            if not link.is_symlink():
-                link.symlink_to((ade / kind / "training" / f"{name}{suffix}").resolve())
-        parts[kind] = [target, ade / kind / "validation"]
-    classes = folder / "classes.txt"
-    classes.write_text(
-        "sky\nbuilding\npole\nroad\npavement\ntree\nsign\nfence\ncar\npedestrian\nbicyclist\n"
-    )
-    return [
-        "--images", *parts["images"], "--labels", *parts["annotations"],
-        "--classes", classes, "--reduce-zero-label",
-    ]  # fmt: skip
 
 
 def format_tables(found: Mapping[Run, float]) -> str:

@@ -213,7 +213,7 @@ def format_table(rows: Sequence[Measurement], options: Options) -> str:
         )
     flags = [f"amp {options.amp}", *(f for f in ("channels_last", "compile") if asdict(options)[f])]
     cuda = options.device == "cuda"
-    device = torch.cuda.get_device_name() if cuda else f"{processor.describe()}"
+    device = torch.cuda.get_device_name() if cuda else processor.describe()
     sizes = {f"{row.batch_size} x 3 x {row.image_size[0]} x {row.image_size[1]}" for row in rows}
     lines += [
         f"{options.mode}, {', '.join(sorted(sizes))}, {', '.join(flags)}, "

@@ -68,14 +68,11 @@ class OpenVinoSession(Session):
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name."""
-        found = self.model(dict(inputs))
-        # Optimisation can leave an output several names, among them the exported one.
-        return {
-            name: array
-            for output, value in found.items()
-            for array in [np.array(value)]
-            for name in output.names
-        }
+        arrays = {}
+        for output, value in self.model(dict(inputs)).items():
+            # Optimisation can leave an output several names, among them the exported one.
+            arrays |= dict.fromkeys(output.names, np.array(value))
+        return arrays
 
 
 def open_session(path: Path, target: str, half: bool, device: str | None = None) -> Session:
