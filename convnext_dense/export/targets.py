@@ -12,6 +12,7 @@ from convnext_dense.export.exportable import Exportable
 from convnext_dense.export.forms import AS_TRAINED, ONNX_FORM, OPENVINO_FORM, in_form
 from convnext_dense.export.onnx_file import ByPosition, write_onnx
 from convnext_dense.exported.description import Description
+from convnext_dense.exported.sessions import openvino_core
 
 Change = Callable[[Path], None]  # what is done to the ONNX file on the way
 ONNX, XML, PT2 = "model.onnx", "model.xml", "model.pt2"
@@ -51,7 +52,7 @@ def to_openvino(model: Exportable, folder: Path, half: bool, change: Change = le
     write_onnx(in_form(model, OPENVINO_FORM), folder / ONNX)
     change(folder / ONNX)
     # Not convert_model: that tool reports its use to the makers of OpenVINO.
-    converted = openvino.Core().read_model(folder / ONNX)
+    converted = openvino_core().read_model(folder / ONNX)
     openvino.save_model(converted, folder / XML, compress_to_fp16=half)
     for file in folder.glob(f"{ONNX}*"):
         file.unlink()

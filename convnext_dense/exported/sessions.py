@@ -3,9 +3,11 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +54,7 @@ class OpenVinoSession(Session):
 
     def __init__(self, path: Path, device: str | None, threads: int | None, half: bool) -> None:
         runtime = _runtime("openvino", "openvino")
-        core = runtime.Core()
+        core = openvino_core()
         device = (device or "cpu").upper()
         if not any(device.split(":")[0] in known for known in core.available_devices):
             raise UserError(
@@ -73,6 +75,17 @@ class OpenVinoSession(Session):
             # Optimisation can leave an output several names, among them the exported one.
             arrays |= dict.fromkeys(output.names, np.array(value))
         return arrays
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's ``Core``, one for the whole process.
+
+    Each Core moves the stack that Python's signal handlers run on into memory of its own. Where
+    an older Core ends before a younger one, that stack becomes memory that is gone, and the next
+    signal (Ctrl-C, the end of a data loader's worker) ends the process with SIGSEGV.
+    """
+    return _runtime("openvino", "openvino").Core()
 
 
 def open_session(path: Path, target: str, half: bool, device: str | None = None) -> Session:

@@ -15,22 +15,10 @@ from convnext_dense.config.names import EXPORTED
 from convnext_dense.data.shapes.drawing import CLASSES
 from convnext_dense.exported.description import FILE, read_description
 from convnext_dense.exported.loading import load_exported
+from convnext_dense.exported.sessions import openvino_core
 from convnext_dense.inference.model import Model
 from convnext_dense.inference.trained.loading import load_trained
 from tests.export.random_models import DETECTOR, SEGMENTOR, write_checkpoint
-
-# In two runs of the whole default suite a worker process ended without a word while it ran these
-# tests; alone they pass. Until the cause is known they are slow.
-APART = ("detector", "segmentor")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of whole exports slow."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents and set(APART) & set(item.fixturenames):
-            item.add_marker(pytest.mark.slow)
-
 
 UPERNET = "segmentation/upernet_convnext_a_shapes"
 RUNTIMES = ("onnxruntime", "openvino")
@@ -96,7 +84,7 @@ def in_openvino(folder: Path, out: Path) -> Path:
     if (folder / EXPORTED).is_file():
         shutil.copy(folder / EXPORTED, out)
     description = read_description(folder)
-    graph = openvino.Core().read_model(folder / description.graph)
+    graph = openvino_core().read_model(folder / description.graph)
     openvino.save_model(graph, out / "model.xml", compress_to_fp16=False)
     made = replace(description, target="openvino", graph="model.xml")
     (out / FILE).write_text(made.to_json())

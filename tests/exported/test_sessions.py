@@ -1,5 +1,6 @@
-"""What is said where a graph cannot be opened."""
+"""What is said where a graph cannot be opened, and what opened ones leave behind."""
 
+import subprocess
 import sys
 
 import pytest
@@ -45,3 +46,28 @@ def test_a_damaged_graph_is_a_sentence_of_one_line(graph):
     with pytest.raises(UserError) as caught:
         open_session(graph, "onnx", half=False)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+SIGNAL_AFTER_MODELS = """
+import os, signal, sys
+import numpy as np
+import openvino
+from openvino import opset13
+from convnext_dense.exported.sessions import open_session
+
+numbers = opset13.parameter([1, 3], np.float32)
+openvino.save_model(openvino.Model([opset13.relu(numbers)], [numbers]), sys.argv[1])
+first = open_session(sys.argv[1], "openvino", half=False)
+second = open_session(sys.argv[1], "openvino", half=False)
+del first
+del second
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_signal_after_openvino_models_went_in_the_order_they_came(tmp_path):
+    """With one Core a model this is a segmentation fault."""
+    words = [sys.executable, "-X", "faulthandler", "-c", SIGNAL_AFTER_MODELS, tmp_path / "a.xml"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "handled"), done.stderr
