@@ -1,13 +1,16 @@
-"""RPN and mask head whose last layers are matrix products on a CPU.
+"""An RPN that keeps the order of equal scores; RPN and mask head with matrix products on a CPU.
 
 Their 1 x 1 convolutions have few outputs (an anchor's scores, a class's mask). oneDNN's backward
 pass of such a convolution costs three to five times the product's in several threads.
 """
 
+import torch
 import torch.nn.functional as F
 from mmdet.models import FCNMaskHead, RPNHead
 from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 
 def convolve_pixels(conv: nn.Conv2d, features: Tensor) -> Tensor:
@@ -22,9 +25,37 @@ def convolve_pixels(conv: nn.Conv2d, features: Tensor) -> Tensor:
     return F.linear(pixels, conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
+class TiesByPlace(TorchFunctionMode):
+    """Within it ``sort`` leaves equal values in their order.
+
+    torch's own order of equal values depends on device, standard library and length.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Calls a function of torch."""
+        kwargs = dict(kwargs or {})
+        if func in (torch.Tensor.sort, torch.sort):
+            kwargs["stable"] = True
+        return func(*args, **kwargs)
+
+
 @MODELS.register_module()
-class RowRPNHead(RPNHead):
-    """``RPNHead`` with :func:`convolve_pixels`."""
+class StableRPNHead(RPNHead):
+    """``RPNHead`` that takes equal scores in the order of their anchors.
+
+    Where ReLU leaves nothing of the features, all anchors have one score, and the proposals would
+    depend on the device; a model exported to ONNX would have others than its checkpoint.
+    """
+
+    def _predict_by_feat_single(self, *args, **kwargs) -> InstanceData:
+        """The proposals of an image."""
+        with TiesByPlace():
+            return super()._predict_by_feat_single(*args, **kwargs)
+
+
+@MODELS.register_module()
+class RowRPNHead(StableRPNHead):
+    """``StableRPNHead`` with :func:`convolve_pixels`."""
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (N, anchors, H, W) and box deltas (N, 4 x anchors, H, W) of a level."""

@@ -12,7 +12,7 @@ from mmdet.models.necks import FPN
 from mmdet.models.roi_heads import CascadeRoIHead
 from torch import Tensor, nn
 
-from convnext_dense.export.operators import SUPPRESSED, pool_regions, suppress
+from convnext_dense.export.operators import SUPPRESSED, choose_best, pool_regions, suppress
 
 
 class Detections(NamedTuple):
@@ -100,12 +100,13 @@ class ExportedDetector(nn.Module):
             deltas = deltas.permute(0, 2, 3, 1).reshape(batch, -1, 4)
             anchors = self._anchors(level, feature)[None].expand(batch, -1, -1)
             # A small level has fewer anchors than are chosen: empty rows fill it up.
-            best, places = _with_rows(of_level, settings.nms_pre).topk(settings.nms_pre, dim=1)
-            places = places[..., None].expand(-1, -1, 4)
+            of_level = _with_rows(of_level, settings.nms_pre)
+            chosen = choose_best(of_level, settings.nms_pre)
+            scores.append(of_level.gather(1, chosen))
+            places = chosen[..., None].expand(-1, -1, 4)
             deltas = _with_rows(deltas, settings.nms_pre, 0.0).gather(1, places)
             anchors = _with_rows(anchors, settings.nms_pre, 0.0).gather(1, places)
             boxes.append(_decode(self.rpn.bbox_coder, anchors, deltas, sizes))
-            scores.append(best)
         groups = torch.stack(boxes, 1), torch.stack(scores, 1)
         if settings.get("min_bbox_size", -1) >= 0:
             extent = groups[0][..., 2:] - groups[0][..., :2]
@@ -115,7 +116,9 @@ class ExportedDetector(nn.Module):
             groups[0].flatten(0, 1), groups[1].flatten(0, 1), settings.nms.iou_threshold, -0.5
         )
         kept, found = kept.reshape(batch, -1), groups[0].reshape(batch, -1, 4)
-        best, places = kept.topk(min(settings.max_per_img, len(features) * settings.nms_pre), dim=1)
+        chosen = choose_best(kept, min(settings.max_per_img, len(features) * settings.nms_pre))
+        best, places = kept.gather(1, chosen).sort(dim=1, descending=True)
+        places = chosen.gather(1, places)
         return found.gather(1, places[..., None].expand(-1, -1, 4)), best
 
     def _anchors(self, level: int, feature: Tensor) -> Tensor:

@@ -30,12 +30,13 @@ class ByPosition(nn.Module):
         return tuple(output for output in found if output is not None)
 
 
-def write_onnx(model: Exportable, path: Path) -> None:
+def write_onnx(model: Exportable, path: Path, ordered: bool = True) -> None:
     """Exports to ONNX: one graph of standard operators.
 
     Args:
         model: The model.
         path: File to write; weights of 2 GB and more lie beside it, in ``NAME.data``.
+        ordered: The runtime's TopK keeps the order of equal values.
     """
     axes = None
     if model.dynamic:
@@ -51,7 +52,7 @@ def write_onnx(model: Exportable, path: Path) -> None:
             dynamic_shapes=axes,
             input_names=list(model.inputs),
             output_names=list(model.description.outputs),
-            custom_translation_table=translations(),
+            custom_translation_table=translations(ordered),
             verbose=False,
         )
         _strip(program.model)

@@ -1,7 +1,7 @@
 """What a detector needs beside layers, as operators that an exporter translates as a whole.
 
 Non-maximum suppression and the choice of a pyramid level depend on values. Traced through torch's
-own operators, their sizes would be unknown to the exporter; as operators with one translation each
+own operators, their sizes would be unknown to the exporter; as operators with a translation
 (``onnx_translation.py``) their output has the size of their input.
 """
 
@@ -39,6 +39,28 @@ def suppress(boxes: Tensor, scores: Tensor, iou: float, least: float) -> Tensor:
 @suppress.register_fake
 def _(boxes: Tensor, scores: Tensor, iou: float, least: float) -> Tensor:
     return torch.empty_like(scores)
+
+
+@torch.library.custom_op(f"{NAMESPACE}::choose_best", mutates_args=())
+def choose_best(scores: Tensor, count: int) -> Tensor:
+    """The places of the highest scores, in an order in which equal scores keep theirs.
+
+    Of equal scores the first are chosen. Where ReLU leaves nothing of the RPN's features, all
+    anchors have one score: which of them become proposals must not depend on the runtime.
+
+    Args:
+        scores: (G, N).
+        count: Of places; at most N.
+
+    Returns:
+        (G, count), int64.
+    """
+    return scores.sort(dim=1, descending=True, stable=True).indices[:, :count].contiguous()
+
+
+@choose_best.register_fake
+def _(scores: Tensor, count: int) -> Tensor:
+    return scores.new_empty(scores.shape[0], count, dtype=torch.int64)
 
 
 @torch.library.custom_op(f"{NAMESPACE}::pool_regions", mutates_args=())

@@ -49,7 +49,7 @@ def _halve(path: Path) -> None:
 def to_openvino(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
     """``model.xml`` and ``model.bin``, for OpenVINO."""
     openvino = require("openvino", "openvino")
-    write_onnx(in_form(model, OPENVINO_FORM), folder / ONNX)
+    write_onnx(in_form(model, OPENVINO_FORM), folder / ONNX, ordered=False)
     change(folder / ONNX)
     # Not convert_model: that tool reports its use to the makers of OpenVINO.
     converted = openvino_core().read_model(folder / ONNX)

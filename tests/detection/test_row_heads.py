@@ -5,13 +5,19 @@ from copy import deepcopy
 import pytest
 import torch
 from mmdet.models import FCNMaskHead, RPNHead
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from torch import nn
 
 from convnext_dense.config.load import load_config
 from convnext_dense.data.coco.fit_config import set_num_classes
 from convnext_dense.detection.roi_extractor import RowRoIAlign
-from convnext_dense.detection.row_heads import RowMaskHead, RowRPNHead, convolve_pixels
+from convnext_dense.detection.row_heads import (
+    RowMaskHead,
+    RowRPNHead,
+    StableRPNHead,
+    convolve_pixels,
+)
 from tests.detection.conftest import CLASSES, CONFIGS
 from tests.detection.test_roi_heads import METAS, samples_with_truth
 
@@ -48,12 +54,14 @@ def test_another_class_of_layer_is_called():
 @pytest.mark.parametrize("name", ["mask_rcnn", "cascade"])
 def test_a_training_step_is_mmdets(detector, monkeypatch, name):
     ours = deepcopy(detector(name)).train()
-    nn.init.normal_(ours.rpn_head.rpn_cls.weight, std=0.5)  # scores apart: no ties between anchors
+    torch.manual_seed(0)
+    nn.init.normal_(ours.rpn_head.rpn_cls.weight, std=0.5)
     cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
     set_num_classes(cfg, CLASSES, "the test")
-    cfg.model.rpn_head.type, cfg.model.roi_head.mask_head.type = "RPNHead", "FCNMaskHead"
+    parts = cfg.model.rpn_head, cfg.model.roi_head.mask_head
+    parts[0].type, parts[1].type = "StableRPNHead", "FCNMaskHead"
     plain = MODELS.build(cfg.model).train()
-    assert type(ours.rpn_head) is RowRPNHead and type(plain.rpn_head) is RPNHead
+    assert type(ours.rpn_head) is RowRPNHead and type(plain.rpn_head) is StableRPNHead
     kinds = {type(one) for one in ours.modules()} & {RowMaskHead, FCNMaskHead}
     assert kinds == {RowMaskHead}
     plain.load_state_dict(ours.state_dict())  # the same names and shapes
@@ -84,3 +92,25 @@ def losses_and_gradients(model) -> tuple[dict[str, torch.Tensor], ...]:
     gradients = {name: one.grad.clone() for name, one in model.named_parameters()}
     model.zero_grad()
     return losses, gradients
+
+
+@pytest.mark.parametrize("kind", [StableRPNHead, RowRPNHead])
+def test_proposals_of_equal_scores_are_the_first_anchors(detector, kind):
+    """Where ReLU leaves nothing of the features, all anchors have one score."""
+    rpn = deepcopy(detector("mask_rcnn")).rpn_head
+    nn.init.constant_(rpn.rpn_conv.bias, -1e4)
+    settings = dict(rpn.test_cfg, nms_pre=40, max_per_img=40, nms=dict(type="nms", iou_threshold=1))
+    sizes = [(8, 8), (1, 1), (1, 1), (1, 1), (1, 1)]
+    features = [torch.rand(1, 64, *size) for size in sizes]
+    found = {}
+    for name in (kind, RPNHead):
+        rpn.__class__ = name
+        maps = rpn(features)
+        metas = [dict(img_shape=(90, 131))]
+        results = rpn.predict_by_feat(*maps, batch_img_metas=metas, cfg=ConfigDict(settings))
+        found[name] = results[0].bboxes
+    anchors = rpn.prior_generator.grid_priors(sizes, device="cpu")[0]
+    deltas = maps[1][0].detach().permute(0, 2, 3, 1).reshape(-1, 4)
+    expected = rpn.bbox_coder.decode(anchors, deltas, max_shape=(90, 131))[:40]
+    torch.testing.assert_close(found[kind], expected)
+    assert not torch.equal(found[RPNHead], expected)  # torch's own order is another

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from filelock import FileLock
 
 from convnext_dense.config.names import EXPORTED
 from convnext_dense.data.shapes.drawing import CLASSES
+from convnext_dense.export.run import ExportFlags, export
 from convnext_dense.exported.description import FILE, read_description
 from convnext_dense.exported.loading import load_exported
 from convnext_dense.exported.sessions import openvino_core
@@ -65,17 +64,9 @@ def exported_once(name: str, tmp_path_factory, *model) -> Exported:
             write_checkpoint(checkpoint, *model)
         for target, folder in zip(("onnx", "openvino"), folders, strict=True):
             if not folder.is_dir():  # one is whole or absent, also where a process ended
-                run_export(checkpoint, target, folder)
+                export(ExportFlags(str(checkpoint), to=target, out=str(folder), number=3))
     opened = dict(zip(RUNTIMES, map(load_exported, folders), strict=True))
     return Exported(load_trained(checkpoint, device="cpu"), folders[0], opened)
-
-
-def run_export(checkpoint: Path, target: str, out: Path) -> None:
-    """The command, in a process of its own as a user's: what ends it there is said here."""
-    words = [sys.executable, "-X", "faulthandler", "-m", "convnext_dense", "export", checkpoint,
-             "--to", target, "--out", out, "--number", 3]  # fmt: skip
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
 def in_openvino(folder: Path, out: Path) -> Path:

@@ -13,7 +13,11 @@ from convnext_dense.exported.sessions import Session, open_session
 
 
 def translate(
-    module: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, dict], folder: Path
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    axes: Mapping[str, dict],
+    folder: Path,
+    ordered: bool = True,
 ) -> list[Session]:
     """The module in both runtimes; ``axes`` are the dimensions that may have any length."""
     path = folder / "model.onnx"
@@ -26,7 +30,7 @@ def translate(
             input_names=list(inputs),
             output_names=["found"],
             dynamic_shapes=tuple(axes[name] for name in inputs),
-            custom_translation_table=translations(),
+            custom_translation_table=translations(ordered),
             verbose=False,
         )
     program.save(path)

@@ -13,9 +13,9 @@ from convnext_dense.data.shapes.drawing import CLASSES
 from convnext_dense.models import ConvNeXtClassifier
 from convnext_dense.tasks import task_of
 
-# Layers that start close to 0. A proposal's score is not among them: many would become 1, and which
-# of equal ones comes first is nobody's promise.
-LIVELY = ("fc_cls", "conv_seg")
+LIVELY = ("fc_cls", "conv_seg")  # layers that start close to 0
+# With it ReLU leaves nothing of the RPN's features in many places: their anchors have one score.
+RPN_BIAS = -2.1
 # A backbone of four blocks, so that tracing it takes seconds.
 SMALL = dict(_delete_=True, depths=[1, 1, 1, 1], dims=[16, 24, 32, 48])
 DETECTOR = {"model.backbone.arch": SMALL, "model.neck.in_channels": [16, 24, 32, 48]}
@@ -71,6 +71,8 @@ def write_checkpoint(
                 parameter.normal_(std=0.1)
             if any(word in name for word in LIVELY):
                 parameter.mul_(10)
+            if name.endswith("rpn_conv.bias"):
+                parameter.fill_(RPN_BIAS)
     meta = dict(dataset_meta=dict(classes=names), cfg=cfg.pretty_text)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     return path

@@ -9,7 +9,7 @@ from torchvision.ops import batched_nms
 
 import convnext_dense  # noqa: F401 (mmcv's operators)
 from convnext_dense.export.levels import levels_of
-from convnext_dense.export.operators import SUPPRESSED, pool_regions, suppress
+from convnext_dense.export.operators import SUPPRESSED, choose_best, pool_regions, suppress
 from tests.export.graphs import results, translate
 
 STRIDES, FINEST, CHANNELS = (4, 8, 16, 32), 56, 3
@@ -66,6 +66,34 @@ def test_of_nothing_nothing_is_kept(suppressing):
         assert (suppress(boxes, nothing, 0.5, 0.05) == SUPPRESSED).all()
         for found in results(suppressing, dict(boxes=boxes, scores=nothing)):
             assert (found == SUPPRESSED).all()
+
+
+class ChooseBest(nn.Module):
+    def forward(self, scores: Tensor) -> Tensor:
+        return choose_best(scores, 20)
+
+
+@pytest.fixture(scope="module")
+def choosing(tmp_path_factory):
+    """onnxruntime by its TopK; both runtimes by the least value that is chosen."""
+    graphs = []
+    for ordered in (True, False):
+        inputs, axes = dict(scores=torch.rand(2, 50)), dict(scores={0: DYNAMIC, 1: DYNAMIC})
+        folder = tmp_path_factory.mktemp("best")
+        graphs.append(translate(ChooseBest(), inputs, axes, folder, ordered))
+    return [graphs[0][0], *graphs[1]]
+
+
+@pytest.mark.parametrize("rows", [20, 21, 200, 5000])
+@pytest.mark.parametrize("values", [1, 3, 50])
+def test_equal_scores_are_chosen_by_place(choosing, rows, values):
+    scores = torch.randint(values, (3, rows), generator=torch.Generator().manual_seed(rows)) / 64.0
+    expected = np.argsort(-scores.numpy(), axis=1, kind="stable")[:, :20]
+    np.testing.assert_array_equal(choose_best(scores, 20), expected)
+    by_topk, *by_value = results(choosing, dict(scores=scores))
+    np.testing.assert_array_equal(by_topk, expected)
+    for found in by_value:  # in the order of their places, all together
+        np.testing.assert_array_equal(found, np.sort(expected, 1))
 
 
 class Pool(nn.Module):

@@ -15,7 +15,7 @@ model = dict(
     backbone=dict(type="ConvNeXt", arch="tiny", drop_path_rate=0.4, layer_scale_init_value=1.0),
     neck=dict(type="FPN", in_channels=[96, 192, 384, 768], out_channels=256, num_outs=5),
     rpn_head=dict(
-        type="RPNHead",
+        type="StableRPNHead",
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(
