@@ -14,6 +14,15 @@ from pathlib import Path
 import torchvision
 
 from convnext_dense.ops.attention import ms_deform_attn_backward, ms_deform_attn_forward
+from convnext_dense.ops.boxes.overlaps import bbox_overlaps
+from convnext_dense.ops.boxes.rotated_iou import box_iou_rotated
+from convnext_dense.ops.boxes.rotated_nms import nms_rotated
+from convnext_dense.ops.carafe import (
+    carafe_backward,
+    carafe_forward,
+    carafe_naive_backward,
+    carafe_naive_forward,
+)
 from convnext_dense.ops.deform import (
     deform_conv_backward_input,
     deform_conv_backward_parameters,
@@ -27,24 +36,49 @@ from convnext_dense.ops.focal import (
     softmax_focal_loss_backward,
     softmax_focal_loss_forward,
 )
+from convnext_dense.ops.masked_conv import masked_col2im_forward, masked_im2col_forward
 from convnext_dense.ops.nms import nms, nms_match, softnms
+from convnext_dense.ops.psa_mask import psamask_backward, psamask_forward
+from convnext_dense.ops.regions.deform_roi_pool import (
+    deform_roi_pool_backward,
+    deform_roi_pool_forward,
+)
+from convnext_dense.ops.regions.roi_align_rotated import (
+    roi_align_rotated_backward,
+    roi_align_rotated_forward,
+)
 from convnext_dense.ops.roi_align import roi_align_backward, roi_align_forward
 from convnext_dense.ops.roi_pool import roi_pool_backward, roi_pool_forward
 
 __all__ = [
+    "bbox_overlaps",
+    "box_iou_rotated",
+    "carafe_backward",
+    "carafe_forward",
+    "carafe_naive_backward",
+    "carafe_naive_forward",
     "deform_conv_backward_input",
     "deform_conv_backward_parameters",
     "deform_conv_forward",
+    "deform_roi_pool_backward",
+    "deform_roi_pool_forward",
     "get_compiler_version",
     "get_compiling_cuda_version",
+    "masked_col2im_forward",
+    "masked_im2col_forward",
     "modulated_deform_conv_backward",
     "modulated_deform_conv_forward",
     "ms_deform_attn_backward",
     "ms_deform_attn_forward",
     "nms",
     "nms_match",
+    "nms_rotated",
+    "psamask_backward",
+    "psamask_forward",
     "roi_align_backward",
     "roi_align_forward",
+    "roi_align_rotated_backward",
+    "roi_align_rotated_forward",
     "roi_pool_backward",
     "roi_pool_forward",
     "sigmoid_focal_loss_backward",

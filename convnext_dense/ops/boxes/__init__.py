@@ -1,0 +1,1 @@
+"""Overlaps of boxes, upright and rotated, and the suppression of rotated ones."""

@@ -1,0 +1,1 @@
+"""Averages over the bins of regions that are not upright grids: rotated, or with offsets."""
