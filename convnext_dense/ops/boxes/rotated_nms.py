@@ -1,5 +1,7 @@
 """Non-maximum suppression of rotated boxes."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,31 +38,33 @@ def nms_rotated(
         Indices of the kept boxes, best first, int64.
     """
     (boxes,) = at_least_float32(dets_sorted[:, :5])
-    better, worse = _neighbours(boxes)
-    if len(better):
-        overlapping = aligned_iou(boxes[better], boxes[worse], IOU) > iou_threshold
-        better, worse = better[overlapping], worse[overlapping]
-    kept = _greedy(len(boxes), better.cpu().numpy(), worse.cpu().numpy())
+    pairs = [pairs.cpu().numpy() for pairs in _overlapping(boxes, iou_threshold)]
+    kept = _greedy(len(boxes), *np.concatenate(pairs).T)
     return order[torch.from_numpy(kept).to(order.device)]
 
 
-def _neighbours(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of all pairs i < j whose upright bounding boxes overlap, by rising i."""
+def _overlapping(boxes: Tensor, iou_threshold: float) -> Iterator[Tensor]:
+    """All pairs i < j whose overlap is above the threshold, by rising i: (P, 2) in parts."""
+    for part in torch.arange(len(boxes), device=boxes.device).split(
+        max(PAIRS_AT_ONCE // max(len(boxes), 1), 1)
+    ):
+        pairs = _neighbours(boxes, part)
+        better, worse = boxes[pairs].unbind(1)
+        yield pairs[aligned_iou(better, worse, IOU) > iou_threshold]
+
+
+def _neighbours(boxes: Tensor, part: Tensor) -> Tensor:
+    """Pairs (P, 2) of a box of the part and a later one whose upright bounding boxes overlap."""
     cos, sin = boxes[:, 4].cos().abs(), boxes[:, 4].sin().abs()
-    half_width, half_height = boxes[:, 2:4].abs().unbind(1)
-    extents = half_width * cos + half_height * sin, half_width * sin + half_height * cos
-    pairs = []
-    step = max(PAIRS_AT_ONCE // max(len(boxes), 1), 1)
-    for begin in range(0, len(boxes), step):
-        part = slice(begin, begin + step)
-        close = [
-            2 * (centre[part, None] - centre).abs() < extent[part, None] + extent
-            for centre, extent in zip(boxes[:, :2].unbind(1), extents, strict=True)
-        ]
-        pairs.append(
-            (close[0] & close[1]).triu(begin + 1).nonzero() + boxes.new_tensor([begin, 0]).long()
-        )
-    return torch.cat(pairs).unbind(1) if pairs else (boxes.new_zeros(0).long(),) * 2
+    half_width, half_height = (boxes[:, 2:4].abs() / 2).unbind(1)
+    near = torch.arange(len(boxes), device=boxes.device) > part[:, None]
+    for centre, reach in (
+        (boxes[:, 0], half_width * cos + half_height * sin),
+        (boxes[:, 1], half_width * sin + half_height * cos),
+    ):
+        near &= (centre[part, None] - centre).abs() < reach[part, None] + reach
+    first, second = near.nonzero().unbind(1)
+    return torch.stack([part[first], second], dim=1)
 
 
 def _greedy(count: int, better: np.ndarray, worse: np.ndarray) -> np.ndarray:
