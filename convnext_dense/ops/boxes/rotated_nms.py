@@ -62,7 +62,9 @@ def _neighbours(boxes: Tensor, part: Tensor) -> Tensor:
         (boxes[:, 0], half_width * cos + half_height * sin),
         (boxes[:, 1], half_width * sin + half_height * cos),
     ):
-        near &= (centre[part, None] - centre).abs() < reach[part, None] + reach
+        low, high = centre - reach, centre + reach
+        near &= low[part, None] < high
+        near &= low < high[part, None]
     first, second = near.nonzero().unbind(1)
     return torch.stack([part[first], second], dim=1)
 
