@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from convnext_dense.ops import carafe as ours
+
 ops = pytest.importorskip("mmcv.ops")
 
 
@@ -57,8 +59,10 @@ def test_equals_the_loop(random, device, operator, geometry):
     torch.testing.assert_close(result.cpu(), carafe_by_loop(features, masks, *geometry))
 
 
+@pytest.mark.parametrize("limit", [1, 1 << 9, 1 << 24])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_gradients_equal_those_of_unfold(random, device, geometry):
+def test_gradients_equal_those_of_unfold(random, device, monkeypatch, geometry, limit):
+    monkeypatch.setattr(ours, "PATCH_LIMIT", limit)
     leaves = [leaf.to(device).requires_grad_() for leaf in inputs(random, *geometry, (6, 4), 8)]
     expected, result = carafe_by_unfold(*leaves, *geometry), ops.carafe(*leaves, *geometry)
     gradient = torch.randn(result.shape, generator=random, dtype=torch.float64).to(device)
