@@ -1,4 +1,4 @@
-"""mmcv's compiled operators, replaced by torchvision's where mmcv has none.
+"""mmcv's compiled operators, replaced by torchvision's and torch's where mmcv has none.
 
 `mmcv-lite` contains the Python part of `mmcv.ops` without the compiled module `mmcv._ext`. After
 `install()`, `import mmcv._ext` executes `extension.py` of this folder, unless a compiled module

@@ -3,6 +3,10 @@
 Python executes this file under the name `mmcv._ext`, so its imports are absolute. The operators
 have the arguments of mmcv's compiled functions: the wrappers allocate outputs and gradients, and
 the functions fill them. Half precision is computed in float32 and rounded once, at the end.
+
+Everything that models of mmdet 3.3 and mmsegmentation 1.2 call is here, and the basic operators of
+rotated boxes. Left out are `active_rotated_filter` (ReDet and S2A-Net of mmrotate), and what other
+tasks need: point clouds, text detection, image synthesis.
 """
 
 import functools

@@ -91,11 +91,12 @@ def test_coinciding_edges(random, device, dtype):
     )
 
 
-def test_boxes_without_area_overlap_nothing(device):
+@pytest.mark.parametrize("mode", ["iou", "iof"])
+def test_boxes_without_area_overlap_nothing(device, mode):
     boxes = torch.tensor([[5.0, 5, 0, 4, 0.3], [5, 5, 4, 0, 0], [5, 5, 4, 4, 0.1]], device=device)
     expected = torch.zeros(3, 3, device=device)
     expected[2, 2] = 1
-    torch.testing.assert_close(ops.box_iou_rotated(boxes, boxes), expected)
+    torch.testing.assert_close(ops.box_iou_rotated(boxes, boxes, mode), expected)
 
 
 def test_no_boxes(device):

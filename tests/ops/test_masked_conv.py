@@ -51,7 +51,8 @@ def test_half_precision(random, device, dtype):
     torch.testing.assert_close(result, expected, rtol=0.02, atol=0.02)
 
 
-def test_pixels_outside_of_the_output(random):
+@pytest.mark.parametrize("outside", [(4, 0), (0, 4)])
+def test_pixels_outside_of_the_output(random, outside):
     """Without padding the output is smaller than the mask."""
     conv = ops.MaskedConv2d(3, 4, 3)
     features = torch.randn(1, 3, 6, 6, generator=random)
@@ -59,6 +60,6 @@ def test_pixels_outside_of_the_output(random):
     mask[:, :4, :4] = 1
     with torch.no_grad():
         torch.testing.assert_close(conv(features, mask), conv(features))
-    mask[:, 5, 0] = 1
+    mask[(0, *outside)] = 1
     with pytest.raises(UserError, match="outside of its 4 x 4 output"):
         conv(features, mask)

@@ -13,7 +13,7 @@ from torch import Tensor
 from convnext_dense.ops.boxes.overlaps import IOU
 from convnext_dense.ops.precision import at_least_float32
 
-# Pairs compared at once; about 20 temporary tensors with 4 edges of each exist at a time.
+# Pairs compared at once; about 15 temporary tensors with 4 edges of each exist at a time.
 PAIRS_AT_ONCE = 1 << 18
 # Boxes with less area overlap nothing, as in mmcv.
 SMALLEST_AREA = 1e-14
@@ -61,15 +61,11 @@ def _intersection(one: Tensor, other: Tensor) -> Tensor:
     begin_x, end_x = (at.clamp(-half_width, half_width) for at in (x, next_x))
     begin_y = torch.lerp(y, next_y, _fraction(begin_x - x, next_x - x))
     end_y = torch.lerp(y, next_y, _fraction(end_x - x, next_x - x))
-    # clamp(y) bends where the edge crosses the bottom and the top: trapezoids between are exact.
+    # clamp(y) has the value of the beginning up to its first bend, that of the end from its second
+    # on, and is linear between: its mean weighs the two by where the middle of the bends lies.
     bends = [_fraction(at - begin_y, end_y - begin_y) for at in (-half_height, half_height)]
-    first, second = torch.minimum(*bends), torch.maximum(*bends)
-    heights = [
-        torch.lerp(begin_y, end_y, at).clamp(-half_height, half_height)
-        for at in (torch.zeros_like(first), first, second, torch.ones_like(first))
-    ]
-    widths = first, second - first, 1 - second
-    mean = sum(w * (a + b) / 2 for w, a, b in zip(widths, heights, heights[1:], strict=False))
+    begin, end = (y.clamp(-half_height, half_height) for y in (begin_y, end_y))
+    mean = torch.lerp(end, begin, (bends[0] + bends[1]) / 2)
     # The corners' order goes along the smaller y first: the sum is the negative area.
     return (mean * (begin_x - end_x)).sum(dim=-1).clamp(min=0)
 
