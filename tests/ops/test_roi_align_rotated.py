@@ -79,6 +79,17 @@ def test_equals_roi_align_without_a_turn(random, device, ratio, aligned):
     )
 
 
+def test_small_regions_without_aligned_have_one_pixel(random, device):
+    features = torch.randn(2, 3, 9, 12, generator=random).to(device)
+    small = torch.tensor([[0, 17.0, 14, 2, -3, 0.3], [1, 24, 18, 4, 4, 0.3]], device=device)
+    one_pixel = small.clone()
+    one_pixel[:, 3:5] = 4
+    found, expected = (
+        ops.roi_align_rotated(features, rois, 3, 0.25, 2, False) for rois in (small, one_pixel)
+    )
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("clockwise", [True, False])
 def test_linear_features_are_read_at_turned_points(device, clockwise):
     """Where features are a coordinate, an average is the coordinate of the bin's centre."""
