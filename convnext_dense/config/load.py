@@ -8,16 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from convnext_dense.config.check_types import check_types_and_settings
 from convnext_dense.config.check_values import check_values
 from convnext_dense.config.data_root import set_data_root
+from convnext_dense.config.launcher import rank
 from convnext_dense.config.machine import set_batch_norm, set_precision
 from convnext_dense.config.options import merge_options
 from convnext_dense.config.reading import import_registering_modules, read_config, require_toolbox
 from convnext_dense.config.renamed import rename_saved
 from convnext_dense.config.safe_reading import refuse_pickles, safe_reading
 from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.models.unread_maps import drop_unread_maps
 from convnext_dense.optim.schedulers import check_schedule
 
 
@@ -74,6 +77,11 @@ def settle_config(
         set_batch_norm(cfg, launcher)
     with settled.changing("--launcher") as cfg:
         cfg.launcher = launcher
+    with settled.changing("feature maps that nothing reads") as cfg:
+        said = drop_unread_maps(cfg.model)
+    if rank(launcher) == 0:
+        for sentence in said:
+            print_log(sentence)
     return settled
 
 

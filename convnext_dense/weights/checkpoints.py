@@ -7,6 +7,7 @@ moved from ``meta.CLASSES`` to ``meta.dataset_meta.classes``. OpenMMLab's own Co
 the backbone's parameters as mmpretrain does; those are translated here.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from convnext_dense.weights.formats import FIRST_CONV, rename, to_official
 from convnext_dense.weights.namings import MMPRETRAIN
 
 BACKBONE = "backbone."
+OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.(weight|bias)")  # one for each map that is emitted
 # Classification layers, and the number of their rows in addition to one for each class.
 CLASSIFIERS = {
     "roi_head.bbox_head.fc_cls.weight": 1,
@@ -92,10 +94,14 @@ def check_parts(model: Mapping[str, Any], checkpoint: Mapping[str, Any], source:
 def compare(model: nn.Module, checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
     """Compares a model with a checkpoint's parameters, name by name.
 
+    A model that emits fewer feature maps than the checkpoint's leaves out the norms of the others.
+
     Returns:
         The parameters that fit, and a phrase on the differences; empty where there are none.
     """
     state, own = model_state(checkpoint), model.state_dict()
+    if any(OUTPUT_NORM.fullmatch(name) for name in own):
+        state = {n: v for n, v in state.items() if n in own or not OUTPUT_NORM.fullmatch(n)}
     fitting = {n: v for n, v in state.items() if n in own and v.shape == own[n].shape}
     return fitting, _differences(own, state)
 
@@ -106,13 +112,17 @@ def not_of_this_model(source: str, differences: str) -> UserError:
 
 
 def check_backbone(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
-    """Refuses to start a training from another backbone; heads may differ.
+    """Refuses to start a training from another backbone; heads, and the maps they read, may differ.
 
     Raises:
         UserError: When a parameter of the backbone is missing, surplus or of another shape.
     """
     own, state = (
-        {name: value for name, value in part.items() if name.startswith(BACKBONE)}
+        {
+            name: value
+            for name, value in part.items()
+            if name.startswith(BACKBONE) and not OUTPUT_NORM.fullmatch(name)
+        }
         for part in (model.state_dict(), model_state(checkpoint))
     )
     if differences := _differences(own, state):
