@@ -5,6 +5,7 @@ Nothing here reads data: :mod:`convnext_dense.data.fit` fits the config to it af
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from mmengine.config import Config
@@ -81,8 +82,13 @@ def settle_config(
         said = drop_unread_maps(cfg.model)
     if rank(launcher) == 0:
         for sentence in said:
-            print_log(sentence)
+            _say(sentence)
     return settled
+
+
+@cache  # once, also where a command reads the config again
+def _say(sentence: str) -> None:
+    print_log(sentence)
 
 
 def _check(cfg: Config) -> None:

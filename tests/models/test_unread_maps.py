@@ -13,9 +13,14 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
+from convnext_dense.config import load
 from convnext_dense.config.load import settle_config
+from convnext_dense.data.shapes.dataset import CLASSES
 from convnext_dense.models.unread_maps import drop_unread_maps
+from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare
+from tests.exact import assert_same_checkpoints
+from tests.running import ROOT, run
 
 ARCH = dict(depths=(1, 1, 1, 1), dims=(8, 12, 16, 20))
 DETECTORS = ("retinanet/retinanet_r50_fpn_1x_coco", "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco",
@@ -169,7 +174,8 @@ def test_necks_in_lists_and_models_in_models():
 def test_the_engine_says_it_once_and_records_it(tmp_path, capsys):
     cfg = stock(mmdet, DETECTORS[0])
     cfg.model.neck.in_channels = [8, 12, 16, 20]
-    settled = settle_config(cfg)
+    load._say.cache_clear()
+    settled, _ = settle_config(cfg), settle_config(cfg)
     said = [line for line in capsys.readouterr().out.splitlines() if "out_indices" in line]
     assert len(said) == 1 and "(0, 1, 2, 3) -> (1, 2, 3): FPN starts at level 1" in said[0]
     changed = {change.key: change.reason for change in settled.final_changes()}
@@ -209,3 +215,36 @@ def test_distributed_training_goes_on(one_process):
     narrow = MMDistributedDataParallel(build(model, "mmdet"))
     for _ in range(2):
         total(narrow(**data)).backward()
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_and_tested(data_root, tmp_path):
+    """By the tools: bit for bit, and with a checkpoint of an earlier version, with all norms."""
+    model = detector(DETECTORS[0])
+    model.bbox_head.num_classes = len(CLASSES)
+    config = tmp_path / "retinanet.py"
+    config.write_text(f"""
+_base_ = ["{ROOT}/configs/detection/mask_rcnn_convnext_a_shapes.py"]
+model = {dict(_delete_=True, **model.to_dict())}
+train_cfg = dict(max_iters=4)
+default_hooks = dict(checkpoint=dict(interval=2, by_epoch=False, max_keep_ckpts=-1))
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False,
+                        dataset=dict(data_root="mini/"))
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root="mini/"))
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root="mini/"))
+""")
+    flags = ("--data-root", data_root, "--work-dir")
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    out = run("train", config, *flags, whole, "--seed", 3)
+    assert out.count("FPN starts at level 1") == 1
+    run("train", config, *flags, resumed, "--seed", 3, "--resume", whole / "iter_2.pth")
+    assert_same_checkpoints(whole / "iter_4.pth", resumed / "iter_4.pth")
+    content = read_checkpoint(whole / "iter_4.pth")
+    assert "backbone.norm0.weight" not in content["state_dict"]
+    norm = {"backbone.norm0.weight": torch.ones(8), "backbone.norm0.bias": torch.zeros(8)}
+    content["state_dict"].update(norm)
+    torch.save(content, tmp_path / "earlier.pth")
+    for checkpoint in (whole / "iter_4.pth", tmp_path / "earlier.pth"):
+        out = run("test", config, checkpoint, *flags, tmp_path / checkpoint.stem)
+        assert "bbox_mAP" in out.splitlines()[-1]
+        assert out.count("FPN starts at level 1") == 1
