@@ -46,8 +46,7 @@ class ConvNeXtClassifier(Trunk):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
-        *_, y = self.stage_maps(x)
-        return self.head(self.norm(y.mean(dim=(-2, -1))))
+        return self.head(self.norm(self.forward_features(x).mean(dim=(-2, -1))))
 
 
 def new_head(dim: int, num_classes: int, init_scale: float) -> nn.Linear:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
+from timm.models import FeatureInfo
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -50,6 +51,7 @@ class StagedNetwork(BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.depths, self.dims = tuple(depths), tuple(dims)
+        self.out_indices = tuple(range(len(stages)))
         if frozen_stages != BACKBONE:
             check_range("frozen_stages", frozen_stages, -1, len(self.depths))
         self.frozen_stages = frozen_stages
@@ -66,22 +68,45 @@ class StagedNetwork(BaseModule):
         for module in self._frozen_modules():
             module.requires_grad_(False)
 
+    @property
+    def feature_info(self) -> FeatureInfo:
+        """timm's description of the stages: ``channels()``, ``reduction()``, ``module_name()``."""
+        stages = [
+            dict(num_chs=self.dims[i], reduction=STRIDES[i], module=f"stages.{i}")
+            for i in range(len(self.stages))
+        ]
+        return FeatureInfo(stages, self.out_indices)
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of each feature map of ``out_indices``."""
+        return tuple(self.dims[i] for i in self.out_indices)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels of the image between two pixels of each feature map of ``out_indices``."""
+        return tuple(STRIDES[i] for i in self.out_indices)
+
+    @property
+    def num_features(self) -> int:
+        """Channels of :meth:`forward_features`."""
+        return self.dims[len(self.stages) - 1]
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps images (N, in_channels, H, W) to the last stage's map, before any norm, as timm."""
+        *_, y = self.stage_maps(x)
+        return y
+
     def stage_maps(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yields each stage's feature map, (N, dims[i], H_i, W_i) in channels-last memory.
 
         Args:
             x: (N, in_channels, H, W), H and W at least 32.
         """
-        if min(x.shape[-2:]) < STRIDES[-1]:
-            height, width = x.shape[-2:]
-            raise UserError(
-                f"ConvNeXt needs images of at least 32 x 32 pixels, got {height} x {width}: "
-                "resize or pad them first."
-            )
-        x = channels_last(x)
+        x = channels_last(checked_size(x))
         for number in range(len(self.stages)):
             # Without a graph, frozen blocks take their path for inference, which keeps less.
-            graph = x.requires_grad or not (self.training and self._is_frozen(number))
+            graph = not (self.training and self._is_frozen(number)) or x.requires_grad
             with torch.set_grad_enabled(graph and torch.is_grad_enabled()):
                 x = run_blocks(self.stages[number], self.downsample_layers[number](x), self.with_cp)
             yield x
@@ -103,6 +128,22 @@ class StagedNetwork(BaseModule):
             return []
         stages = list(self.stages[: self.frozen_stages])
         return [*self.downsample_layers[: max(1, self.frozen_stages)], *stages]
+
+
+@torch.fx.wrap  # a symbolic trace calls it, and does not look into it
+def checked_size(x: torch.Tensor) -> torch.Tensor:
+    """Returns images (N, C, H, W) that are large enough for a map of the last stage.
+
+    Raises:
+        UserError: When H or W is below 32.
+    """
+    height, width = x.shape[-2:]
+    if min(height, width) < STRIDES[-1]:
+        raise UserError(
+            f"ConvNeXt needs images of at least 32 x 32 pixels, got {height} x {width}: "
+            "resize or pad them first."
+        )
+    return x
 
 
 def drop_path_rates(last: float, blocks: int) -> torch.Tensor:

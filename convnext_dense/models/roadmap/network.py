@@ -210,5 +210,5 @@ class ConvNeXtRoadmapClassifier(RoadmapTrunk):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps images (N, in_channels, H, W) to logits (N, num_classes)."""
-        *_, y = self.stage_maps(x)
-        return self.head(self.norm(y.mean(dim=(-2, -1), keepdim=True)).flatten(1))
+        y = self.forward_features(x).mean(dim=(-2, -1), keepdim=True)
+        return self.head(self.norm(y).flatten(1))
