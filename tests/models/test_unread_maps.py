@@ -9,9 +9,12 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 from mmengine.structures import InstanceData
+from torch.utils.data import DataLoader
 
 from convnext_dense.config import load
 from convnext_dense.config.load import settle_config
@@ -215,6 +218,25 @@ def test_distributed_training_goes_on(one_process):
     narrow = MMDistributedDataParallel(build(model, "mmdet"))
     for _ in range(2):
         total(narrow(**data)).backward()
+
+
+def test_mmengines_own_runner_trains_all_parameters(tmp_path):
+    """Without this project's engine: the config is changed by its reader."""
+    model = detector(DETECTORS[0])
+    drop_unread_maps(model)
+    image = images()[0].byte()
+    data = [dict(inputs=image, data_samples=boxes()[0])] * 2
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        runner = Runner(
+            model=model,
+            work_dir=str(tmp_path),
+            train_dataloader=DataLoader(data, batch_size=2, collate_fn=pseudo_collate),
+            train_cfg=dict(by_epoch=False, max_iters=2),
+            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+            experiment_name="unread_maps",
+        )
+        runner.train()
+    assert without_gradient(runner.model) == []
 
 
 @pytest.mark.slow
