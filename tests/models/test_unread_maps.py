@@ -226,17 +226,19 @@ def test_mmengines_own_runner_trains_all_parameters(tmp_path):
     drop_unread_maps(model)
     image = images()[0].byte()
     data = [dict(inputs=image, data_samples=boxes()[0])] * 2
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        runner = Runner(
-            model=model,
-            work_dir=str(tmp_path),
-            train_dataloader=DataLoader(data, batch_size=2, collate_fn=pseudo_collate),
-            train_cfg=dict(by_epoch=False, max_iters=2),
-            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
-            experiment_name="unread_maps",
-        )
-        runner.train()
-    assert without_gradient(runner.model) == []
+    runner = Runner(
+        model=build(model, "mmdet"),
+        work_dir=str(tmp_path),
+        train_dataloader=DataLoader(data, batch_size=2, collate_fn=pseudo_collate),
+        train_cfg=dict(by_epoch=False, max_iters=2),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+        experiment_name="unread_maps",
+    )
+    got = set()
+    for name, parameter in runner.model.named_parameters():
+        parameter.register_hook(lambda _, name=name: got.add(name))
+    runner.train()
+    assert got == set(dict(runner.model.named_parameters()))
 
 
 @pytest.mark.slow
