@@ -243,7 +243,7 @@ def test_mmengines_own_runner_trains_all_parameters(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_is_resumed_and_tested(data_root, tmp_path):
-    """By the tools: bit for bit, and with a checkpoint of an earlier version, with all norms."""
+    """By the tools, bit for bit; checkpoints of an earlier version, with all norms, too."""
     model = detector(DETECTORS[0])
     model.bbox_head.num_classes = len(CLASSES)
     config = tmp_path / "retinanet.py"
@@ -268,6 +268,14 @@ test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(dat
     norm = {"backbone.norm0.weight": torch.ones(8), "backbone.norm0.bias": torch.zeros(8)}
     content["state_dict"].update(norm)
     torch.save(content, tmp_path / "earlier.pth")
+    earlier = read_checkpoint(whole / "iter_2.pth")
+    earlier["state_dict"].update(norm)
+    group = next(one for one in earlier["optimizer"]["param_groups"] if len(one["params"]) > 2)
+    group["params"][1:1] = [900, 901]
+    group["param_names"][1:1] = list(norm)
+    torch.save(earlier, tmp_path / "half.pth")
+    run("train", config, *flags, tmp_path / "old", "--seed", 3, "--resume", tmp_path / "half.pth")
+    assert_same_checkpoints(whole / "iter_4.pth", tmp_path / "old/iter_4.pth")
     for checkpoint in (whole / "iter_4.pth", tmp_path / "earlier.pth"):
         out = run("test", config, checkpoint, *flags, tmp_path / checkpoint.stem)
         assert "bbox_mAP" in out.splitlines()[-1]

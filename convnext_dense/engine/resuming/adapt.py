@@ -81,6 +81,7 @@ def adapt(
     """
     former = read_former(checkpoint)
     saved = checkpoint["optimizer"]
+    groups.leave_out_unread(saved, wrapper.optimizer.param_groups)
     groups.check_same_parameters(saved, wrapper.optimizer.param_groups, source)
     kinds = former.optimizer.get("type"), cfg.optim_wrapper.optimizer.type
     groups.check_same_optimizer(saved, wrapper.optimizer.param_groups, kinds, source)

@@ -5,6 +5,7 @@ from typing import Any
 
 from convnext_dense.errors import UserError
 from convnext_dense.optim.schedulers import type_name
+from convnext_dense.weights.checkpoints import OUTPUT_NORM
 
 BASE = "base_param_settings"  # what the log shows as base_lr: a group of mmengine's without weights
 # How torch computes a step: it stays as the checkpoint has it, so that the bits do.
@@ -12,6 +13,19 @@ HOW = ("params", "foreach", "fused", "capturable", "differentiable")
 # By these settings an optimizer is told from another one, where no config names it.
 TELLING = ("betas", "momentum", "alpha", "rho")
 Group = dict[str, Any]
+
+
+def leave_out_unread(saved: Mapping[str, Any], fresh: Sequence[Group]) -> None:
+    """Takes the norms of maps that are no longer emitted out of a checkpoint's groups.
+
+    Runs of earlier versions had them, without ever a gradient, so that they have no state.
+    """
+    for group, other in zip(saved["param_groups"], fresh, strict=False):
+        names, present = group.get("param_names", ()), other.get("param_names", ())
+        gone = [n for n in names if OUTPUT_NORM.fullmatch(n) and n not in present]
+        for name in gone:
+            place = group["param_names"].index(name)
+            del group["param_names"][place], group["params"][place]
 
 
 def check_same_parameters(saved: Mapping[str, Any], fresh: Sequence[Group], source: str) -> None:
