@@ -10,7 +10,7 @@ from mmdet.models import FCNMaskHead, RPNHead
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def convolve_pixels(conv: nn.Conv2d, features: Tensor) -> Tensor:
@@ -25,18 +25,21 @@ def convolve_pixels(conv: nn.Conv2d, features: Tensor) -> Tensor:
     return F.linear(pixels, conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
-class TiesByPlace(TorchFunctionMode):
+class TiesByPlace(TorchDispatchMode):
     """Within it ``sort`` leaves equal values in their order.
 
     torch's own order of equal values depends on device, standard library and length.
     """
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Calls a function of torch."""
-        kwargs = dict(kwargs or {})
-        if func in (torch.Tensor.sort, torch.sort):
-            kwargs["stable"] = True
-        return func(*args, **kwargs)
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Calls an operator of torch."""
+        if func is torch.ops.aten.sort.default:
+            return _sort_in_order(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _sort_in_order(values: Tensor, dim: int = -1, descending: bool = False) -> tuple:
+    return torch.ops.aten.sort.stable(values, stable=True, dim=dim, descending=descending)
 
 
 @MODELS.register_module()
