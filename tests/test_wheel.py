@@ -65,6 +65,7 @@ def test_the_wheel_holds_the_configs_and_its_metadata(wheel):
     assert "# " in body and "](docs/" not in body  # links lead to the repository
 
 
+@pytest.mark.slow
 def test_it_trains_tests_and_predicts_in_an_empty_folder(command, data_root, options, tmp_path):
     small = [
         "--data-root",

@@ -87,6 +87,7 @@ def test_each_stage_does_its_own_part(data_root, task, monkeypatch):
         assert sample["inputs"].shape[0] == 3
 
 
+@pytest.mark.slow
 def test_the_tool_prints_json_alone(data_root):
     arguments = [data_root / "detection.py", "--data-root", data_root, "--workers", 1]
     rows = json.loads(run_apart("benchmark", "data", *arguments, "--rounds", 1, "--json")[0])

@@ -292,6 +292,7 @@ def test_images_are_counted_and_peers_are_optional(monkeypatch, no_memory, short
     assert (found.images_per_s, found.ratio, found.same_weights) == (8.0, None, None)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_the_models_own():
     found = throughput.peak_memory_mb("atto", Options(mode="train", image_size=SIZE, threads=1))
     if found is None:

@@ -259,6 +259,7 @@ assert abs(figures["cls/top1"] - right) < 1e-12, (figures, right)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_count_every_picture_once(tmp_path):
     (tmp_path / "two.py").write_text(TWO)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -130,6 +130,7 @@ def test_testing_shows_both_weights(trained, config, data_root, tmp_path):
     assert len(rows) == 9 and right / 9 == pytest.approx(metrics["top1"])
 
 
+@pytest.mark.slow
 def test_a_detector_starts_from_it(trained, tmp_path):
     work_dir, _ = trained
     detector = tmp_path / "detector.py"

@@ -161,9 +161,8 @@ def test_annotation_tools_find_the_images(name, work_dirs, video, pictures, tmp_
         assert labels == {"in/a/x.txt", "in/b/x.txt", *(f"{frame}.txt" for frame in frames)}
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_video_run_leaves_no_video(number, work_dirs, pictures, tmp_path):
     path = tmp_path / "long.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
