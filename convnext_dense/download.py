@@ -2,7 +2,8 @@
 
 Files are stored in ``convnext_dense/`` of torch hub's folder (``TORCH_HOME`` moves it), completely
 or not at all. Without a given hash the first download is trusted: its hash is logged and stored
-next to the file, and a file that has changed since is refused.
+next to the file, and a file that has changed since is refused. The Hugging Face Hub gets the
+user's token, and no other server does.
 """
 
 import hashlib
@@ -27,6 +28,8 @@ except ImportError:  # Windows: processes do not wait for each other, each downl
 TIMEOUT_S = 15  # for the connection, and for each silence while reading
 CHUNK_BYTES = 1 << 20
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+HUB_HOST = "huggingface.co"
+REFUSED = (401, 403)  # not logged in; logged in, but without the right to the file
 
 
 def cache_path(url: str) -> Path:
@@ -176,11 +179,28 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         """Checks the next address before it is requested."""
         _check_address(newurl, self.sha256)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        return request and _with_token(request)
 
 
 def _open(url: str, sha256: str | None) -> http.client.HTTPResponse:
-    return urllib.request.build_opener(_CheckedRedirects(sha256)).open(url, timeout=TIMEOUT_S)
+    request = _with_token(urllib.request.Request(url))
+    return urllib.request.build_opener(_CheckedRedirects(sha256)).open(request, timeout=TIMEOUT_S)
+
+
+def _with_token(request: urllib.request.Request) -> urllib.request.Request:
+    """Adds the Hub's token to a request to the Hub; a redirect to another server loses it."""
+    if _is_hub(request.full_url):
+        from huggingface_hub import get_token  # HF_TOKEN, or that of `hf auth login`
+
+        if token := get_token():
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
+    return request
+
+
+def _is_hub(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" and parts.hostname == HUB_HOST
 
 
 def _transfer(url: str, partial: Path, sha256: str | None) -> str:
@@ -194,10 +214,23 @@ def _transfer(url: str, partial: Path, sha256: str | None) -> str:
                 digest.update(chunk)
                 size += len(chunk)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code in REFUSED:
+            raise _refused(url, error.code) from error
         raise _failed(url, str(error) or type(error).__name__) from error
     if expected is not None and str(size) != expected.strip():
         raise _failed(url, f"the connection ended after {size} of {expected} bytes")
     return digest.hexdigest()
+
+
+def _refused(url: str, code: int) -> UserError:
+    """Files whose terms must be accepted first, and those of other people."""
+    if not _is_hub(url):
+        return _failed(url, f"HTTP {code}: the server asks for a login")
+    page = url.partition("/resolve/")[0]
+    return UserError(
+        f"Cannot download {url} (HTTP {code}): accept its terms on {page}, and give that account's "
+        f"token with hf auth login or HF_TOKEN; or put the file by hand at {cache_path(url)}."
+    )
 
 
 def _failed(url: str, reason: str) -> UserError:

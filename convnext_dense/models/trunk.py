@@ -19,8 +19,8 @@ from convnext_dense.models.staged_network import StagedNetwork, drop_path_rates
 from convnext_dense.weights import load_pretrained
 from convnext_dense.weights.loading import match_pretrained
 
-# Blocks per stage and channels per stage. tiny to xlarge: section 3 of the paper;
-# atto to nano: timm's small variants.
+# Blocks per stage and channels per stage. tiny to xlarge: section 3 of the paper; atto to nano:
+# timm's small variants; huge: ConvNeXt V2.
 VARIANTS: dict[str, dict[str, tuple[int, int, int, int]]] = {
     "atto": dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320)),
     "femto": dict(depths=(2, 2, 6, 2), dims=(48, 96, 192, 384)),
@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, tuple[int, int, int, int]]] = {
     "base": dict(depths=(3, 3, 27, 3), dims=(128, 256, 512, 1024)),
     "large": dict(depths=(3, 3, 27, 3), dims=(192, 384, 768, 1536)),
     "xlarge": dict(depths=(3, 3, 27, 3), dims=(256, 512, 1024, 2048)),
+    "huge": dict(depths=(3, 3, 27, 3), dims=(352, 704, 1408, 2816)),
 }
 
 

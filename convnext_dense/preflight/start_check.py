@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from torch import nn
 
@@ -15,6 +16,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.models.lora import adapter_state
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
+from convnext_dense.weights.zoo import Normalisation, find_file
 
 AVERAGES = ("WeightAverageHook", "EMAHook")
 GB = 1e9
@@ -35,7 +37,7 @@ def check_weights(runner: DenseRunner) -> str:
         backbone = getattr(model, "backbone", None)
         if hasattr(backbone, "check_weights"):
             backbone.check_weights()
-        return _own_weights(runner.cfg.model.get("backbone") or {})
+        return _own_weights(runner.cfg.model.get("backbone") or {}, model)
     checkpoint = read_checkpoint(source)
     fitting, differences = compare(model, checkpoint)
     if differences and runner._resume:
@@ -51,9 +53,35 @@ def check_weights(runner: DenseRunner) -> str:
     return f"{len(fitting)} of the model's {total} tensors of {source}; {differences}"
 
 
-def _own_weights(backbone: dict[str, Any]) -> str:
+def _own_weights(backbone: dict[str, Any], model: nn.Module) -> str:
+    """The backbone's file; of one with a name also its licence, and images unlike its own."""
     start = backbone.get("init_cfg") or {}
-    return f"the backbone's of {start['checkpoint']}" if "checkpoint" in start else "random"
+    if "checkpoint" not in start:
+        return "random"
+    line, known = f"the backbone's of {start['checkpoint']}", find_file(str(start["checkpoint"]))
+    if known is None:
+        return line
+    return f"{line} (licence: {known.licence})" + _other_normalisation(known.normalisation, model)
+
+
+def _other_normalisation(trained: Normalisation, model: nn.Module) -> str:
+    """A phrase where the model normalises RGB images otherwise than its weights saw them."""
+    preprocessor = getattr(model, "data_preprocessor", None)
+    mean, std = (getattr(preprocessor, name, torch.zeros(0)).flatten() for name in ("mean", "std"))
+    expected = torch.tensor(trained.mean), torch.tensor(trained.std)
+    if len(mean) != 3 or all(
+        torch.allclose(own, wanted, atol=0.05)
+        for own, wanted in zip((mean.cpu(), std.cpu()), expected, strict=True)
+    ):
+        return ""
+    own, wanted = (
+        ", ".join(f"{name} {[round(x, 2) for x in numbers.tolist()]}" for name, numbers in pair)
+        for pair in (zip(("mean", "std"), two, strict=True) for two in ((mean, std), expected))
+    )
+    return (
+        f"; they were trained on images normalised as {trained.name}'s ({wanted}), this config has "
+        f"{own}: model.data_preprocessor.mean and .std change it"
+    )
 
 
 def checkpoint_bytes(cfg: Config, model: nn.Module) -> int:

@@ -30,7 +30,8 @@ def choose_weights(
         cfg: The config of the run; changed in place.
         resume: ``--resume``: ``AUTO`` or a checkpoint.
         load_from: ``--load-from``: a checkpoint.
-        backbone_weights: ``--backbone-weights``: the work folder or checkpoint of a pretraining.
+        backbone_weights: ``--backbone-weights``: the work folder or checkpoint of a pretraining, or
+            a name of ``weights.zoo``.
         ema: Take the averaged weights of it.
         prefix: ``--weights-prefix``: where the backbone lies in its file.
         is_trial: The run is shortened by ``--max-iters``, and may start from random weights where
@@ -85,7 +86,10 @@ def hand_over(backbone: ConfigDict, checkpoint: str, ema: bool) -> None:
                 f"--ema: {checkpoint} has no averaged weights; leave --ema out to take the "
                 "plain ones."
             ) from error
-    backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint, ema=ema)
+    recipe = backbone.get("init_cfg") or {}
+    # Whether the last map has the file's own norm belongs to the recipe, not to the file.
+    kept = {key: recipe[key] for key in ("final_norm_to_norm3",) if key in recipe}
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint, ema=ema, **kept)
 
 
 def _name_prefix(cfg: Config, prefix: str) -> None:

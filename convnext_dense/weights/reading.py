@@ -18,7 +18,7 @@ import torch
 from convnext_dense.download import check_form, fetch, file_sha256
 from convnext_dense.errors import UserError
 from convnext_dense.weights.safe_pickle import RefusedGlobalError, only_plain_data
-from convnext_dense.weights.zoo import ZOO, published_sha256
+from convnext_dense.weights.zoo import ZOO, find_file
 
 META = "convnext_dense"  # in the header of a .safetensors file
 WEB_SCHEMES = ("http://", "https://")
@@ -31,7 +31,7 @@ def read_checkpoint(
 
     Args:
         source: A file (.pth, .pt or any other ending that torch.save wrote; .safetensors), an
-            https address, or the name of an official file (``convnext_tiny_1k_224``; see zoo.py).
+            https address, or a name of zoo.py, such as ``convnext_tiny_1k_224``.
         sha256: The hash that the file must have. A download with another one is removed.
         map_location: Where tensors go, as for ``torch.load``.
 
@@ -88,11 +88,11 @@ def local_file(source: str | Path, sha256: str | None = None) -> Path:
         UserError: When there is none, it cannot be downloaded, or it has another hash.
     """
     source, sha256 = str(source), check_form(sha256)
+    path, known = Path(source).expanduser(), find_file(source)
+    if known and not path.exists():
+        return fetch(known.url, sha256 or known.sha256)
     if source.startswith(WEB_SCHEMES):
-        return fetch(source, sha256 or published_sha256(source))
-    path = Path(source).expanduser()
-    if source in ZOO and not path.exists():
-        return fetch(ZOO[source].url, sha256 or ZOO[source].sha256)
+        return fetch(source, sha256)
     if not path.is_file():
         problem = "is a folder" if path.is_dir() else "does not exist"
         names = [next(iter(ZOO))]

@@ -1,31 +1,62 @@
-"""The files of the official release: name -> address, and sha256 where one is published.
+"""The files that have a name: address, licence, normalisation of the images, published hash.
 
-Names are the file names without their ending; those of detectors and segmentors start with their
-folder on the server. Addresses: the README files of facebookresearch/ConvNeXt. The release
-publishes no hashes, so the entries have none: the first download is trusted and its hash stored
-(see ``download.py``). Add a hash here as soon as one is published.
+Four families, of Meta and of timm. Names are those of their authors: of Meta's files the file name
+without its ending, of the detectors and segmentors with their folder on the server; of DINOv3 the
+name of its model; of files on the Hugging Face Hub that timm made, the name of their repository.
+
+Nobody publishes full hashes, so the entries have none: the first download is trusted and its hash
+stored (see ``download.py``). Add a hash here as soon as one is published.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SERVER = "https://dl.fbaipublicfiles.com/convnext"
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is subtracted from RGB values of 0 to 255, and what they are divided by.
+
+    Attributes:
+        name: Where the numbers come from.
+        mean: Of R, G and B.
+        std: The same.
+    """
+
+    name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation("ImageNet", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+CLIP = Normalisation(
+    "CLIP",
+    (122.7709383, 116.7460125, 104.09373615),
+    (68.5005327, 66.6321579, 70.32316305),
+)
 
 
 @dataclass(frozen=True)
 class ZooFile:
-    """One file of the release.
+    """One file.
 
     Attributes:
         url: Its address.
+        licence: The licence of the weights, as their authors state it.
         sha256: Its published hash in hexadecimal; None where none is published.
+        normalisation: How the images were normalised that the weights were trained on.
     """
 
     url: str
+    licence: str
     sha256: str | None = None
+    normalisation: Normalisation = IMAGENET
 
 
-# Detection and segmentation start from the first two groups (final weights, as in the paper).
-_NAMES = """
+# facebookresearch/ConvNeXt, README files. Detection and segmentation start from the first two
+# groups (final weights, as in the paper).
+_V1 = """
     convnext_tiny_1k_224 convnext_small_1k_224 convnext_base_1k_224 convnext_large_1k_224
     convnext_tiny_22k_224 convnext_small_22k_224 convnext_base_22k_224 convnext_large_22k_224
     convnext_xlarge_22k_224
@@ -44,12 +75,80 @@ _NAMES = """
     ade20k/upernet_convnext_base_1k_512x512 ade20k/upernet_convnext_base_22k_640x640
     ade20k/upernet_convnext_large_22k_640x640 ade20k/upernet_convnext_xlarge_22k_640x640
 """
-ZOO: dict[str, ZooFile] = {name: ZooFile(f"{SERVER}/{name}.pth") for name in _NAMES.split()}
+# facebookresearch/ConvNeXt-V2, README. Folder on the server -> files: pretrained by FCMAE alone,
+# then fine-tuned on ImageNet-1K, or on ImageNet-22K and after that on 1K.
+_V2 = {
+    "pt_only": """
+        convnextv2_atto_1k_224_fcmae convnextv2_femto_1k_224_fcmae convnextv2_pico_1k_224_fcmae
+        convnextv2_nano_1k_224_fcmae convnextv2_tiny_1k_224_fcmae convnextv2_base_1k_224_fcmae
+        convnextv2_large_1k_224_fcmae convnextv2_huge_1k_224_fcmae
+    """,
+    "im1k": """
+        convnextv2_atto_1k_224_ema convnextv2_femto_1k_224_ema convnextv2_pico_1k_224_ema
+        convnextv2_nano_1k_224_ema convnextv2_tiny_1k_224_ema convnextv2_base_1k_224_ema
+        convnextv2_large_1k_224_ema convnextv2_huge_1k_224_ema
+    """,
+    "im22k": """
+        convnextv2_nano_22k_224_ema convnextv2_nano_22k_384_ema convnextv2_tiny_22k_224_ema
+        convnextv2_tiny_22k_384_ema convnextv2_base_22k_224_ema convnextv2_base_22k_384_ema
+        convnextv2_large_22k_224_ema convnextv2_large_22k_384_ema convnextv2_huge_22k_384_ema
+        convnextv2_huge_22k_512_ema
+    """,
+}
+# facebook/dinov3-convnext-*-pretrain-lvd1689m on the Hub: given out after a form was sent.
+_DINOV3 = ("tiny", "small", "base", "large")
+# timm's copies of DINOv3's need no form; the licence is the same.
+_TIMM_DINOV3 = " ".join(f"timm/convnext_{size}.dinov3_lvd1689m" for size in _DINOV3)
+# Image towers of LAION's CLIP models, and classifiers fine-tuned from them (timm's default_cfgs).
+# timm's convnext_xxlarge is not here: its norms add 1e-5 to the variance, and ours 1e-6.
+_TIMM_CLIP = """
+    timm/convnext_base.clip_laion2b timm/convnext_base.clip_laion2b_augreg
+    timm/convnext_base.clip_laiona timm/convnext_base.clip_laiona_320
+    timm/convnext_base.clip_laiona_augreg_320 timm/convnext_base.clip_laion2b_augreg_ft_in1k
+    timm/convnext_base.clip_laion2b_augreg_ft_in12k
+    timm/convnext_base.clip_laion2b_augreg_ft_in12k_in1k
+    timm/convnext_base.clip_laion2b_augreg_ft_in12k_in1k_384
+    timm/convnext_base.clip_laiona_augreg_ft_in1k_384
+    timm/convnext_large_mlp.clip_laion2b_augreg timm/convnext_large_mlp.clip_laion2b_ft_320
+    timm/convnext_large_mlp.clip_laion2b_ft_soup_320
+    timm/convnext_large_mlp.clip_laion2b_augreg_ft_in1k
+    timm/convnext_large_mlp.clip_laion2b_augreg_ft_in1k_384
+    timm/convnext_large_mlp.clip_laion2b_augreg_ft_in12k_384
+    timm/convnext_large_mlp.clip_laion2b_soup_ft_in12k_320
+    timm/convnext_large_mlp.clip_laion2b_soup_ft_in12k_384
+    timm/convnext_large_mlp.clip_laion2b_soup_ft_in12k_in1k_320
+    timm/convnext_large_mlp.clip_laion2b_soup_ft_in12k_in1k_384
+"""
 
 
-def published_sha256(url: str) -> str | None:
-    """The published hash of an official file's address; None where none is known."""
-    return next((file.sha256 for file in ZOO.values() if file.url == url), None)
+def _on_hub(repository: str, licence: str) -> ZooFile:
+    return ZooFile(f"{HUB}/{repository}/resolve/main/model.safetensors", licence)
+
+
+ZOO: dict[str, ZooFile] = {
+    **{name: ZooFile(f"{SERVER}/{name}.pth", "MIT") for name in _V1.split()},
+    **{
+        name: ZooFile(f"{SERVER}/convnextv2/{folder}/{name}.pt", "CC-BY-NC-4.0")
+        for folder, names in _V2.items()
+        for name in names.split()
+    },
+    **{
+        f"dinov3_convnext_{size}": _on_hub(
+            f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m", "DINOv3 License"
+        )
+        for size in _DINOV3
+    },
+    **{name: _on_hub(name, "DINOv3 License") for name in _TIMM_DINOV3.split()},
+    **{
+        name: replace(_on_hub(name, "Apache-2.0"), normalisation=CLIP)
+        for name in _TIMM_CLIP.split()
+    },
+}
+
+
+def find_file(source: str) -> ZooFile | None:
+    """The entry of a name or address; None for any other source."""
+    return ZOO.get(source) or next((file for file in ZOO.values() if file.url == source), None)
 
 
 # Config that a file was made by -> the file; those of the release's tables 1 to 7.

@@ -69,6 +69,7 @@ def test_groups_equal_the_release(case):
         ("base", 12),
         ("large", 12),
         ("xlarge", 12),
+        ("huge", 12),
     ],
 )
 def test_number_of_layers_of_every_variant(arch, expected):
@@ -76,7 +77,7 @@ def test_number_of_layers_of_every_variant(arch, expected):
 
 
 def test_every_variant_is_listed_above():
-    assert len(VARIANTS) == 9
+    assert len(VARIANTS) == 10
 
 
 @pytest.mark.parametrize("third", range(1, 11))

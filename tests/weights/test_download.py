@@ -12,7 +12,7 @@ from tiny_convnext import backbone, official
 
 from convnext_dense import download
 from convnext_dense.errors import UserError
-from convnext_dense.weights import ZOO, load_pretrained, read_checkpoint, zoo
+from convnext_dense.weights import ZOO, load_pretrained, local_file, read_checkpoint, zoo
 
 
 def file_bytes(seed: int = 1) -> bytes:
@@ -25,6 +25,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests.append(self.path)
+        server.tokens.append(self.headers.get("Authorization"))
+        if self.path == "/gated.pth" and server.tokens[-1] != "Bearer hf_right":
+            self.send_error(403 if server.tokens[-1] else 401)
+            return
         if self.path == "/redirect.pth":
             self.send_response(302)
             self.send_header("Location", server.redirect)
@@ -52,6 +56,7 @@ def server(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.files = {"/a.pth": file_bytes()}
     server.requests, server.promised_too_much, server.redirect = [], 0, ""
+    server.tokens = []
     server.url = f"http://127.0.0.1:{server.server_port}/a.pth"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -193,12 +198,64 @@ def test_processes_wait_for_one_another(server):
     assert server.requests == ["/a.pth"]
 
 
+class TestTheHub:
+    """Files of huggingface.co, which get the user's token; the server here plays that host."""
+
+    @pytest.fixture(autouse=True)
+    def hub(self, server, monkeypatch):
+        server.files["/gated.pth"] = file_bytes()
+        monkeypatch.setenv("HF_TOKEN", "hf_right")
+        monkeypatch.setattr(
+            download, "_is_hub", lambda url: f"127.0.0.1:{server.server_port}" in url
+        )
+
+    def test_a_token_opens_a_gated_file(self, server):
+        assert "model" in read_checkpoint(server.url.replace("a.pth", "gated.pth"))
+        assert server.tokens == ["Bearer hf_right"]
+
+    @pytest.mark.parametrize(("token", "code"), [("", 401), ("hf_wrong", 403)])
+    def test_a_refusal_names_the_page_and_the_token(
+        self, server, monkeypatch, token, code, tmp_path
+    ):
+        monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.setattr("huggingface_hub.get_token", lambda: token or None)
+        page = f"http://127.0.0.1:{server.server_port}/gated.pth"
+        with pytest.raises(UserError) as error:
+            read_checkpoint(page)
+        message = str(error.value)
+        assert f"(HTTP {code})" in message and f"accept its terms on {page}" in message
+        assert "HF_TOKEN" in message and str(download.cache_path(page)) in message
+        assert "\n" not in message and files_in_cache(tmp_path) == []
+
+    def test_redirects_keep_the_token_on_the_hub_and_lose_it_elsewhere(self, server):
+        host = f"http://localhost:{server.server_port}"  # another name is another host
+        for target, token in ((server.url, "Bearer hf_right"), (f"{host}/a.pth", None)):
+            server.tokens.clear()
+            server.redirect = target
+            redirect = server.url.replace("a.pth", "redirect.pth")
+            download.read_bytes(redirect)
+            assert server.tokens == ["Bearer hf_right", token]
+
+
+def test_only_https_of_the_hub_gets_the_token(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    for url, gets in (
+        ("https://huggingface.co/a/b", True),
+        ("http://huggingface.co/a/b", False),
+        ("https://huggingface.co.example.org/a", False),
+        ("https://example.org/huggingface.co", False),
+    ):
+        request = download._with_token(download.urllib.request.Request(url))
+        assert request.has_header("Authorization") == gets, url
+
+
 class TestZoo:
     def test_every_entry_is_well_formed(self):
         for name, file in ZOO.items():
-            assert file.url == f"https://dl.fbaipublicfiles.com/convnext/{name}.pth"
             assert file.sha256 is None or len(file.sha256) == 64
-        assert len({file.url for file in ZOO.values()}) == len(ZOO) == 41
+            assert file.url.startswith((f"{zoo.SERVER}/", f"{zoo.HUB}/"))
+            assert zoo.find_file(name) is zoo.find_file(file.url) is file
+        assert len({file.url for file in ZOO.values()}) == len(ZOO) == 41 + 26 + 4 + 4 + 20
         for name in (
             "tiny_1k_224",
             "small_1k_224",
@@ -209,13 +266,59 @@ class TestZoo:
             "xlarge_22k_224",
             "tiny_1k_224_ema",
         ):
-            assert f"convnext_{name}" in ZOO
+            url = f"https://dl.fbaipublicfiles.com/convnext/convnext_{name}.pth"
+            assert ZOO[f"convnext_{name}"] == zoo.ZooFile(url, "MIT")
+
+    def test_entries_are_timms(self):
+        """timm knows licence, normalisation and address of all of them but DINOv3's own."""
+        configs = pytest.importorskip("timm").models.convnext.default_cfgs
+        theirs = {
+            f"{arch}.{tag}": cfg
+            for arch, of_arch in configs.items()
+            for tag, cfg in of_arch.cfgs.items()
+        }
+        by_url = {cfg.url: cfg for cfg in theirs.values() if cfg.url}
+        compared = 0
+        for name, file in ZOO.items():
+            cfg = theirs.get(name.removeprefix("timm/")) or by_url.get(file.url)
+            if cfg is None:
+                continue
+            compared += 1
+            mean, std = ([255 * x for x in numbers] for numbers in (cfg.mean, cfg.std))
+            assert mean == pytest.approx(file.normalisation.mean)
+            assert std == pytest.approx(file.normalisation.std)
+            if not name.startswith("convnext_"):  # Meta's own, MIT; timm states Apache-2.0
+                assert file.licence.lower().replace(" ", "-") == cfg.license
+            if name.startswith("timm/"):
+                assert (cfg.hf_hub_id, file.url) == (
+                    "timm/",
+                    f"{zoo.HUB}/{name}/resolve/main/model.safetensors",
+                )
+        assert compared == 19 + 26 + 4 + 20
+        families = (
+            "convnext_base.clip",
+            "convnext_large_mlp.clip",
+            "convnext_tiny.dino",
+            "convnext_small.dino",
+            "convnext_base.dino",
+            "convnext_large.dino",
+        )
+        assert {n for n in theirs if n.startswith(families)} == {
+            n.removeprefix("timm/") for n in ZOO if n.startswith("timm/")
+        }
+
+    @pytest.mark.parametrize("name", ["convnextv2_huge_1k_224_fcmae", "dinov3_convnext_tiny"])
+    def test_a_name_is_downloaded_from_its_address(self, name, monkeypatch):
+        asked = []
+        monkeypatch.setattr("convnext_dense.weights.reading.fetch", lambda *a: asked.append(a))
+        local_file(name)
+        assert asked == [(ZOO[name].url, None)]
 
     @pytest.mark.parametrize("by_name", [True, False])
     def test_a_published_hash_is_checked(self, server, monkeypatch, by_name):
-        monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, "1" * 64))
+        monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, "MIT", "1" * 64))
         with pytest.raises(UserError, match="not the expected 1111"):
             read_checkpoint("some" if by_name else server.url)
         right = sha256(server.files["/a.pth"])
-        monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, right))
+        monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, "MIT", right))
         assert "model" in read_checkpoint("some" if by_name else server.url)

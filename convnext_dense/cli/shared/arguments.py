@@ -142,8 +142,9 @@ def _add_origin_arguments(parser: argparse.ArgumentParser) -> None:
     """Where a backbone or a repeated step comes from."""
     parser.add_argument(
         "--backbone-weights",
-        metavar="WORK_DIR|CKPT",
-        help="start the backbone from a pretraining run",
+        metavar="WORK_DIR|CKPT|NAME",
+        help="start the backbone from a pretraining run, a file, or weights by name "
+        "(docs/weights.md)",
     )
     parser.add_argument(
         "--ema", action="store_true", help="take the averaged weights of --backbone-weights"
