@@ -111,7 +111,8 @@ def make_report(
 
 
 def _is_head(name: str) -> bool:
-    return name.split(".")[0] in ("norm", "norm_pre", "head", "classifier")
+    # norms: a second name of the final norm in DINOv3's own files.
+    return name.split(".")[0] in ("norm", "norm_pre", "norms", "head", "classifier")
 
 
 def _part(name: str, prefix: str) -> str:
