@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -322,3 +323,15 @@ class TestZoo:
         right = sha256(server.files["/a.pth"])
         monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, "MIT", right))
         assert "model" in read_checkpoint("some" if by_name else server.url)
+
+    def test_the_page_lists_every_name_with_its_licence(self):
+        page = (Path(__file__).parents[2] / "docs/weights.md").read_text()
+        names = set(page.partition("## All names")[2].split())
+        assert {n for n in ZOO if not n.startswith(("coco/", "ade20k/"))} == names & set(ZOO)
+        assert {file.licence for file in ZOO.values()} <= set(
+            re.findall(r"(?<=\| )[A-Z][A-Za-z0-9.-]+(?: License)?(?=[ :])", page)
+        )
+        for name in ("mean", "std"):
+            printed = re.search(rf"preprocessor\.{name}=\[(.*?)\]", page)[1]
+            numbers = [float(number) for number in printed.split(",")]
+            assert numbers == pytest.approx(getattr(zoo.CLIP, name), abs=1e-3)
