@@ -74,14 +74,15 @@ def _other_normalisation(trained: Normalisation, model: nn.Module) -> str:
         for own, wanted in zip((mean.cpu(), std.cpu()), expected, strict=True)
     ):
         return ""
-    own, wanted = (
-        ", ".join(f"{name} {[round(x, 2) for x in numbers.tolist()]}" for name, numbers in pair)
-        for pair in (zip(("mean", "std"), two, strict=True) for two in ((mean, std), expected))
-    )
+    own, wanted = (f"mean {_row(mean)}, std {_row(std)}" for mean, std in ((mean, std), expected))
     return (
         f"; they were trained on images normalised as {trained.name}'s ({wanted}), this config has "
         f"{own}: model.data_preprocessor.mean and .std change it"
     )
+
+
+def _row(numbers: torch.Tensor) -> str:
+    return f"[{', '.join(f'{x:g}' for x in numbers.tolist())}]"
 
 
 def checkpoint_bytes(cfg: Config, model: nn.Module) -> int:

@@ -48,7 +48,9 @@ _base_ = [{leaf!r}]
 model = dict(
     backbone=dict(arch="atto"),
     neck=dict(in_channels={channels}),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=100, max_per_img=50)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=100, max_per_img=50), rcnn=dict(sampler=dict(num=16))
+    ),
     test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50)),
 )
 train_pipeline = [
@@ -125,9 +127,6 @@ def test_what_a_recipe_sets(leaf):
     emitted = backbone.get("out_indices", (0, 1, 2, 3))
     read = cfg.model.neck if cfg.model.get("neck") else cfg.model.decode_head
     assert list(read.in_channels) == [dims[i] for i in emitted]
-    with torch.device("meta"):
-        options = {k: v for k, v in backbone.items() if k not in ("type", "init_cfg")}
-        assert ConvNeXt(**options).out_indices == emitted
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ NETWORKS = {
     "convnext_large_mlp.clip_laion2b_augreg": dict(arch="large"),
     "convnext_large_mlp.clip_laion2b_soup_ft_in12k_in1k_320": dict(arch="large"),
 }
+LARGEST = ("convnextv2_huge", "convnext_large_mlp.clip_laion2b_augreg")
 QUICK = ("convnextv2_atto", "convnext_tiny.dinov3_lvd1689m")
 
 
@@ -55,7 +56,9 @@ def assert_equal_maps(ours: ConvNeXt, expected: list[Tensor]) -> None:
         assert (mine - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [n if n in LARGEST else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS]
+)
 def test_every_tensor_of_the_file_has_a_place(name):
     """Without memory for values: also of the largest."""
     with torch.device("meta"):
