@@ -363,7 +363,7 @@ def test_is_registered_in_the_root_registry():
 
 def test_all_variants_are_well_formed():
     assert set(VARIANTS) == {
-        "atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge"
+        "atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "xlarge", "huge"
     }  # fmt: skip
     for variant in VARIANTS.values():
         dims = variant["dims"]
