@@ -165,7 +165,7 @@ def test_every_variant_has_its_peer():
         (["atto"], ["keras:convnext_tiny"], "known libraries: timm, torchvision, mmpretrain, tr"),
         (["cls:tinny"], None, "'tinny': choose one of atto, femto"),
         (["atto"], ["torchvision:convnext_tinny"], "such as convnext_tiny"),
-        (["atto"], ["transformers:convnext_huge"], "such as convnext_"),
+        (["atto"], ["transformers:convnext_giant"], "such as convnext_"),
         (["atto"], [PEER, "timm:convnext_tinny"], "such as convnext_tiny"),
         (["atto"], ["timm:#"], "such as convnext_atto"),
     ],
