@@ -295,7 +295,7 @@ def test_initial_weights_follow_the_release():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        (dict(arch="huge"), "Unknown ConvNeXt arch 'huge': choose one of atto, femto, pico"),
+        (dict(arch="giant"), "Unknown ConvNeXt arch 'giant': choose one of atto, femto, pico"),
         (dict(arch=dict(depths=(1, 1, 1, 1))), "dict\\(depths=..., dims=...\\)"),
         (dict(arch=dict(depths=(1, 1, 1), dims=(8, 8, 8))), "four positive integers"),
         (dict(out_indices=(0, 4)), "out_indices"),
