@@ -1,7 +1,8 @@
 """40,000 iterations at 16 images a step, for heads on a frozen backbone.
 
-Length, batch, optimizer and warmup are those of DINOv3's linear segmentation; its release tries
-several learning rates and keeps the best, 1e-3 is the one its code names.
+Length, batch and optimizer are those of DINOv3's linear segmentation, which tries several learning
+rates and keeps the best: 1e-3 is the default of its code. Weight decay and warmup are as others
+report them; the cosine is our choice, where its release has a cycle of its own.
 """
 
 _base_ = ["schedule_160k.py"]
