@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from convnext_dense.errors import UserError
 from convnext_dense.export import operators  # noqa: F401 (the program names them)
 from convnext_dense.exported.description import read_description
 from convnext_dense.exported.sessions import Arrays, Session
@@ -32,7 +33,17 @@ class ModuleSession(Session):
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name."""
         tensors = [torch.from_numpy(array).to(self.device) for array in inputs.values()]
-        found = [output for output in self.module(*tensors) if output is not None]
+        try:
+            outputs = self.module(*tensors)
+        except AssertionError as error:
+            if not str(error).startswith("Guard failed"):
+                raise
+            raise UserError(
+                f"The program of torch.export does not take images of {tensors[0].shape[2]} x "
+                f"{tensors[0].shape[3]} (it asks for {str(error).removeprefix('Guard failed: ')}): "
+                "export the model with --to onnx or openvino, which take all sizes."
+            ) from error
+        found = [output for output in outputs if output is not None]
         return {name: one.cpu().numpy() for name, one in zip(self.outputs, found, strict=True)}
 
 
