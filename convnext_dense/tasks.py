@@ -1,4 +1,4 @@
-"""A task: what detection, segmentation and classification each bring to one engine.
+"""A task: what detection, segmentation, classification and pretraining bring to one engine.
 
 The engine, the checks before a run and the commands ask the task of a config; none of them knows an
 annotation file or a label image. Each task's object stands in its own package and is imported when
@@ -19,8 +19,9 @@ class TaskEntry:
     """Where a task is found.
 
     Attributes:
-        name: ``detection``, ``segmentation`` or ``classification``.
-        scope: mmengine's scope of its configs (``default_scope``).
+        name: ``detection``, ``segmentation``, ``classification`` or ``self_supervised``.
+        scope: mmengine's scope of its configs (``default_scope``). Of two tasks with one scope the
+            first is meant, unless the config names the other by ``task``.
         toolbox: The package it needs beside this one; the extra of ``pip install`` that brings it
             has the task's name.
         headline: The figures that a test prints last, without their prefix.
@@ -40,12 +41,15 @@ ENTRIES = (
     TaskEntry("detection", "mmdet", "mmdet", ("bbox_mAP", "segm_mAP")),
     TaskEntry("segmentation", "mmseg", "mmseg", ("mIoU",)),
     TaskEntry("classification", "mmengine", None, ("top1", "top5", "top1_ema", "top5_ema")),
+    TaskEntry("self_supervised", "mmengine", None, ()),
 )
 HEADLINE = tuple(name for entry in ENTRIES for name in entry.headline)
 
 
 def entry_of(cfg: Mapping[str, Any]) -> TaskEntry | None:
     """The entry of a config's task; None for another scope."""
+    if named := cfg.get("task"):
+        return next((entry for entry in ENTRIES if entry.name == named), None)
     scope = cfg.get("default_scope") or "mmengine"
     return next((entry for entry in ENTRIES if entry.scope == scope), None)
 

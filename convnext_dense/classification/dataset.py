@@ -1,6 +1,7 @@
 """A dataset of labelled images, and the sampler that orders it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, TRANSFORMS
 from PIL import Image
 from torch.utils.data import Dataset
 
-from convnext_dense.classification.decoding import open_decoder
 from convnext_dense.classification.readers import (
     class_names,
     find_classes,
@@ -18,12 +18,10 @@ from convnext_dense.classification.readers import (
     open_reader,
     some_files,
 )
+from convnext_dense.data.decoding.decoders import open_decoder
+from convnext_dense.data.decoding.unreadable import DAMAGED_FILE_ERRORS, first_readable
 from convnext_dense.data.seeded_random import seeded_random
 from convnext_dense.errors import UserError
-
-# Exceptions that Pillow raises for damaged files.
-DAMAGED_FILE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-MAX_UNREADABLE_IN_A_ROW = 100  # more than that: the disk is broken, not some images
 
 
 @DATASETS.register_module()
@@ -42,7 +40,7 @@ class LabelledImages(Dataset):
         indices: Number of images to keep, from the first one on.
         only_known: Leave out images of other classes (folders and tars) instead of refusing them.
         decoder: ``pillow``, ``turbojpeg`` or ``torchcodec``, see
-            :func:`convnext_dense.classification.decoding.open_decoder`.
+            :func:`convnext_dense.data.decoding.decoders.open_decoder`.
 
     Raises:
         UserError: If the images are missing or have a class that ``metainfo`` does not name, or if
@@ -139,25 +137,19 @@ class LabelledImages(Dataset):
             image that could not be read. In a test an unreadable image has no ``input``.
         """
         index, seed = item if isinstance(item, tuple) else (item, None)
-        unreadable = []
-        while True:
-            path = self.reader.filename(index, absolute=True)
+        path_of = partial(self.reader.filename, absolute=True)
+        if self.test_mode:
             try:
-                image, target = self.decode(index)
-                break
+                decoded, unreadable = self.decode(index), []
             except DAMAGED_FILE_ERRORS as error:
-                unreadable.append((path, f"{type(error).__name__}: {error}"))
-            if self.test_mode:
-                return dict(unreadable=unreadable)
-            if len(unreadable) == min(MAX_UNREADABLE_IN_A_ROW, len(self)):
-                raise UserError(
-                    f"{len(unreadable)} images in a row cannot be read, the first of them "
-                    f"{unreadable[0][0]} ({unreadable[0][1]}): check the disk and the data."
-                )
-            index = (index + 1) % len(self)
+                reason = f"{type(error).__name__}: {error}"
+                return dict(unreadable=[(path_of(index), reason)])
+        else:
+            decoded, index, unreadable = first_readable(self.decode, path_of, index, len(self))
+        image, target = decoded
         with seeded_random(seed):
             tensor = self.transform(image)
-        return dict(input=tensor, target=target, path=path, unreadable=unreadable)
+        return dict(input=tensor, target=target, path=path_of(index), unreadable=unreadable)
 
     def decode(self, index: int) -> tuple[Image.Image, int]:
         """Reads and decodes an image; returns it in RGB, and its label."""

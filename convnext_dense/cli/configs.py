@@ -19,6 +19,7 @@ from convnext_dense.weights.zoo import OFFICIAL_FILES
 
 COLUMNS = ("name", "task", "pretraining", "paper", "official_file")
 FROM_SCRATCH = "none"
+PRETRAINING = ("classification", "self_supervised")  # tasks that the command pretrain trains
 PRETRAINED = re.compile(r'init_cfg=(?:None|dict\(\s*type="Pretrained",\s*checkpoint="([^"]+)")')
 
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         if not args.name:
             raise UserError("--copy needs the NAME of a config.")
         path = copy_with_bases(find_shipped(args.name), Path(args.copy))
-        command = "pretrain" if "classification" in path.parts else "train"
+        command = "pretrain" if {*PRETRAINING} & {*path.parts} else "train"
         print(f"{path}\nedit it, then: {command_line(command, path)}")
         return
     configs = shipped_configs()
@@ -63,7 +64,7 @@ def pretraining(config: Path) -> str:
     for path in (config, *bases_of(config)):  # a config wins over its bases
         if start := PRETRAINED.search(path.read_text(encoding="utf-8")):
             return start[1] or FROM_SCRATCH
-    if task_of_path(config) == "classification":
+    if task_of_path(config) in PRETRAINING:
         return FROM_SCRATCH
     # Peers put their address together: only executing the config says it.
     start = (read_config(config).model.get("backbone") or {}).get("init_cfg") or {}

@@ -14,6 +14,7 @@ from convnext_dense.cli.shared.run_end import say_end_of_training
 from convnext_dense.cli.shared.surroundings import surrounded
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings, work_folder
+from convnext_dense.cli.shared.unlabelled_flags import UnlabelledFlags
 from convnext_dense.config import launcher
 from convnext_dense.config.load import load_config
 from convnext_dense.config.safe_reading import safe_reading
@@ -42,13 +43,15 @@ DATA = "data"  # what is made of own data, in the work folder
 AGAIN = "Start the same command again, on every machine, with --resume."
 
 
-def read_flags(args: argparse.Namespace) -> TrainFlags:
-    """The flags of a parsed command line."""
+def read_flags(
+    args: argparse.Namespace, unlabelled: UnlabelledFlags | None = None
+) -> TrainFlags:
+    """The flags of a parsed command line, with those of a pretraining without labels."""
     arguments.set_local_rank(args.local_rank)
     if args.resume is not None:
         take_written_split(args)
     own = own_data_flags.from_args(args, ("train", "val", "test"))
-    return arguments.to_flags(TrainFlags, args, own_data=own)
+    return arguments.to_flags(TrainFlags, args, own_data=own, unlabelled=unlabelled)
 
 
 def take_written_split(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from convnext_dense.errors import UserError
 PLAIN = "config.yaml"  # of a folder that was made to be shared
 EXPORTED = "config.json"  # of a folder that ``convnext-dense export`` wrote
 NEAREST = 3
-TASKS = ("detection", "segmentation", "classification")  # their folders
+TASKS = ("detection", "segmentation", "classification", "self_supervised")  # their folders
 
 
 def shipped_configs() -> dict[str, Path]:

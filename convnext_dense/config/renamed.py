@@ -28,7 +28,8 @@ TYPES = {
 MODULES = {
     "convnext_dense.classification.pictures": "convnext_dense.classification.dataset",
     "convnext_dense.classification.show": "convnext_dense.classification.draw_results",
-    "convnext_dense.classification.skipping": "convnext_dense.classification.skip_unreadable",
+    "convnext_dense.classification.skipping": "convnext_dense.data.decoding.unreadable",
+    "convnext_dense.classification.skip_unreadable": "convnext_dense.data.decoding.unreadable",
     "convnext_dense.engine.averaging": "convnext_dense.engine.weight_averaging",
     "convnext_dense.engine.checkpointing": "convnext_dense.runs.checkpointing",
     "convnext_dense.engine.interrupt": "convnext_dense.runs.signals",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 from torch import nn
 
@@ -35,6 +36,7 @@ VARIANTS: dict[str, dict[str, tuple[int, int, int, int]]] = {
 }
 
 
+@MODELS.register_module("ConvNeXtTrunk")
 class Trunk(StagedNetwork):
     """Stem, downsampling layers and stages: the common part of all ConvNeXt models.
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from convnext_dense.classification import decoding
-from convnext_dense.classification.decoding import FastJpeg, decode_by_pillow, open_decoder
+from convnext_dense.data.decoding.decoders import FastJpeg, decode_by_pillow, open_decoder
 from convnext_dense.errors import UserError
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from convnext_dense.classification.skip_unreadable import SkipUnreadableHook
+from convnext_dense.data.decoding.unreadable import SkipUnreadableHook
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.shapes.dataset import prepare_shapes
 from convnext_dense.errors import UserError

@@ -11,12 +11,18 @@ from convnext_dense.runs import AUTO
 
 TRACKERS = ("wandb", "mlflow", "clearml", "trackio", "none")
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+CONFIG_HELP = (
+    "name of a shipped config, work folder, folder of an exported model, or file: .py is executed "
+    "as a program, .yaml and .json are read as data"
+)
 
 
-def add_optional_positional(parser: argparse.ArgumentParser, name: str, **kwargs: Any) -> None:
+def add_optional_positional(
+    parser: argparse.ArgumentParser, name: str, **kwargs: Any
+) -> argparse.Action:
     """A positional argument that may be left out: None then."""
-    parser.add_argument(name, nargs="?", **kwargs)
     parser.set_defaults(**{OPTIONAL: (*(parser.get_default(OPTIONAL) or ()), name)})
+    return parser.add_argument(name, nargs="?", **kwargs)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +33,15 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
     """The config file itself."""
-    config = parser.add_argument(
-        "config",
-        help="name of a shipped config, work folder, folder of an exported model, or file: .py is "
-        "executed as a program, .yaml and .json are read as data",
-    )
+    config = parser.add_argument("config", help=CONFIG_HELP)
     config.completer = complete_config
+
+
+def add_optional_config(parser: argparse.ArgumentParser, when: str) -> None:
+    """The config file of a command that can do without; ``when`` says where."""
+    add_optional_positional(parser, "config", help=f"{CONFIG_HELP}; {when}").completer = (
+        complete_config
+    )
 
 
 def complete_config(prefix: str, **_: object) -> list[str]:

@@ -89,9 +89,8 @@ def add_class_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of one's own images with one class each."""
     group = parser.add_argument_group("your own data")
     parser.set_defaults(
-        train_json=None, val_json=None, images=None, labels=None, reduce_zero_label=False,
-        mask_values=None, palette=None, data_format=None, strict=False, boxes=False,
-        value_range=None, epochs=None,
+        train_json=None, val_json=None, labels=None, reduce_zero_label=False, mask_values=None,
+        palette=None, data_format=None, strict=False, boxes=False, value_range=None,
     )  # fmt: skip
     group.add_argument(
         "--train-data",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from convnext_dense.cli.shared.unlabelled_flags import UnlabelledFlags
 from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
 
@@ -14,6 +15,7 @@ class TrainFlags:
 
     Attributes:
         own_data: The data of ``--train-json``, ``--images`` ..., or None.
+        unlabelled: What ``convnext-dense pretrain`` takes beside these flags, or None.
     """
 
     config: str
@@ -51,6 +53,7 @@ class TrainFlags:
     augment: str | None = None
     few: bool = False
     own_data: OwnData | None = None
+    unlabelled: UnlabelledFlags | None = None
 
     def check(self) -> None:
         """Refuses flags that do not go together.

@@ -1,5 +1,6 @@
 """The settings of a training: its config with flags, data and machine, each change recorded."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
@@ -44,7 +45,7 @@ def load_settings(flags: TrainFlags) -> SettledConfig:
         cfg_options=flags.cfg_options,
         amp=flags.amp,
         launcher=flags.launcher,
-        before_options=own_data_step(flags.own_data, flags.cfg_options),
+        before_options=_before_options(flags),
     )
     with settled.changing("--work-dir, --seed, --deterministic") as cfg:
         cfg.work_dir = str(work_folder(flags))
@@ -64,6 +65,21 @@ def load_settings(flags: TrainFlags) -> SettledConfig:
         with settled.changing("--accumulate") as cfg:
             accumulate(cfg, flags.accumulate)
     return settled
+
+
+def _before_options(flags: TrainFlags) -> Callable[[Config], None] | None:
+    """What flags put into the config before ``--cfg-options``, which win over it."""
+    unlabelled = flags.unlabelled.apply if flags.unlabelled else None
+    own_data = own_data_step(flags.own_data, flags.cfg_options)
+    steps = [step for step in (unlabelled, own_data) if step is not None]
+    if not steps:
+        return None
+
+    def take_steps(cfg: Config) -> None:
+        for step in steps:
+            step(cfg)
+
+    return take_steps
 
 
 def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:

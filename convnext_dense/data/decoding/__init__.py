@@ -1,0 +1,1 @@
+"""Decoding image files, and what becomes of those that cannot be decoded."""
