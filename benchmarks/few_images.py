@@ -22,7 +22,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
@@ -207,7 +207,7 @@ def train(args: argparse.Namespace, run: Run, lock: Lock) -> None:
         zip(LINE, (*run, steps, f"{figure:.5f}", f"{time.perf_counter() - begin:.0f}"), strict=True)
     )
     with lock:
-        append(args.out / "runs.csv", line)
+        append(args.out / "runs.csv", line, LINE)
         print(*line.values(), flush=True)
 
 
@@ -235,11 +235,11 @@ def start(config: str, folder: Path, flags: list) -> None:
         sys.exit(f"A run failed, see {log}:\n{log.read_text()[-1500:]}")
 
 
-def append(path: Path, line: Mapping[str, str]) -> None:
-    """Adds a line to the csv."""
+def append(path: Path, line: Mapping[str, str], columns: Sequence[str]) -> None:
+    """Adds a line to a csv of these columns."""
     is_new = not path.is_file()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, LINE)
+        writer = csv.DictWriter(file, columns)
         if is_new:
             writer.writeheader()
         writer.writerow(line)

@@ -17,8 +17,8 @@ ROOMS = (
     "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "trackers", "data", "engine", "finetune", "preflight", "browse",
-    "detection", "segmentation", "classification", "self_supervised", "hub", "inference", "exported", "export",
-    "paper", "report", "benchmark", "predictor", "cli", "__main__",
+    "detection", "segmentation", "classification", "self_supervised", "hub", "inference",
+    "exported", "export", "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip
 TASKS = ("detection", "segmentation", "classification", "self_supervised")
 # No task knows another.

@@ -13,7 +13,5 @@ _base_ = ["_base_/images.py", "_base_/schedule_800e.py"]
 model = dict(
     type="MaskedAutoencoder",
     data_preprocessor=dict(type="ViewsPreprocessor"),
-    backbone=dict(
-        type="ConvNeXtTrunk", arch="tiny", use_grn=True, layer_scale_init_value=0.0
-    ),
+    backbone=dict(type="ConvNeXtTrunk", arch="tiny", use_grn=True, layer_scale_init_value=0.0),
 )

@@ -8,8 +8,8 @@ from convnext_dense.classification.dataset import ImageSampler, LabelledImages
 from convnext_dense.classification.draw_results import DrawClassesHook
 from convnext_dense.classification.metric import ClassificationMetric
 from convnext_dense.classification.preprocessing import ClassificationPreprocessor
-from convnext_dense.data.decoding.unreadable import SkipUnreadableHook
 from convnext_dense.classification.transforms import TestTransform, TrainTransform
+from convnext_dense.data.decoding.unreadable import SkipUnreadableHook
 
 __all__ = [
     "DrawClassesHook",

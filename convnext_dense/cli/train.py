@@ -43,9 +43,7 @@ DATA = "data"  # what is made of own data, in the work folder
 AGAIN = "Start the same command again, on every machine, with --resume."
 
 
-def read_flags(
-    args: argparse.Namespace, unlabelled: UnlabelledFlags | None = None
-) -> TrainFlags:
+def read_flags(args: argparse.Namespace, unlabelled: UnlabelledFlags | None = None) -> TrainFlags:
     """The flags of a parsed command line, with those of a pretraining without labels."""
     arguments.set_local_rank(args.local_rank)
     if args.resume is not None:

@@ -1,9 +1,9 @@
 """A ConvNeXt that sees a part of an image: submanifold sparse convolution on dense feature maps.
 
-Masked positions hold 0 after the stem, after each downsampling layer and after each block, so what
-a convolution reads there is what a sparse convolution leaves out. All other layers work on single
-positions, except for ConvNeXt V2's global response normalisation, which reads visible positions
-only. So features of visible positions do not depend on what is masked.
+Masked positions hold 0 wherever a convolution reads them: after the stem, after each block, and
+after the norm of each downsampling layer. So a convolution reads what a sparse one reads. All other
+layers work on single positions, except for ConvNeXt V2's global response normalisation, which reads
+visible positions only. So features of visible positions do not depend on what is masked.
 """
 
 from collections.abc import Iterator
@@ -85,8 +85,13 @@ def masked_stage_maps(trunk: Trunk, images: Tensor, visible: Tensor) -> Iterator
         visible: The visible patches, bool (N, 1, h, w); h divides H, and w divides W.
     """
     x = channels_last(images)
+    hidden = None
     for downsample, blocks in zip(trunk.downsample_layers, trunk.stages, strict=True):
-        x = downsample(x)
+        if hidden is None:
+            x = downsample(x)  # the stem, whose windows lie in one patch each
+        else:
+            norm, conv = downsample
+            x = conv(norm(x).masked_fill(hidden, 0))  # a norm turns 0 into its bias
         hidden = ~resize_mask(visible, x.shape[-2:])
         x = x.masked_fill(hidden, 0)
         for block in blocks:

@@ -65,6 +65,4 @@ def teacher_architecture(
         state, _ = find_state_dict(content, ema=False, prefix=prefix)
         return architecture_of(find_backbone(state, prefix).state)
     except UserError as error:
-        raise UserError(
-            f"The teacher {source} is no ConvNeXt that can be read: {error}"
-        ) from error
+        raise UserError(f"The teacher {source} is no ConvNeXt that can be read: {error}") from error

@@ -89,4 +89,3 @@ class MultiCropViews:
 
 def _crop(size: int, scale: Sequence[float]) -> v2.RandomResizedCrop:
     return v2.RandomResizedCrop(size, tuple(scale), interpolation=InterpolationMode.BICUBIC)
-

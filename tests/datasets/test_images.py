@@ -10,8 +10,8 @@ import pytest
 from mmengine.dataset import Compose
 from PIL import Image, ImageOps
 
-from convnext_dense.data.decoding.decoders import decode_by_pillow
 from convnext_dense.data.bands.load_image import LoadImage, NamingPipeline
+from convnext_dense.data.decoding.decoders import decode_by_pillow
 from convnext_dense.data.image_scan import OpenedImage, open_in_parallel
 from convnext_dense.data.images import explaining_opencv, read_image
 from convnext_dense.errors import UserError

@@ -39,9 +39,9 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_optional_config(parser: argparse.ArgumentParser, when: str) -> None:
     """The config file of a command that can do without; ``when`` says where."""
-    add_optional_positional(parser, "config", help=f"{CONFIG_HELP}; {when}").completer = (
-        complete_config
-    )
+    add_optional_positional(
+        parser, "config", help=f"{CONFIG_HELP}; {when}"
+    ).completer = complete_config
 
 
 def complete_config(prefix: str, **_: object) -> list[str]:
