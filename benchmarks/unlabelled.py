@@ -68,10 +68,10 @@ optim_wrapper = dict(optimizer=dict(lr=8e-3))  # 1e-3 in a step of 32 images
 METHODS = {
     "random": None,
     "fcmae": (
-        12, PRETRAINING.replace("BASE", "fcmae_convnext_t") + 'model["decoder_dim"] = 192'
+        8,.replace("BASE", "fcmae_convnext_t") + 'model["decoder_dim"] = 192'
     ),
     "distill": (
-        3,
+        2,
         PRETRAINING.replace("BASE", "distill_convnext_t")
         + 'train_dataloader["dataset"]["transform"].update(global_crops=1, local_crops=2)',
     ),
@@ -90,7 +90,7 @@ train_dataloader = dict(batch_size=2, dataset=dict(pipeline=pipeline))
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 default_hooks = dict(checkpoint=dict(interval=1000))
 """
-TEACHER_EPOCHS = 10
+TEACHER_EPOCHS = 8
 STEPS = 150
 LINE = ("measure", "method", "seed", "figure", "seconds")
 

@@ -11,6 +11,7 @@ from convnext_dense.cli.flags.pretrain import METHODS, SUPERVISED
 from convnext_dense.config.names import find_shipped
 from convnext_dense.data.own.own_data import OwnData
 from convnext_dense.errors import UserError
+from convnext_dense.models.trunk import parse_arch
 
 TASK = "self_supervised"
 MODELS = {"MaskedAutoencoder": "fcmae", "Distillation": "distill"}  # model of a config -> method
@@ -57,6 +58,7 @@ class UnlabelledFlags:
         if self.teacher:
             self._set_teacher(cfg, method)
         if self.arch:
+            parse_arch(self.arch)
             cfg.model.backbone.arch = self.arch
         if self.image_size is not None:
             set_image_size(cfg, self.image_size)
