@@ -68,7 +68,7 @@ optim_wrapper = dict(optimizer=dict(lr=8e-3))  # 1e-3 in a step of 32 images
 METHODS = {
     "random": None,
     "fcmae": (
-        8,.replace("BASE", "fcmae_convnext_t") + 'model["decoder_dim"] = 192'
+        8, PRETRAINING.replace("BASE", "fcmae_convnext_t") + 'model["decoder_dim"] = 192'
     ),
     "distill": (
         2,
