@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convnext_dense.classification import decoding
+from convnext_dense.data.decoding import decoders
 from convnext_dense.data.decoding.decoders import FastJpeg, decode_by_pillow, open_decoder
 from convnext_dense.errors import UserError
 
@@ -107,13 +107,13 @@ def test_a_warning_of_pyturbojpeg_counts_as_refusal(monkeypatch):
     monkeypatch.setitem(
         sys.modules, "turbojpeg", types.SimpleNamespace(TurboJPEG=TurboJPEG, TJPF_RGB=7)
     )
-    decoding._turbojpeg.cache_clear()
+    decoders._turbojpeg.cache_clear()
     try:
-        decode = FastJpeg(decoding._turbojpeg)
+        decode = FastJpeg(decoders._turbojpeg)
         assert decode(io.BytesIO(FILES["rgb"])).size == (3, 2)
         assert outcome(decode, BROKEN["truncated"]) is OSError
     finally:
-        decoding._turbojpeg.cache_clear()
+        decoders._turbojpeg.cache_clear()
 
 
 def test_gigantic_sizes_are_refused_before_anything_is_decoded(monkeypatch):
@@ -136,7 +136,7 @@ def test_a_library_that_does_not_load_is_named(monkeypatch):
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setitem(
-        decoding.JPEG_DECODERS, "turbojpeg", (FastJpeg(load), "turbojpeg", "PyTurboJPEG")
+        decoders.JPEG_DECODERS, "turbojpeg", (FastJpeg(load), "turbojpeg", "PyTurboJPEG")
     )
     with pytest.raises(UserError, match=r"PyTurboJPEG is installed but .*libturbojpeg.so.0"):
         open_decoder("turbojpeg")
