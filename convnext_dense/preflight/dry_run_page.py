@@ -21,6 +21,7 @@ from convnext_dense.tasks import HEADLINE, Task, task_of
 MOST, LEAST = 8, 3  # classes of a shortened list
 VERSIONS = ("python", "torch", "mmengine", "mmdet", "mmsegmentation", "timm")
 ENTRIES = 6  # changed entries of one reason
+NONE = "none"
 # Paths and class names, which have lines of their own above.
 UNSHOWN = re.compile(r"data_root$|metainfo\.|^launcher$|^work_dir$|^fitted_to\.|ann_file$")
 GB = 1e9
@@ -103,12 +104,14 @@ def _data_rows(
 
 def _classes(runner: DenseRunner) -> str:
     names = _names(runner)
+    if not names:
+        return NONE
     shown = names if len(names) <= MOST + LEAST else (*names[:MOST], "...", names[-1])
     return f"{len(names)}: {', '.join(shown)}"
 
 
 def _names(runner: DenseRunner) -> tuple[str, ...]:
-    return tuple(runner.train_dataloader.dataset.metainfo["classes"])
+    return tuple(runner.train_dataloader.dataset.metainfo.get("classes", ()))
 
 
 def _occurrence_rows(
@@ -230,6 +233,8 @@ def _step(measured: StepMeasurements) -> str:
 
 
 def _evaluation(measured: StepMeasurements) -> str:
+    if not measured.evaluated:  # a pretraining without labels
+        return NONE
     short = {name.split("/")[-1]: value for name, value in measured.metrics.items()}
     shown = [f"{name} {short[name]:.3f}" for name in HEADLINE if name in short]
     return ", ".join([f"{measured.evaluated} images", *shown])

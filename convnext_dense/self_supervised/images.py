@@ -27,6 +27,7 @@ class UnlabelledImages(Dataset):
 
     Attributes:
         paths: The files, sorted.
+        metainfo: Empty: there are no classes.
 
     Raises:
         UserError: When the folder is missing or contains no image.
@@ -38,6 +39,7 @@ class UnlabelledImages(Dataset):
         transform: dict[str, Any] | Callable[[Image.Image], dict[str, torch.Tensor]],
         indices: int | None = None,
     ) -> None:
+        self.metainfo: dict[str, Any] = {}
         self.paths = find_images(data_root)[:indices]
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
 

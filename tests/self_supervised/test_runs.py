@@ -39,12 +39,6 @@ METHODS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    # Formatting the config for each checkpoint's meta takes longer than the training.
-    monkeypatch.setattr(Config, "pretty_text", property(lambda cfg: str(cfg.filename)))
-
-
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("configs")
@@ -66,11 +60,18 @@ def settle(config: Path, images: Path, teacher: Path, work_dir: Path, **options)
     return cfg
 
 
+def train(cfg: Config) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # Formatting the config for each checkpoint's meta takes longer than the training.
+        patch.setattr(Config, "pretty_text", property(lambda cfg: str(cfg.filename)))
+        build_runner(cfg).train()
+
+
 @pytest.fixture(scope="module", params=METHODS)
 def whole(request, configs, images, teacher, tmp_path_factory) -> tuple[str, Path]:
     """A method, and the folder of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    build_runner(settle(configs[request.param], images, teacher, folder)).train()
+    train(settle(configs[request.param], images, teacher, folder))
     return request.param, folder
 
 
@@ -88,7 +89,7 @@ def test_a_run_equals_the_unbroken_one(whole, configs, images, teacher, tmp_path
     cfg = settle(configs[method], images, teacher, tmp_path, **options)
     if start:
         cfg.update(resume=True, load_from=str(folder / f"iter_{start}.pth"))
-    build_runner(cfg).train()
+    train(cfg)
     assert_same_checkpoints(tmp_path / "iter_8.pth", folder / "iter_8.pth")
 
 
@@ -113,6 +114,8 @@ DENSE = {
     "segmentation/upernet_convnext_a_shapes.py": {
         "model.decode_head.in_channels": [*ARCH["dims"]],
         "model.auxiliary_head.in_channels": ARCH["dims"][2],
+        "model.decode_head.num_classes": 3,
+        "model.auxiliary_head.num_classes": 3,
     },
 }
 
@@ -175,7 +178,9 @@ def test_the_command_needs_no_config(images, tmp_path, capsys):
 def test_a_dry_run_shows_its_page(images, teacher, tmp_path, capsys):
     words = ["distill_convnext_t", "--images", images, "--teacher", teacher, "--arch", "atto"]
     pretrain(*words, "--image-size", 64, "--dry-run", "--work-dir", tmp_path / "run")
-    assert "loss_pooled" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "loss_pooled" in said and re.search(r"classes +none\n", said)
+    assert re.search(r"evaluation +none\n", said)
     assert not (tmp_path / "run").exists()
 
 
