@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from convnext_dense.data.decoding.decoders import decode_by_pillow
 from convnext_dense.data.decoding.unreadable import first_readable
 from convnext_dense.data.formats.image_files import list_images
-from convnext_dense.errors import MissingDataError, UserError
+from convnext_dense.errors import UserError
 
 
 @DATASETS.register_module()
@@ -71,7 +71,7 @@ def find_images(folder: str) -> list[str]:
         UserError: When it is missing, no folder, or contains none.
     """
     if not Path(folder).exists():
-        raise MissingDataError("folder", folder)
+        raise UserError(f"There is no folder {folder} of images: name it with --images DIR.")
     if not Path(folder).is_dir():
         raise UserError(f"{folder} is a file: name the folder of the images with --images.")
     paths = [str(path) for path in list_images(Path(folder))]

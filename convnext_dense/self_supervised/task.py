@@ -49,8 +49,14 @@ class SelfSupervisedTask(Task):
         """Checks the folder and the teacher, and sets the size of the patches.
 
         Raises:
-            UserError: For a folder without images, patches that do not fit, or no teacher.
+            UserError: For a folder without images, patches that do not fit, no teacher, and where
+                something is to be evaluated.
         """
+        if "train" not in splits:
+            raise UserError(
+                "A pretraining without labels has nothing to evaluate: train a model from its "
+                "work folder with --backbone-weights, and test that."
+            )
         for data in self.datasets(cfg, "train"):
             find_images(data.data_root)
             if cfg.model.type == MASKED:

@@ -95,7 +95,22 @@ def test_the_students_own_weights_as_teacher_give_equal_maps(teacher):
     assert network.stages[0][0].gamma is None and network.stages[0][0].grn.gamma.any()
 
 
+def transformers_dinov3() -> torch.nn.Module:
+    library = pytest.importorskip("transformers", reason="transformers is not installed")
+    sizes = dict(hidden_sizes=[8, 8, 12, 16], depths=[1, 1, 2, 1])
+    return library.DINOv3ConvNextModel(library.DINOv3ConvNextConfig(**sizes))
+
+
+def dinov3_map(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    # The stages' own parent differs between versions of the library.
+    (stages,) = [m.stages for m in model.modules() if "stages" in dict(m.named_children())]
+    for stage in stages:
+        x = stage(x)
+    return x
+
+
 LIBRARIES = {
+    "DINOv3 of transformers": transformers_dinov3,
     "timm": lambda: timm.create_model("convnext_atto", num_classes=5),
     "timm V2": lambda: timm.create_model("convnextv2_atto", num_classes=5),
     "torchvision": lambda: torchvision.models.convnext_tiny(num_classes=5),

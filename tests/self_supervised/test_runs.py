@@ -120,6 +120,18 @@ DENSE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [(["test"], "has nothing to evaluate"), (["predict", "IMAGES"], "and predicts nothing")],
+)
+def test_it_is_no_model_to_test_or_predict_with(whole, configs, words, reason, places, capsys):
+    method, folder = whole
+    found = [str(places.get(word, word)) for word in words]
+    with pytest.raises(SystemExit) as end:
+        main([found[0], str(configs[method]), str(folder / "iter_8.pth"), *found[1:]])
+    assert end.value.code == 2 and reason in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", DENSE)
 def test_a_whole_model_starts_from_it(whole, recipe, tmp_path):
@@ -188,6 +200,7 @@ REFUSED = {
     "neither config nor method": ([], "Name a config, .* or train without labels"),
     "two methods": (["fcmae_convnext_t", "--method", "distill"], "trains by the method fcmae"),
     "no folder": (["--method", "fcmae", "--images", "NONE"], "NONE, which is no folder"),
+    "nowhere": (["--method", "fcmae"], "There is no folder .*data/images of images: name it with"),
     "empty folder": (["--method", "fcmae", "--images", "EMPTY"], "contains no images, at any"),
     "damaged images": (["--method", "fcmae", "--images", "BROKEN"], "3 of 3 opened images of"),
     "small images": (

@@ -35,8 +35,17 @@ def load_trained(
 
 
 def build_network(opened: Opened, device: torch.device) -> Network:
-    """The network of a checkpoint, in evaluation mode, on its device."""
+    """The network of a checkpoint, in evaluation mode, on its device.
+
+    Raises:
+        UserError: When it cannot be built, or predicts nothing.
+    """
     entry = entry_of(opened.config) if opened.config is not None else None
+    if entry is not None and not entry.headline:
+        raise UserError(
+            f"{opened.source} was pretrained without labels and predicts nothing: train a model "
+            "from it with --backbone-weights."
+        )
     if entry is not None and entry.toolbox:
         return {"detection": Detector, "segmentation": Segmentor}[entry.name](opened, device)
     from convnext_dense.inference.trained.classifier import Classifier  # needs timm's transforms
