@@ -109,24 +109,31 @@ def dinov3_map(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-LIBRARIES = {
-    "DINOv3 of transformers": transformers_dinov3,
-    "timm": lambda: timm.create_model("convnext_atto", num_classes=5),
-    "timm V2": lambda: timm.create_model("convnextv2_atto", num_classes=5),
-    "torchvision": lambda: torchvision.models.convnext_tiny(num_classes=5),
-}
+def timm_map(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return model.stages(model.stem(x))
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_teachers_of_other_libraries_are_read(library, tmp_path):
-    torch.manual_seed(0)
-    theirs = LIBRARIES[library]().eval()
+@pytest.mark.parametrize(
+    ("build", "last_map"),
+    [
+        pytest.param(lambda: timm.create_model("convnext_atto"), timm_map, id="timm"),
+        pytest.param(lambda: timm.create_model("convnextv2_atto"), timm_map, id="timm-V2"),
+        pytest.param(
+            lambda: torchvision.models.convnext_tiny(),
+            lambda model, x: model.features(x),
+            marks=pytest.mark.slow,
+            id="torchvision",
+        ),
+        pytest.param(transformers_dinov3, dinov3_map, marks=pytest.mark.slow, id="DINOv3"),
+    ],
+)
+def test_teachers_of_other_libraries_are_read(build, last_map, tmp_path):
+    theirs = randomise(build()).eval()
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
     x = torch.randn(1, 3, 64, 64)
     *_, last = Teacher(str(tmp_path / "theirs.pth"))(x)
     with torch.no_grad():
-        expected = theirs.features(x) if library == "torchvision" else theirs.stages(theirs.stem(x))
-    torch.testing.assert_close(last, expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(last, last_map(theirs, x), rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize(
