@@ -7,7 +7,7 @@ import torch
 from convnext_dense.errors import UserError
 from convnext_dense.self_supervised import MaskedAutoencoder
 from convnext_dense.self_supervised.fcmae import masked_patch_loss, split_patches
-from convnext_dense.self_supervised.masking import draw_visible, resize_mask
+from convnext_dense.self_supervised.masking import draw_visible, masked_stage_maps, resize_mask
 from tests.self_supervised.conftest import ARCH, BLOCKS, PREPROCESSOR, V2, randomise
 
 
@@ -70,6 +70,24 @@ def test_the_prediction_depends_on_visible_pixels_alone():
     assert found.shape == images.shape
     assert torch.equal(model.reconstruct(other, visible), found)
     assert not torch.equal(model.reconstruct(images.flip(0), visible), found)
+
+
+def test_each_position_predicts_its_own_pixels():
+    model = randomise(new_model(decoder_depth=0))
+    images = torch.randn(1, 3, 64, 96)
+    visible = torch.ones(1, 1, 2, 3, dtype=torch.bool)
+    visible[..., 1, 2] = False
+    with torch.no_grad():
+        *_, features = masked_stage_maps(model.backbone, images, visible)
+        found = model.reconstruct(images, visible)
+        for row, column in ((0, 1), (1, 0), (1, 2)):
+            x = features[0, :, row, column]
+            x = model.decoder.embed.weight[..., 0, 0] @ x + model.decoder.embed.bias
+            if not visible[0, 0, row, column]:
+                x = model.mask_token.flatten()
+            x = model.decoder.predict.weight[..., 0, 0] @ x + model.decoder.predict.bias
+            block = found[0, :, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
+            torch.testing.assert_close(block, x.view(3, 32, 32))
 
 
 def test_one_image_is_learnt():
