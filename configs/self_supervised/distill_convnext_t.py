@@ -5,7 +5,7 @@
 Data: any images in a folder. Cost: the teacher's forward pass and the student's training on two
 crops of 224 pixels and four of 96 an image.
 Paper: not in it; loss of Feature Distillation (arXiv 2205.14141), views of DINO.
-Ours: a comparison with random weights in miniature (docs/results.md).
+Ours: not measured yet (docs/results.md).
 """
 
 _base_ = ["_base_/images.py", "_base_/schedule_800e.py"]

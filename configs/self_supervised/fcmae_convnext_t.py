@@ -4,7 +4,7 @@
 
 Data, cost: as fcmae_convnext_v2_t.
 Paper: V1 blocks gain less by FCMAE than V2's (arXiv 2301.00808, table 3).
-Ours: a comparison with random weights in miniature (docs/results.md).
+Ours: not measured yet (docs/results.md).
 """
 
 _base_ = ["fcmae_convnext_v2_t.py"]

@@ -5,7 +5,7 @@
 Data: any images in a folder. Cost: the paper's 4096 images a step; here 64 a process, and the
 rate follows. Other sizes: --arch atto. V1 blocks: fcmae_convnext_t.
 Paper: 83.0 top-1 after fine-tuning on ImageNet-1K (arXiv 2301.00808, table 14), 800 epochs.
-Ours: a comparison with random weights in miniature (docs/results.md).
+Ours: not measured yet (docs/results.md).
 """
 
 _base_ = ["_base_/images.py", "_base_/schedule_800e.py"]

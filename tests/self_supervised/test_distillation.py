@@ -22,10 +22,14 @@ def new_model(teacher, blocks: dict = V1, **options) -> Distillation:
 
 
 def views(images: int = 3, crops: int = 2) -> dict:
+    """Views of different colours: pooled features of plain noise are all alike."""
     torch.manual_seed(2)
+    sizes = dict(inputs=(images * 2, 64), crops=(images * crops, 32))
     return dict(
-        inputs=torch.randn(images * 2, 3, 64, 64),
-        crops=torch.randn(images * crops, 3, 32, 32),
+        {
+            name: torch.randn(n, 3, side, side) + 3 * torch.randn(n, 3, 1, 1)
+            for name, (n, side) in sizes.items()
+        },
         paths=["x"] * images,
     )
 
