@@ -3,7 +3,7 @@
     convnext-dense pretrain fcmae_convnext_t --images DIR
 
 Data, cost: as fcmae_convnext_v2_t.
-Paper: V1 blocks gain less by FCMAE than V2's (arXiv 2301.00808, table 3).
+Paper: not in it; V1 blocks gain less by FCMAE than V2's (arXiv 2301.00808).
 Ours: not measured yet (docs/results.md).
 """
 

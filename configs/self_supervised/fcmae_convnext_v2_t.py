@@ -2,9 +2,9 @@
 
     convnext-dense pretrain --method fcmae --images DIR
 
-Data: any images in a folder. Cost: the paper's 4096 images a step; here 64 a process, and the
+Data: any images in a folder. Cost: the release's step has 4096 images, here 64 a process, and the
 rate follows. Other sizes: --arch atto. V1 blocks: fcmae_convnext_t.
-Paper: 83.0 top-1 after fine-tuning on ImageNet-1K (arXiv 2301.00808, table 14), 800 epochs.
+Paper: not in it; the method is that of ConvNeXt V2 (arXiv 2301.00808).
 Ours: not measured yet (docs/results.md).
 """
 

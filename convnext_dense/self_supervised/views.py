@@ -14,7 +14,7 @@ TO_TENSOR = v2.PILToTensor()
 
 @TRANSFORMS.register_module()
 class SingleView:
-    """A random crop and a flip: all the augmentation of FCMAE (table 8 of its paper).
+    """A random crop and a flip: all the augmentation of FCMAE (its paper, appendix).
 
     Args:
         size: Side of the view in pixels.

@@ -1,6 +1,6 @@
-"""Table 8 of the paper of ConvNeXt V2: 800 epochs, 40 of them warmup, 1.5e-4 at 256 images a step.
+"""As the release of ConvNeXt V2 pretrains: 800 epochs, 40 of them warmup, 1.5e-4 at 256 images.
 
-The paper's step has 4096 images; the rate is scaled with the step's images.
+Its step has 4096 images; the rate is scaled with the step's images.
 """
 
 _base_ = ["runtime.py"]
