@@ -227,7 +227,7 @@ REFUSED = {
         ["convnext_a_shapes", "--images", "IMAGES"], "--images belongs to pretraining without",
     ),
     "epochs of a classifier": (["convnext_a_shapes", "--epochs", "3"], "--epochs belongs to"),
-    "unknown size": (["--method", "fcmae", "--images", "IMAGES", "--arch", "huge"], "choose one"),
+    "unknown size": (["--method", "fcmae", "--images", "IMAGES", "--arch", "giant"], "choose one"),
 }  # fmt: skip
 
 
