@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--probabilities is for images: a video's would fill a disk.")
     make_folder(out)
     model = load(source, config, args.device)
+    if not isinstance(model, Model):
+        raise UserError(f"{source} is a backbone alone, which finds nothing: name a whole model.")
     job = Job(model, args, out, names)
     videos = {name: stem for name, stem in stems.items() if video_of(name) is not None}
     images = {name: stem for name, stem in stems.items() if name not in videos}

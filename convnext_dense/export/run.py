@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from convnext_dense.atomic_files import make_folder
 from convnext_dense.config.names import EXPORTED
 from convnext_dense.config.plain import format_plain, read_plain
 from convnext_dense.errors import UserError
@@ -65,11 +66,11 @@ def export(flags: ExportFlags) -> tuple[Path, Parity]:
     out = Path(flags.out or Path("exports", f"{_stem(flags.checkpoint)}-{flags.to}"))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder with --out.")
+    make_folder(out.parent)
     trained = load_trained(flags.checkpoint, flags.config, "cpu")
     model = exportable(trained.network, flags.part, flags.input_size, trained.legend.palette)
     if flags.to == BUILDS_ELSEWHERE and hasattr(model.module, "trim"):
         model.module.trim = False  # sizes that depend on values cost an engine its speed
-    out.parent.mkdir(parents=True, exist_ok=True)
     pictures = _pictures(trained, model.description, flags)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staged:
         if flags.int8:
@@ -171,7 +172,7 @@ def _describe(folder: Path, trained: Model, parity: Parity, flags: ExportFlags) 
     except UserError:
         thresholds = None
     facts: dict[str, Any] = dict(
-        checkpoint=Path(flags.checkpoint).name,
+        checkpoint=Path(trained.source).name,
         sha256=_fingerprint(Path(trained.source)),
         convnext_dense=__version__,
         torch=torch.__version__,

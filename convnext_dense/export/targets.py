@@ -15,8 +15,10 @@ from convnext_dense.exported.description import Description
 from convnext_dense.exported.sessions import openvino_core
 
 Change = Callable[[Path], None]  # what is done to the ONNX file on the way
+BUILD = "build_engine.sh"
 ONNX, XML, PT2 = "model.onnx", "model.xml", "model.pt2"
-LARGEST, USUAL = (8, 1344, 1344), (1, 800, 1344)  # of TensorRT's profile: images, height, width
+# Of TensorRT's profile: the least side, the sides where a model names none, and images at once.
+LEAST, USUAL, BATCH = 32, (800, 1344), 8
 
 
 def leave(path: Path) -> None:
@@ -81,21 +83,27 @@ def to_torch_export(
 def to_tensorrt(model: Exportable, folder: Path, half: bool, change: Change = leave) -> Description:
     """``model.onnx`` and the command that builds an engine of it, on the GPU that will run it."""
     write_onnx(in_form(model, ONNX_FORM), folder / ONNX)
-    (folder / "build_engine.sh").write_text(_build_command(model, half), "utf-8")
+    (folder / BUILD).write_text(_build_command(model, half), "utf-8")
     precision = "fp16" if half else "fp32"
     return replace(model.description, target="tensorrt", graph=ONNX, precision=precision)
 
 
+def _profile(description: Description) -> list[tuple[str, int, tuple[int, int]]]:
+    """The least, the usual and the largest input of an engine: images, height and width."""
+    side, resizing = max(LEAST, description.divisor), description.resizing
+    only = description.fixed or resizing.crop
+    if only is None and resizing.kind == "stretch":
+        only = resizing.size[::-1]
+    short, long = sorted(-(-edge // side) * side for edge in resizing.size or USUAL)
+    sizes = [only] * 3 if only else [(side, side), (short, long), (long, long)]
+    return list(zip(("min", "opt", "max"), (1, 1, BATCH), sizes, strict=True))
+
+
 def _build_command(model: Exportable, half: bool) -> str:
     """A script that calls TensorRT's ``trtexec``."""
-    channels, fixed = model.description.channels, model.description.fixed
-    shapes = []
+    channels, shapes = model.description.channels, []
     if model.dynamic:
-        least = (1, *(fixed or (64, 64)))
-        for flag, (count, height, width) in (
-            ("min", least), ("opt", USUAL), ("max", LARGEST)
-        ):  # fmt: skip
-            height, width = fixed or (height, width)
+        for flag, count, (height, width) in _profile(model.description):
             sizes = f",sizes:{count}x2" if "sizes" in model.inputs else ""
             shapes.append(f"--{flag}Shapes=pixels:{count}x{channels}x{height}x{width}{sizes}")
     words = ["trtexec", f"--onnx={ONNX}", "--saveEngine=model.engine", *shapes]

@@ -30,7 +30,7 @@ class ModuleSession(Session):
         self.module, self.outputs, self.device = module, outputs, torch.device(device)
 
     @torch.no_grad()
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def compute(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name."""
         tensors = [torch.from_numpy(array).to(self.device) for array in inputs.values()]
         try:

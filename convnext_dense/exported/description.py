@@ -6,7 +6,7 @@ read here; the fields are those of :class:`Description`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ KNOWN = dict(
     target=("onnx", "openvino", "torch-export", "tensorrt"),
     precision=("fp32", "fp16", "bf16", "int8"),
 )
+# The first outputs of a graph.
+OUTPUTS = {
+    "detection": ("boxes", "scores", "labels"),
+    "segmentation": ("logits",),
+    "classification": ("logits",),
+}
 KNOWN_OF_RESIZING = dict(
     kind=("inside", "stretch", "short_side", "none"),
     filter=("opencv_linear", "pillow_bicubic", "pillow_bilinear"),
@@ -98,6 +104,13 @@ class Description:
         return json.dumps(dict(format=FORMAT, version=VERSION, **asdict(self)), indent=1) + "\n"
 
 
+NEEDED = {
+    entry.name
+    for entry in fields(Description)
+    if entry.default is MISSING and entry.default_factory is MISSING
+}
+
+
 def read_description(folder: Path) -> Description:
     """The description of an exported model.
 
@@ -109,6 +122,8 @@ def read_description(folder: Path) -> Description:
         content = json.loads(path.read_text("utf-8"))
         if content.get("format") != FORMAT:
             raise UserError(f"{path} describes no model that was exported by convnext-dense.")
+        if not isinstance(content.get("version"), int):
+            raise ValueError(f"version is {content.get('version')!r}, no whole number")
         if content["version"] > VERSION:
             raise UserError(
                 f"{path} was written by a newer convnext-dense ({content['version']}, this one "
@@ -116,13 +131,15 @@ def read_description(folder: Path) -> Description:
             )
         known = {entry.name for entry in fields(Description)}
         values = {key: _as_tuples(value) for key, value in content.items() if key in known}
+        if lacking := NEEDED - set(values):
+            raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
         values["resizing"] = Resizing(**values["resizing"])
         description = Description(**values)
         _check(description)
+    except UserError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}): export the model again."
-        ) from error
+        raise UserError(f"{path} cannot be read ({error}): export the model again.") from error
     graph = description.graph
     if Path(graph).name != graph or not (folder / graph).is_file():
         raise UserError(
@@ -143,13 +160,21 @@ def _check(description: Description) -> None:
         for name, values in known.items():
             if (value := getattr(owner, name)) not in values:
                 raise ValueError(f"{name} is {value!r}, none of {', '.join(values)}")
+    outputs = OUTPUTS.get(description.task, ())
+    if tuple(description.outputs[: len(outputs)]) != outputs:
+        raise ValueError(f"a model of {description.task} has the outputs {', '.join(outputs)}")
+    names = description.classes
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"classes is {names!r}, no list of names")
     if not isinstance(description.graph, str) or not description.graph:
         raise ValueError(f"graph is {description.graph!r}, no name of a file")
-    if resizing.kind != "none" and not _is_pair(resizing.size):
+    if resizing.kind != "none" and not (_is_pair(resizing.size) and min(resizing.size) > 0):
         raise ValueError(f"resizing to {resizing.size}, which is no size")
     for name in ("fixed", "value_range"):
         if (value := getattr(description, name)) is not None and not _is_pair(value):
             raise ValueError(f"{name} is {value!r}, no two numbers")
+    if not all(isinstance(value, int | float) for value in description.mean):
+        raise ValueError(f"mean is {description.mean!r}, no numbers")
     if len(description.mean) != description.channels:
         raise ValueError(
             f"mean has {len(description.mean)} values for {description.channels} channels"

@@ -8,7 +8,7 @@ import numpy as np
 from convnext_dense.errors import UserError
 from convnext_dense.exported.description import Description, read_description
 from convnext_dense.exported.networks import Classifier, Detector, ExportedNetwork, Segmentor
-from convnext_dense.exported.preparation import prepare
+from convnext_dense.exported.preparation import check_size, prepare
 from convnext_dense.exported.sessions import Session, open_session
 from convnext_dense.inference.model import Model
 
@@ -49,7 +49,8 @@ class Backbone:
 
     def prepared(self, image: np.ndarray) -> np.ndarray:
         """An image (height, width, channels) as the graph takes it."""
-        return prepare(image, "the image", self.description).pixels
+        name = "the image"
+        return check_size(prepare(image, name, self.description), name).pixels
 
 
 def load_exported(source: str | os.PathLike, device: str | None = None) -> Model | Backbone:

@@ -10,7 +10,7 @@ from convnext_dense.data.bands.reading import Reading
 from convnext_dense.errors import UserError
 from convnext_dense.exported.description import Description
 from convnext_dense.exported.masks import paste
-from convnext_dense.exported.preparation import Prepared, prepare
+from convnext_dense.exported.preparation import Prepared, check_size, prepare
 from convnext_dense.exported.sessions import Session
 from convnext_dense.inference.instances import Instances
 from convnext_dense.inference.network import Network, Scores
@@ -41,7 +41,7 @@ class ExportedNetwork(Network):
                 "An exported model is not tested in several views: leave tta out, or take the "
                 "checkpoint that it was exported from."
             )
-        return prepare(image, name, self.description)
+        return check_size(prepare(image, name, self.description), name)
 
     def size(self, prepared: Prepared) -> tuple[int, ...]:
         """The size of the network's input."""
@@ -95,6 +95,11 @@ class Detector(ExportedNetwork):
                 for mask, box in zip(found["masks"][row, kept], boxes, strict=True)
             ]
         labels = found["labels"][row, kept].astype(np.int64)
+        if len(labels) and labels.max() >= len(self.classes):
+            raise UserError(
+                f"The graph finds class {labels.max()}, and model.json names {len(self.classes)} "
+                "classes: export the model again."
+            )
         return Instances(boxes.astype(np.float32), found["scores"][row, kept], labels, masks)
 
 

@@ -9,6 +9,8 @@ from convnext_dense.errors import UserError
 from convnext_dense.exported.description import Description, Resizing
 from convnext_dense.exported.pillow_resize import FILTERS, pillow_resize
 
+LEAST_SIDE = 32  # the largest stride of a backbone: runtimes compute nonsense below it
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -52,6 +54,22 @@ def prepare(image: np.ndarray, name: str, description: Description) -> Prepared:
         pixels = _centre(pixels, resizing.crop)
     size = pixels.shape[:2]
     return Prepared(_pad(pixels, description), size, original, scale)
+
+
+def check_size(prepared: Prepared, name: str) -> Prepared:
+    """The prepared image, if it is large enough for a network.
+
+    Raises:
+        UserError: For one that is smaller than a position of the last feature map.
+    """
+    height, width = prepared.pixels.shape[1:]
+    if min(height, width) < LEAST_SIDE:
+        raise UserError(
+            f"{name} ({prepared.original[1]} x {prepared.original[0]} pixels) is too thin or too "
+            f"small: it becomes an input of {width} x {height} pixels, and the network needs at "
+            f"least {LEAST_SIDE} x {LEAST_SIDE}."
+        )
+    return prepared
 
 
 def _size(

@@ -26,8 +26,25 @@ class Session(ABC):
     name: str
 
     @abstractmethod
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def compute(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name."""
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs by name.
+
+        Raises:
+            UserError: For an input that the graph does not take, and for a damaged graph.
+        """
+        try:
+            return self.compute(inputs)
+        except UserError:
+            raise
+        except Exception as error:  # the runtimes have no class in common
+            sizes = ", ".join(f"{key} {value.shape}" for key, value in inputs.items())
+            raise UserError(
+                f"{self.name} cannot compute this model with {sizes} ({_reason(error)}). Where an "
+                "image is small or thin, take a larger one; else export the model again."
+            ) from error
 
 
 class OnnxRuntimeSession(Session):
@@ -43,7 +60,7 @@ class OnnxRuntimeSession(Session):
         self.session = runtime.InferenceSession(str(path), options, providers=[provider])
         self.outputs = [output.name for output in self.session.get_outputs()]
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def compute(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name."""
         found = self.session.run(None, dict(inputs))
         return dict(zip(self.outputs, found, strict=True))
@@ -68,7 +85,7 @@ class OpenVinoSession(Session):
         self.name = f"openvino {runtime.__version__.split('-')[0]}, {device}"
         self.model = core.compile_model(str(path), device, options)
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+    def compute(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs by name."""
         arrays = {}
         for output, value in self.model(dict(inputs)).items():
@@ -111,10 +128,15 @@ def open_session(path: Path, target: str, half: bool, device: str | None = None)
     except UserError:
         raise
     except Exception as error:  # the runtimes have no class in common
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"{path} cannot be opened ({reason[-1][:200]}): export the model again."
+            f"{path} cannot be opened ({_reason(error)}): export the model again."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The last line of a runtime's message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1][:200]
 
 
 def _provider(runtime: ModuleType, device: str) -> str:

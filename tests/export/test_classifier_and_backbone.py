@@ -1,5 +1,6 @@
 """Exported classifiers, and backbones alone."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from convnext_dense.exported.loading import load_exported
 from convnext_dense.inference.trained.loading import load_trained
 from tests.export.conftest import UPERNET, in_openvino
 from tests.export.random_models import SEGMENTOR, channels, write_checkpoint, write_classifier
+from tests.running import run
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +54,12 @@ def backbone(request, tmp_path_factory):
     folder, _ = export(flags)
     folders = folder, in_openvino(folder, place / "openvino")
     model = load_trained(checkpoint, device="cpu").network.model
-    return count, model, [load_exported(found) for found in folders]
+    return count, model, [load_exported(found) for found in folders], folder
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 200)])
 def test_feature_maps(backbone, size):
-    count, model, exported = backbone
+    count, model, exported, _ = backbone
     images = np.random.default_rng(0).integers(0, 256, (2, *size, count), dtype=np.uint8)
     statistics = model.data_preprocessor
     pixels = torch.from_numpy(images.transpose(0, 3, 1, 2)).float()
@@ -70,6 +72,13 @@ def test_feature_maps(backbone, size):
             for stage, one in zip(expected, found, strict=True):
                 scale = float(stage.abs().max())
                 np.testing.assert_allclose(one, stage[: len(one)], rtol=0, atol=1e-5 * scale)
+
+
+def test_a_backbone_finds_nothing_in_an_image(backbone, tmp_path):
+    folder = backbone[3]
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 64, 3), np.uint8))
+    output = run("predict", folder, tmp_path / "a.png", "--out", tmp_path / "out", code=2)
+    assert "is a backbone alone, which finds nothing" in output
 
 
 @pytest.mark.slow

@@ -56,6 +56,12 @@ def test_sizes_that_a_detector_cannot_take(size, sentence, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_cannot_be_made(classifier, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="file cannot be made"):
+        export(ExportFlags(classifier, out=str(tmp_path / "file/out")))
+
+
 def test_a_folder_that_is_there_is_left_as_it_is(classifier, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     for out in (tmp_path, tmp_path / "notes.txt"):

@@ -7,6 +7,7 @@ import pytest
 from mmengine.config import ConfigDict
 
 from convnext_dense.data.shapes.drawing import CLASSES
+from convnext_dense.errors import UserError
 from convnext_dense.export.parity.pictures import drawn_pictures
 from convnext_dense.export.run import ExportFlags, export
 from convnext_dense.exported.loading import load_exported, model_of
@@ -49,6 +50,15 @@ def test_without_probabilities_the_labels_are_the_same(segmentor):
     model = segmentor.runtimes["onnxruntime"]
     labels = model(image).label_map
     np.testing.assert_array_equal(labels, model(image, probabilities=True).label_map)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_image_too_thin_for_the_network(segmentor, runtime):
+    thin = np.zeros((20, 500, 3), np.uint8)
+    with pytest.raises(UserError, match="32 x 32"):
+        segmentor.trained(thin)
+    with pytest.raises(UserError, match="too thin .* needs at least 32 x 32"):
+        segmentor.runtimes[runtime](thin)
 
 
 @pytest.mark.parametrize("crop, stride", [((96, 96), (64, 64)), ((112, 80), (75, 61))])

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from convnext_dense.errors import UserError
 from convnext_dense.exported.sessions import open_session
@@ -71,3 +73,13 @@ def test_a_signal_after_openvino_models_went_in_the_order_they_came(tmp_path):
     words = [sys.executable, "-X", "faulthandler", "-c", SIGNAL_AFTER_MODELS, tmp_path / "a.xml"]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "handled"), done.stderr
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_input_that_the_graph_does_not_take(target, tmp_path):
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(torch.nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8), path, verbose=False,
+                      input_names=["pixels"], dynamo=False)  # fmt: skip
+    session = open_session(path, target, half=False)
+    with pytest.raises(UserError, match=r"cannot compute .*pixels \(1, 5, 8, 8\) \(.*export the"):
+        session.run({"pixels": np.zeros((1, 5, 8, 8), np.float32)})
