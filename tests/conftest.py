@@ -1,6 +1,8 @@
 """Shared by all tests: parity numbers, one thread, reasons of skips, and the fused path's twins."""
 
+import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,8 @@ def pytest_testnodedown(node, error):
     """Says how a worker process of xdist ended, where it should not have: -9 is SIGKILL."""
     process = getattr(getattr(node.gateway, "_io", None), "popen", None)
     if error and process is not None:
-        print(f"\n{node.gateway.id} ended with {process.wait(10)}: {error}", flush=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it lives on after Ctrl-C
+            print(f"\n{node.gateway.id} ended with {process.wait(10)}: {error}", flush=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

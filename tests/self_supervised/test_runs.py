@@ -15,6 +15,7 @@ from convnext_dense.config.load import load_config
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import build_runner
 from convnext_dense.models import ConvNeXt
+from convnext_dense.runs.signals import handling_signals
 from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.self_supervised import MultiCropViews, SingleView, UnlabelledImages
 from convnext_dense.tasks import task_of
@@ -64,7 +65,8 @@ def train(cfg: Config) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Formatting the config for each checkpoint's meta takes longer than the training.
         patch.setattr(Config, "pretty_text", property(lambda cfg: str(cfg.filename)))
-        build_runner(cfg).train()
+        with handling_signals():  # as the commands: what signals asked of runs before is forgotten
+            build_runner(cfg).train()
 
 
 @pytest.fixture(scope="module", params=METHODS)
