@@ -243,7 +243,8 @@ def fill(folder: Path) -> bytes:
         names = [path.name for path in folder.glob("epoch_*.pth") if is_whole(path)]
         torsos = [path.name for path in folder.glob(".*.pth.*")]
         said = repr(error).replace("\n", " ")
-        return f"{said}\n{len(names)}\n{newest_whole(folder).name}\n{torsos}".encode()
+        newest = newest_whole(folder)
+        return f"{said}\n{len(names)}\n{newest and newest.name}\n{torsos}".encode()
     return b"it was not full"
 
 

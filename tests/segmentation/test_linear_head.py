@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.registry import DefaultScope
 
 from convnext_dense.segmentation.linear_head import LinearHead
 
@@ -11,13 +12,14 @@ MAPS = [(8, 16, 12), (16, 8, 6), (24, 4, 3)]  # channels, height, width
 
 def build(indices: list[int], **options) -> LinearHead:
     torch.manual_seed(0)
-    head = LinearHead(
-        [MAPS[i][0] for i in indices],
-        in_index=indices,
-        num_classes=5,
-        norm_cfg=dict(type="BN", requires_grad=True),
-        **options,
-    )
+    with DefaultScope.overwrite_default_scope("mmseg"):  # its losses and norms
+        head = LinearHead(
+            [MAPS[i][0] for i in indices],
+            in_index=indices,
+            num_classes=5,
+            norm_cfg=dict(type="BN", requires_grad=True),
+            **options,
+        )
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_()
