@@ -5,6 +5,8 @@ import errno
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -22,6 +24,8 @@ from convnext_dense.weights import read_checkpoint
 from tests.engine.toy_run import Better, toy_runner
 
 KILLS = 100
+ROOT = Path(__file__).parents[2]
+MARK = "what came of it: "
 
 
 @pytest.fixture(scope="module")
@@ -207,35 +211,33 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_really_full(tmp_path):
-    """A file system of 1.9 MB in a forked process: checkpoints of half a megabyte fill it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        message = b"no mount"
-        try:
-            new_mounts = 0x00020000
-            if not libc.unshare(new_mounts) and not libc.mount(None, b"/", None, 0x44000, None):
-                place = os.fsencode(tmp_path)
-                if not libc.mount(b"none", place, b"tmpfs", 0, b"size=1900k"):
-                    message = fill(tmp_path / "run")
-        except BaseException as error:  # the parent says what it was
-            message = repr(error).encode()
-        os.write(writer, message)
-        os._exit(0)
-    os.close(writer)
-    message = os.read(reader, 10000).decode()
-    os.waitpid(child, 0)
+    """A file system of 1.9 MB in a new process: checkpoints of half a megabyte fill it."""
+    code = "import sys; from tests.runs.test_checkpointing import fill_mounted as f; f(sys.argv[1])"
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    message = done.stdout.rpartition(MARK)[2]
     if message == "no mount":
         pytest.skip("file systems cannot be mounted here")
-    assert message.count("\n") == 3, message
+    assert message.count("\n") == 3, (message, done.stderr[-2000:])
     error, count, newest, torsos = message.split("\n")
     assert error.startswith("UserError(") and "cannot be written: the disk is full" in error
     assert int(count) >= 2 and newest.startswith("epoch_") and torsos == "[]"
 
 
-def fill(folder: Path) -> bytes:
+def fill_mounted(place: str) -> None:
+    """Fills a file system that this process alone sees; prints what came of it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_mounts, message = 0x00020000, "no mount"
+    if (
+        not libc.unshare(new_mounts)
+        and not libc.mount(None, b"/", None, 0x44000, None)
+        and not libc.mount(b"none", os.fsencode(place), b"tmpfs", 0, b"size=1900k")
+    ):
+        message = fill(Path(place, "run"))
+    print(f"{MARK}{message}", end="")
+
+
+def fill(folder: Path) -> str:
     try:
         claim(folder, resume=False)
         toy_runner(folder, 20, ballast=125_000).train()
@@ -244,8 +246,8 @@ def fill(folder: Path) -> bytes:
         torsos = [path.name for path in folder.glob(".*.pth.*")]
         said = repr(error).replace("\n", " ")
         newest = newest_whole(folder)
-        return f"{said}\n{len(names)}\n{newest and newest.name}\n{torsos}".encode()
-    return b"it was not full"
+        return f"{said}\n{len(names)}\n{newest and newest.name}\n{torsos}"
+    return "it was not full"
 
 
 class Report(Hook):
