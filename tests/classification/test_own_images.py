@@ -243,6 +243,7 @@ def test_the_dataset_reads_what_was_written(tmp_path):
         LabelledImages.find_classes(str(tmp_path / "other.csv"), "list")
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_own_images_and_resumes(flat, tmp_path):
     folder, rows = flat
     draw(tmp_path / "train", 4, classes=("ant", "bee"))

@@ -18,7 +18,6 @@ LEAVES = sorted(
     for path in CONFIGS.parent.glob("*/*convnext_[tb]_*.py")
     if "_v2" in path.stem or "_dinov3" in path.stem
 )
-QUICK = ("linear_convnext_t_dinov3_frozen_512_40k",)
 ATTO = VARIANTS["atto"]["dims"]
 SEGMENTOR = """
 _base_ = [{leaf!r}]
@@ -129,9 +128,8 @@ def test_what_a_recipe_sets(leaf):
     assert list(read.in_channels) == [dims[i] for i in emitted]
 
 
-@pytest.mark.parametrize(
-    "leaf", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in LEAVES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("leaf", LEAVES)
 def test_two_steps_and_a_test(leaf, tmp_path, request):
     """From a file of the same library, which is trained or left alone as the name says."""
     config, file = small(leaf, tmp_path), weights_file(leaf, tmp_path)

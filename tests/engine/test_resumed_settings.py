@@ -109,7 +109,7 @@ def written(runner) -> Config:
     return Config.fromfile(runner.config_file)
 
 
-@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("restart", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_written_config_is_true(tmp_path, restart):
     """A run of it from the start has the rates of the resumed one, from that iteration on."""
     changes = {**LONGER, **({"resumed_schedule": dict(restart=True)} if restart else {})}

@@ -104,7 +104,7 @@ def losses(work_dir: Path) -> list[float]:
 
 @pytest.mark.parametrize(
     "task",
-    [pytest.param(task, marks=[pytest.mark.slow] if task == "detector" else []) for task in RUNS],
+    [pytest.param(task, marks=[] if task == "classifier" else [pytest.mark.slow]) for task in RUNS],
 )
 def test_a_step_is_the_plain_ones(folder, task, fused_path):
     """Losses and all gradients of one batch, with stochastic depth."""

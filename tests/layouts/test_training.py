@@ -11,6 +11,7 @@ from tests.layouts.drawn import COLOURS, save, save_image, scene
 from tests.running import run
 
 NAMES = ("background", "road", "house", "tree")
+pytestmark = pytest.mark.slow  # equal arrays and labels: the other tests of this folder
 SMALL = ["--cfg-options", "train_dataloader.batch_size=2", "val_dataloader.dataset.indices=2"]
 
 
