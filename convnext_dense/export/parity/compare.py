@@ -123,10 +123,11 @@ def _tied_last(
     if len(one) != len(other) or not len(one):
         return 0
     last = one.scores.min()
+    paired = np.array(pairs, np.int64).reshape(-1, 2)
     left = []
-    for result, paired in zip((one, other), zip(*pairs) if pairs else ((), ()), strict=True):
+    for column, result in enumerate((one, other)):
         tied = np.abs(result.scores - last) <= EQUAL_SCORES
-        tied[list(paired)] = False
+        tied[paired[:, column]] = False
         left.append(Counter(result.labels[tied].tolist()))
     return (left[0] & left[1]).total()
 
