@@ -57,7 +57,11 @@ def pretrained(folder) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("config", "figure"), [*zip(list(MINIATURES)[1:], ("segm_mAP", "mIoU"), strict=True)]
+    ("config", "figure"),
+    [
+        pytest.param(list(MINIATURES)[1], "segm_mAP", marks=pytest.mark.slow),
+        (list(MINIATURES)[2], "mIoU"),
+    ],
 )
 def test_from_pretraining_to_a_test_in_several_views(folder, pretrained, config, figure):
     task = config.split("/")[0]

@@ -291,6 +291,7 @@ def tool(*arguments, code: int = 0) -> tuple[str, str]:
     return run_apart("eval_cls", *arguments, code=code)
 
 
+@pytest.mark.slow
 def test_the_tool_writes_and_prints(run, config, data_root, tmp_path):
     out = tmp_path / "new/result.json"
     shown = tool(run, "--data", data_root / "mini/val", "--suite", "val", "--json", "--out", out)

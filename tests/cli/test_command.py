@@ -102,8 +102,11 @@ def make_help(name: str) -> str:
             "from convnext_dense.models import ConvNeXt\nimport mmengine.runner",
             marks=pytest.mark.slow,
         ),
-        "import convnext_dense, mmengine.utils\n"
-        "mmengine.utils.import_modules_from_strings(['convnext_dense'])",
+        pytest.param(
+            "import convnext_dense, mmengine.utils\n"
+            "mmengine.utils.import_modules_from_strings(['convnext_dense'])",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_models_and_constructor_are_registered_in_any_order_of_imports(order):

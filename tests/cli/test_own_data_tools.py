@@ -42,6 +42,7 @@ def test_train_resume_and_test(birds, tmp_path, monkeypatch):
     assert "is the config of a run on own data" in output
 
 
+@pytest.mark.slow
 def test_the_rate_is_scaled_once_and_a_class_without_a_pixel_is_said(streets, tmp_path):
     with (streets / "classes.txt").open("a") as file:
         file.write("moon\n")

@@ -59,6 +59,7 @@ def test_it_ends_with_what_it_has_made(trained):
     assert rows["figures"].startswith("bbox_mAP 0.") and "my run/metrics.json" in rows["figures"]
 
 
+@pytest.mark.slow
 def test_the_printed_commands_work(trained):
     folder, out, _ = trained
     test, report, predict = commands(out)

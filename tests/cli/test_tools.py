@@ -88,6 +88,7 @@ def test_test_writes_results_and_pictures(trained, flags, tmp_path, data_root):
     assert "metrics.1.json" in output
 
 
+@pytest.mark.slow
 def test_tta_writes_its_time_beside_the_plain_one(trained, flags, tmp_path):
     work_dir, _ = trained
     arguments = ["--work-dir", tmp_path / "t", "--limit", 2, "--tta", *flags]
@@ -178,6 +179,7 @@ def test_wrong_input_gets_one_sentence(tool, arguments, message, flags, tmp_path
     assert not (tmp_path / "w/lr_groups.csv").exists()
 
 
+@pytest.mark.slow
 def test_boxes_without_masks_train_and_test(data_root, flags, tmp_path):
     files = {}
     for split in ("train", "val"):

@@ -149,6 +149,7 @@ class Falling(BaseMetric):
         (dict(type="ResumableIterLoop", max_iters=24, val_interval=5), 10, "iter_10"),
     ],
 )
+@pytest.mark.slow
 def test_a_rate_that_follows_a_score_misses_no_evaluation(tmp_path, loop, stop, name):
     """The checkpoint is from before the evaluation at the same place."""
     plateau = dict(type="ReduceOnPlateauLR", monitor="score", rule="greater", patience=0)

@@ -121,6 +121,7 @@ def test_the_written_config_is_true(tmp_path, restart):
     assert cfg.train_cfg.max_epochs == 20 and cfg.resumed_schedule.iteration == 22
 
 
+@pytest.mark.slow
 def test_a_warm_restart_begins_with_the_warmup_and_the_full_rate(tmp_path):
     begin(tmp_path)
     runner = train(tmp_path, {**LONGER, "resumed_schedule": dict(restart=True)}, resume=40)

@@ -55,6 +55,7 @@ def convert(source, target, *flags) -> dict:
     return json.loads(next(target.rglob("*train*.json")).read_text())
 
 
+@pytest.mark.slow
 def test_cityscapes_instances(tmp_path):
     values = blocks((26001, 2, 2, 9, 5), (26002, 11, 2, 4, 4), (24000, 20, 9, 3, 12),
                     (26, 25, 20, 9, 6), (7, 0, 28, 40, 2), (29000, 30, 2, 3, 3))  # fmt: skip

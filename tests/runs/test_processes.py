@@ -205,6 +205,7 @@ def test_two_processes_train_a_segmentor_as_one_does(data_root, tmp_path):
     assert_same_curve("train", config, data_root, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_run(classifier, data_root, tmp_path):
     log, work_dir = tmp_path / "log", tmp_path / "run"
     command = [*TORCHRUN, ROOT / "tools/pretrain_cls.py", classifier, "--data-root", data_root]

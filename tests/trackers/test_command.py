@@ -36,6 +36,7 @@ def options_of(options: dict, name: str) -> dict:
 @pytest.mark.parametrize(
     "config", [SHAPES, pytest.param(SEGMENTOR, marks=pytest.mark.slow)], ids=["det", "seg"]
 )
+@pytest.mark.slow
 def test_a_training_and_its_test(package, config, data_root, options, tmp_path):
     Visualizer._instance_dict.clear()
     flags = dict(data_root=str(data_root), log=["wandb"])
