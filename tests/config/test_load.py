@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from convnext_dense.config.config_tree import walk
 from convnext_dense.config.load import load_config
+from convnext_dense.config.options import merge_options, parse_options
 from convnext_dense.config.plain import format_python
 from convnext_dense.config.reading import read_config
 from convnext_dense.data.fit import load_fitted_config
@@ -153,7 +154,6 @@ def test_options_keep_the_spaces_of_paths():
     import argparse
 
     from convnext_dense.cli.shared import arguments
-    from convnext_dense.config.options import parse_options
 
     parser = argparse.ArgumentParser()
     arguments.add_config_arguments(parser)
@@ -162,6 +162,31 @@ def test_options_keep_the_spaces_of_paths():
     assert options == {
         "a.path": "my birds ü/", "b": 3, "c": (1, 2), "d": None, "e": "x y", "f": [(1, 2), (3, 4)]
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("{'depths': [1, 2], 'dims': (8, 16)}", {"depths": [1, 2], "dims": (8, 16)}),
+        ("[{'a': None}, {'b': [2]}]", [{"a": None}, {"b": [2]}]),
+        ("runs/{name}", "runs/{name}"),
+    ],
+)
+def test_options_hold_dicts(text, value):
+    assert parse_options({"model.backbone.arch": text}) == {"model.backbone.arch": value}
+
+
+def test_a_dict_takes_the_place_of_a_name():
+    cfg = Config(dict(model=dict(arch="tiny", head=dict(a=1))))
+    sizes = {"depths": [1, 2], "dims": [8, 16]}
+    merge_options(cfg, {"model.arch": sizes, "model.head": {"b": 2}})
+    assert cfg.model == dict(arch=sizes, head=dict(a=1, b=2))
+
+
+@pytest.mark.parametrize("text", ["{depths: [1, 2]}", "{'depths': [1, 2]", "[[1, 2], 3"])
+def test_an_option_that_is_no_value(text):
+    with pytest.raises(UserError, match=r"model\.arch=.* is no value: close each bracket"):
+        parse_options({"model.arch": text})
 
 
 def test_missing_data_names_the_flag(tmp_path):
