@@ -22,6 +22,8 @@ class ConvNeXt(Trunk):
     Args:
         arch: A name in ``VARIANTS``, or ``dict(depths=..., dims=...)`` of four integers each.
         out_indices: Stages to emit, ascending.
+        channels_last: False copies the maps into contiguous memory, for heads that view them as
+            such (mmdet's CenterNet, mmsegmentation's DMNet).
         trunk_options: By name: in_channels, drop_path_rate, layer_scale_init_value, frozen_stages,
             with_cp, use_grn, fast, half_stream, init_cfg. See :class:`Trunk`.
 
@@ -35,11 +37,13 @@ class ConvNeXt(Trunk):
         arch: str | Mapping[str, Sequence[int]] = "tiny",
         *,
         out_indices: Sequence[int] = (0, 1, 2, 3),
+        channels_last: bool = True,
         **trunk_options: Any,
     ) -> None:
         emitted = check_out_indices(out_indices)
         super().__init__(arch, num_stages=emitted[-1] + 1, **trunk_options)
         self.out_indices = emitted
+        self.channels_last = channels_last
         for i in emitted:
             self.add_module(f"norm{i}", LayerNorm2d(self.dims[i], eps=1e-6))
         self.freeze()
@@ -51,11 +55,12 @@ class ConvNeXt(Trunk):
             x: (N, in_channels, H, W), H and W at least 32.
 
         Returns:
-            Feature maps (N, dims[i], H_i, W_i) for i in ``out_indices``, in channels-last memory;
-            H_i is H // 4 halved (rounded down) i times.
+            Feature maps (N, dims[i], H_i, W_i) for i in ``out_indices``, in channels-last memory
+            unless ``channels_last`` is False; H_i is H // 4 halved (rounded down) i times.
         """
-        return tuple(
+        maps = (
             self.get_submodule(f"norm{i}")(y)
             for i, y in enumerate(self.stage_maps(x))
             if i in self.out_indices
         )
+        return tuple(y if self.channels_last else y.contiguous() for y in maps)

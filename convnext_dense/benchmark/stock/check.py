@@ -1,0 +1,194 @@
+"""One family: is it built, does a loss reach every parameter, is there a prediction?"""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DefaultScope
+
+from convnext_dense.benchmark.stock.families import Family, configs_folder, nodes
+from convnext_dense.benchmark.stock.fitting import fit_our_backbone
+from convnext_dense.benchmark.stock.samples import detection_sample, image, segmentation_sample
+from convnext_dense.errors import UserError
+
+VARIANTS = ("stock", "ours")
+PASSED = "yes"
+SECONDS = 120  # after which a family is given up
+# Data that is not generated: entry of the model's config, its values, why.
+NOT_GENERATED = (
+    ("type", "TrackDataPreprocessor", "needs video: it is trained on frames of a sequence"),
+    ("type", "ReIDDataPreprocessor", "needs persons' identities: it classifies crops for trackers"),
+    ("type", "BertModel", "needs the vocabulary and the weights of a language model (a download)"),
+)
+# What an exception says -> the reason in the table.
+REASONS = (
+    (r"mmcv's operator '(\w+)'", r"needs mmcv's operator \1"),
+    (r"No module named '(\w+)", r"needs the package \1"),
+    (r"'(mmpretrain)\.\w+ is not in", r"needs the package \1"),
+    (r"(skimage) is not installed", "needs the package scikit-image"),
+    (r"index 255 is out of bounds", "its weighted loss has no class for ignored pixels (255)"),
+)
+VIEWS = "view size is not compatible"
+
+
+def check_alone(family: Family) -> dict[str, str]:
+    """:func:`check` in a process of its own, which leaves no registry or memory behind.
+
+    Returns:
+        Variant -> ``yes`` or a reason.
+    """
+    context = multiprocessing.get_context("fork")
+    answers, answer = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: answer.send(check(family)), daemon=True)
+    process.start()
+    answer.close()
+    try:
+        if not answers.poll(SECONDS):
+            process.kill()
+            return dict.fromkeys(VARIANTS, f"takes more than {SECONDS} seconds")
+        return answers.recv()
+    except EOFError:
+        process.join()
+        return dict.fromkeys(VARIANTS, f"its process ends with code {process.exitcode}")
+    finally:
+        process.join()
+
+
+def check(family: Family) -> dict[str, str]:
+    """Both variants of a family; variant -> ``yes`` or a reason."""
+    MMLogger.get_instance("stock", log_level="ERROR")
+    warnings.simplefilter("ignore")
+    outcomes = {}
+    for variant in VARIANTS:
+        try:
+            with silence(), inside(family.toolbox):
+                outcomes[variant] = checked(family, ours=variant == "ours")
+        except Exception as error:  # whatever a stock model raises is its outcome
+            outcomes[variant] = reason_of(error)
+    return outcomes
+
+
+@contextlib.contextmanager
+def inside(toolbox: str) -> Iterator[None]:
+    """Names are looked up in the toolbox, and configs that a config names are found."""
+    before = os.getcwd()
+    os.chdir(configs_folder(toolbox).parent)  # contextlib.chdir is in Python 3.11 and later
+    try:
+        with DefaultScope.overwrite_default_scope(toolbox):
+            yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """The toolboxes print while they build."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with contextlib.redirect_stderr(nowhere):
+            yield
+
+
+def reason_of(error: Exception) -> str:
+    """One short sentence about an exception."""
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    for pattern, reason in REASONS:
+        if found := re.search(pattern, text):
+            return found.expand(reason)
+    lines = text.strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def checked(family: Family, *, ours: bool) -> str:
+    """:func:`check_variant`; with contiguous maps where a head cannot read channels-last ones."""
+    try:
+        return check_variant(family, ours=ours)
+    except RuntimeError as error:
+        if not ours or VIEWS not in str(error):
+            raise
+    outcome = check_variant(family, ours=True, channels_last=False)
+    return f"{outcome}, with `channels_last=False`"
+
+
+def check_variant(family: Family, *, ours: bool, **backbone_options: Any) -> str:
+    """``yes``, or why a gradient is missing; raises what the model raises.
+
+    Raises:
+        UserError: If the family needs data that is not generated, or a backbone unlike ours.
+    """
+    torch.manual_seed(0)
+    config = family.read()
+    for key, value, reason in NOT_GENERATED:
+        if any(node.get(key) == value for node in nodes(config.model)):
+            raise UserError(reason)
+    registry = registry_of(family.toolbox)
+    if ours:
+        fit_our_backbone(config.model, registry, family.size, **backbone_options)
+    model = revert_sync_batchnorm(registry.build(config.model))
+    model.init_weights()
+    missing = without_gradient(model, batch(family, config, images=2))
+    model.eval()
+    with torch.no_grad():
+        results = model(**model.data_preprocessor(batch(family, config, images=1)), mode="predict")
+    if not any(name.startswith("pred_") for name in results[0].all_keys()):
+        raise UserError("predicts nothing")
+    return missing or PASSED
+
+
+def registry_of(toolbox: str) -> Any:
+    """The toolbox's registry of models, with everything in it."""
+    if toolbox == "mmdet":
+        from mmdet.registry import MODELS
+        from mmdet.utils import register_all_modules
+    else:
+        from mmseg.registry import MODELS
+        from mmseg.utils import register_all_modules
+    register_all_modules(init_default_scope=False)
+    return MODELS
+
+
+def batch(family: Family, config: Config, images: int) -> dict:
+    """Images and samples as the toolbox's loader gives them."""
+    classes = [
+        node["num_classes"] for node in nodes(config.model) if node.get("num_classes", 0) >= 1
+    ]
+    classes = min(classes, default=1)
+    if family.toolbox == "mmseg":
+        samples = [segmentation_sample(family.size, i, classes) for i in range(images)]
+    else:
+        scales = [
+            node["scale_factor"]
+            for node in nodes(config.to_dict())
+            if node.get("type") == "SegRescale"
+        ]
+        scale = min(scales, default=1)
+        samples = [detection_sample(family.size, i, classes, scale) for i in range(images)]
+    return dict(inputs=[image(family.size, i) for i in range(images)], data_samples=samples)
+
+
+def without_gradient(model: torch.nn.Module, data: dict) -> str:
+    """One loss backwards; what it does not reach, or an empty text."""
+    model.train()
+    losses = model(**model.data_preprocessor(data, True), mode="loss")
+    loss, _ = model.parse_losses(losses)
+    if not math.isfinite(loss.item()):
+        raise UserError(f"its loss is {loss.item()}")
+    loss.backward()
+    missing = [
+        name for name, value in model.named_parameters() if value.requires_grad and value.grad is None
+    ]
+    if not missing:
+        return ""
+    modules = dict.fromkeys(name.rpartition(".")[0] for name in missing)
+    shown = ", ".join(list(modules)[:2]) + (" ..." if len(modules) > 2 else "")
+    return f"no gradient for {len(missing)} parameters: {shown}"
