@@ -6,10 +6,11 @@ DEMO_DIR ?= work_dirs/demo-$(shell date +%Y%m%d-%H%M%S)
 DEMO_CONFIG = configs/detection/cascade_convnext_a_shapes.py
 CHAIN_DIR ?= work_dirs/chain-$(shell date +%Y%m%d-%H%M%S)
 DOCS_VENV ?= .venv-docs
+UPSTREAM_VENV ?= .venv-upstream
 # Added to the three trainings, such as `--max-iters 2` to try the chain.
 CHAIN_FLAGS ?=
 
-.PHONY: install demo chain test test-slow test-interpreted test-gpu test-mmpretrain test-pythons lint lock docs
+.PHONY: install demo chain test test-slow test-interpreted test-gpu test-mmpretrain test-upstream test-pythons lint lock docs
 
 install: $(VENV)/installed
 
@@ -68,6 +69,16 @@ test-mmpretrain: install
 		--target $(VENV)/mmpretrain -r requirements/mmpretrain.txt
 	PYTHONPATH=$(VENV)/mmpretrain $(BIN)/python -m pytest -k mmpretrain \
 		tests/weights/test_libraries.py tests/benchmark/test_networks.py
+
+# The contract with the mm* packages (docs/dependencies.md) on the newest torch and numpy, and with
+# the maintained fork of mmengine, in an environment of its own (6 GB).
+test-upstream:
+	$(PYTHON) -m venv $(UPSTREAM_VENV)
+	$(UPSTREAM_VENV)/bin/python -m pip install --quiet --no-compile --only-binary :all: --upgrade \
+		-r requirements/upstream.txt
+	$(UPSTREAM_VENV)/bin/python -m pip install --quiet --no-compile --only-binary :all: --upgrade \
+		--no-deps 'mmcv-lite<2.2' mmdet mmsegmentation
+	$(UPSTREAM_VENV)/bin/python -m pytest --noconftest -m "slow or not slow" tests/contract
 
 # Installation, import and unit tests on every Python 3.10 to 3.13 that is found.
 test-pythons:
