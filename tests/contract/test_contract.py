@@ -68,7 +68,7 @@ def test_types_that_configs_name_are_registered():
     import mmcv.ops
     import mmdet.utils
     import mmseg.utils
-    import mmseg.visualization  # noqa: F401  (not among register_all_modules)
+    import mmseg.visualization  # which register_all_modules leaves out
 
     mmdet.utils.register_all_modules(init_default_scope=False)
     mmseg.utils.register_all_modules(init_default_scope=False)

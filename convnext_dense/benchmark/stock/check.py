@@ -35,8 +35,21 @@ REASONS = (
     (r"No module named '(\w+)", r"needs the package \1"),
     (r"'(mmpretrain)\.\w+ is not in", r"needs the package \1"),
     (r"(skimage) is not installed", "needs the package scikit-image"),
+    (r"install required packages via `pip install -r requirements/optional.txt`",
+     "needs the packages of Stable Diffusion"),
+    (r"'super' object has no attribute 'init_weights'",
+     "needs CLIP's weights (a download): its head has no other initialisation"),
     (r"index 255 is out of bounds", "its weighted loss has no class for ignored pixels (255)"),
-)
+    (r"Given (groups|transposed)=1, weight of size",
+     "its next part takes levels that all have the same number of channels"),
+    (r"not enough values to unpack", "its head reads the branches of its own backbone"),
+    (r"Output size is too small", "its head pools windows that are larger than the feature map"),
+    (r"The size of tensor a .* must match the size of tensor b",
+     "its head takes levels that all have the same size"),
+    (r"expand\(torch\.\w+\{.*the number of sizes provided",
+     "its neck takes the tokens of a vision transformer"),
+)  # fmt: skip
+OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]")
 VIEWS = "view size is not compatible"
 
 
@@ -92,9 +105,12 @@ def inside(toolbox: str) -> Iterator[None]:
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """The toolboxes print while they build."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        with contextlib.redirect_stderr(nowhere):
-            yield
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def reason_of(error: Exception) -> str:
@@ -184,11 +200,13 @@ def without_gradient(model: torch.nn.Module, data: dict) -> str:
     if not math.isfinite(loss.item()):
         raise UserError(f"its loss is {loss.item()}")
     loss.backward()
-    missing = [
-        name for name, value in model.named_parameters() if value.requires_grad and value.grad is None
-    ]
-    if not missing:
-        return ""
-    modules = dict.fromkeys(name.rpartition(".")[0] for name in missing)
-    shown = ", ".join(list(modules)[:2]) + (" ..." if len(modules) > 2 else "")
-    return f"no gradient for {len(missing)} parameters: {shown}"
+    trained = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+    missing = [name for name, parameter in trained if parameter.grad is None]
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in missing))
+    if modules and all(OUTPUT_NORM.fullmatch(name) for name in modules):
+        return (
+            f"no gradient for {', '.join(modules)}, output norms of maps that nothing reads: "
+            "`out_indices` leaves them out"
+        )
+    shown = ", ".join(modules[:2]) + (" ..." if len(modules) > 2 else "")
+    return f"no gradient for {len(missing)} parameters: {shown}" if missing else ""

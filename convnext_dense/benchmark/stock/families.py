@@ -12,15 +12,15 @@ TOOLBOXES = ("mmdet", "mmseg")
 SIZE = 128  # of the images, in pixels
 # Networks whose layers exist for one image size only.
 SIZES = {("mmdet", "ssd"): 300, ("mmseg", "mobilenet_v3"): 512}
-# Where the plainest name is not the family: bytetrack's detector, a head without an argument.
+# Where the plainest name does not work as it is: RPN alone lacks an argument of this head.
 CHOSEN = {
     ("mmdet", "cascade_rpn"): "cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco",
 }
 # Parts of names of plain configs, the best first: a family is shown by the first it has.
 DATA = ("coco", "ade20k", "cityscapes")
 SMALL = ("r18", "r50_fpn_1x", "r50_fpn", "r50", "s50", "b0", "_s_", "-s_", "tiny", "-t", "r101")
-# Proposals and samples for images of this size: thousands of RoIs show nothing more.
-MOST = dict(nms_pre=200, max_per_img=100, num=64)
+# Proposals, samples and queries: images of this size have not more places.
+MOST = dict(nms_pre=200, max_per_img=100, num=64, num_queries=100)
 WITHOUT_MODEL = ("_base_", "common")
 # Entries that would fetch a file.
 FETCHING = ("pretrained", "teacher_ckpt", "checkpoint_file")

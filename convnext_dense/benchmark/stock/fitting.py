@@ -34,7 +34,7 @@ def fit_our_backbone(model: dict, registry: Registry, size: int, **options: Any)
     """
     owners = [node for node in nodes(model) if isinstance(node.get("backbone"), dict)]
     if not owners:
-        raise UserError("the config names no backbone")
+        raise UserError("no part of its config is called backbone")
     for owner in owners:
         fit_owner(owner, registry, size)
         owner["backbone"].update(options)
@@ -111,9 +111,7 @@ def chosen_levels(strides: list[int]) -> tuple[int, ...]:
     return tuple(range(len(STRIDES) - len(strides), len(STRIDES)))
 
 
-def fit_reader(
-    node: dict, old: Sequence[int], new: Sequence[int], *, whole: bool = True
-) -> None:
+def fit_reader(node: dict, old: Sequence[int], new: Sequence[int], *, whole: bool = True) -> None:
     """Replaces the channels in one dict of the config.
 
     Args:

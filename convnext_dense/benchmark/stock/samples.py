@@ -24,7 +24,7 @@ def boxes(size: int) -> np.ndarray:
 
 
 def detection_sample(size: int, number: int, classes: int, map_scale: float) -> DetDataSample:
-    """Boxes, their masks (ellipses would do as well: here the boxes' pixels), labels of pixels.
+    """Boxes, masks that fill them, proposals beside them, labels of pixels.
 
     Args:
         size: Height and width of the image, in pixels.
