@@ -74,7 +74,7 @@ def test_a_small_model_asks_for_no_file_and_no_large_image():
     assert small["pretrained"] is None and small["backbone"]["init_cfg"] is None
     assert small["neck"]["init_cfg"] == dict(type="Xavier")
     assert small["data_preprocessor"]["size"] == small["backbone"]["img_size"] == (64, 64)
-    assert small["test_cfg"] == dict(rpn=[dict(nms_pre=200)], max_per_img=5)
+    assert small["test_cfg"] == dict(rpn=[dict(nms_pre=100)], max_per_img=5)
 
 
 class Model(torch.nn.Module):

@@ -186,6 +186,13 @@ def test_checkpointing_recomputes_the_blocks():
 
 
 @pytest.mark.both_paths(slow=True)
+def test_maps_are_contiguous_where_a_head_needs_it():
+    x = torch.randn(2, 3, 64, 96)
+    for y, expected in zip(make(channels_last=False)(x), make()(x), strict=True):
+        assert y.is_contiguous() and not expected.is_contiguous()
+        assert torch.equal(y, expected)
+
+
 def test_channels_last_input_gives_the_same():
     model = make()
     x = torch.randn(2, 3, 64, 64)

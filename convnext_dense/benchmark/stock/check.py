@@ -22,7 +22,7 @@ from convnext_dense.errors import UserError
 
 VARIANTS = ("stock", "ours")
 PASSED = "yes"
-SECONDS = 120  # after which a family is given up
+SECONDS = 300  # after which a family is given up
 # Data that is not generated: entry of the model's config, its values, why.
 NOT_GENERATED = (
     ("type", "TrackDataPreprocessor", "needs video: it is trained on frames of a sequence"),
@@ -34,7 +34,10 @@ REASONS = (
     (r"mmcv's operator '(\w+)'", r"needs mmcv's operator \1"),
     (r"No module named '(\w+)", r"needs the package \1"),
     (r"'(mmpretrain)\.\w+ is not in", r"needs the package \1"),
-    (r"(skimage) is not installed", "needs the package scikit-image"),
+    (r"Please install (\w+) first", r"needs the package \1"),
+    (r"batch_norm eps must be positive", "its batch norm has eps=0, which torch refuses"),
+    (r"pip install sklearn", "needs the package scikit-learn"),
+    (r"skimage is not installed", "needs the package scikit-image"),
     (r"install required packages via `pip install -r requirements/optional.txt`",
      "needs the packages of Stable Diffusion"),
     (r"'super' object has no attribute 'init_weights'",

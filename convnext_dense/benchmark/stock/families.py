@@ -20,7 +20,7 @@ CHOSEN = {
 DATA = ("coco", "ade20k", "cityscapes")
 SMALL = ("r18", "r50_fpn_1x", "r50_fpn", "r50", "s50", "b0", "_s_", "-s_", "tiny", "-t", "r101")
 # Proposals, samples and queries: images of this size have not more places.
-MOST = dict(nms_pre=200, max_per_img=100, num=64, num_queries=100)
+MOST = dict(nms_pre=100, max_per_img=20, num=16, num_queries=100)
 WITHOUT_MODEL = ("_base_", "common")
 # Entries that would fetch a file.
 FETCHING = ("pretrained", "teacher_ckpt", "checkpoint_file")

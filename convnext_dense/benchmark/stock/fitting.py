@@ -32,9 +32,9 @@ def fit_our_backbone(model: dict, registry: Registry, size: int, **options: Any)
     Raises:
         UserError: If the model has no backbone, or one whose levels ours does not have.
     """
-    owners = [node for node in nodes(model) if isinstance(node.get("backbone"), dict)]
+    owners = [node for node in nodes(model) if "type" in (node.get("backbone") or {})]
     if not owners:
-        raise UserError("no part of its config is called backbone")
+        raise UserError("its config names no backbone of the toolbox")
     for owner in owners:
         fit_owner(owner, registry, size)
         owner["backbone"].update(options)
