@@ -136,7 +136,7 @@ def checked(family: Family, *, ours: bool) -> str:
         if not ours or VIEWS not in str(error):
             raise
     outcome = check_variant(family, ours=True, channels_last=False)
-    return f"{outcome}, with `channels_last=False`"
+    return f"{outcome}; with `channels_last=False`"
 
 
 def check_variant(family: Family, *, ours: bool, **backbone_options: Any) -> str:
