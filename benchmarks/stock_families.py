@@ -46,6 +46,5 @@ def main() -> None:
         write_atomically(args.out, replace(args.out, shown))
 
 
-
 if __name__ == "__main__":
     main()

@@ -192,6 +192,9 @@ def batch(family: Family, config: Config, images: int) -> dict:
         ]
         scale = min(scales, default=1)
         samples = [detection_sample(family.size, i, classes, scale) for i in range(images)]
+        if "rpn_head" in config.model:  # it would be left out where there are proposals
+            for sample in samples:
+                del sample.proposals
     return dict(inputs=[image(family.size, i) for i in range(images)], data_samples=samples)
 
 

@@ -97,7 +97,7 @@ def made_small(model: dict, size: int) -> dict:
         for key, most in MOST.items():
             if isinstance(node.get(key), int):
                 node[key] = min(node[key], most)
-        if isinstance(node.get("init_cfg"), dict) and node["init_cfg"]["type"] == "Pretrained":
+        if isinstance(node.get("init_cfg"), dict) and "checkpoint" in node["init_cfg"]:
             node["init_cfg"] = None
         # Padding to the size of the schedule, or resizing to others.
         node.pop("batch_augments", None)
