@@ -20,7 +20,7 @@ CHOSEN = {
 DATA = ("coco", "ade20k", "cityscapes")
 SMALL = ("r18", "r50_fpn_1x", "r50_fpn", "r50", "s50", "b0", "_s_", "-s_", "tiny", "-t", "r101")
 # Proposals, samples and queries: images of this size have not more places.
-MOST = dict(nms_pre=100, max_per_img=20, num=16, num_queries=100)
+MOST = dict(nms_pre=100, max_per_img=20, num=16, num_queries=100, num_proposals=20)
 WITHOUT_MODEL = ("_base_", "common")
 # Entries that would fetch a file.
 FETCHING = ("pretrained", "teacher_ckpt", "checkpoint_file")
@@ -99,6 +99,8 @@ def made_small(model: dict, size: int) -> dict:
                 node[key] = min(node[key], most)
         if isinstance(node.get("init_cfg"), dict) and "checkpoint" in node["init_cfg"]:
             node["init_cfg"] = None
+        if node.get("type") == "MMSyncBN":  # of one process, as torch's is made later
+            node["type"] = "BN"
         # Padding to the size of the schedule, or resizing to others.
         node.pop("batch_augments", None)
     preprocessor = model.get("data_preprocessor") or {}
