@@ -99,9 +99,10 @@ class PanopticQualityMetric(BaseMetric):
 
     def _write(self, image: PanopticImage, predicted: Segments) -> dict[str, Any]:
         """Writes the PNG of a prediction; returns its entry in COCO's results."""
-        folder, name = self.outfile.with_suffix(""), f"{Path(image.file_name).stem}.png"
-        make_folder(folder)
-        write_segments(folder / name, predicted.ids)
+        name = image.png or f"{os.path.splitext(image.file_name)[0]}.png"
+        path = self.outfile.with_suffix("") / name
+        make_folder(path.parent)
+        write_segments(path, predicted.ids)
         classes, numbers = self.dataset_meta["classes"], read_panoptic(self.ann_file).category_ids
         segments = [
             dict(id=number, category_id=numbers[classes[label]])

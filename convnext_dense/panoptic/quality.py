@@ -49,7 +49,7 @@ def compare_segments(truth: Segments, predicted: Segments, num_classes: int) -> 
         for value, count in zip(values, pixels, strict=True)
     }
     true_areas, predicted_areas = _sums(shared, 0), _sums(shared, 1)
-    matched: set[tuple[int, int]] = set()
+    matched, explained = set(), set()  # true and predicted segments that have a match
     for (true, found), common in shared.items():
         label = truth.labels.get(true)
         if label is None or true in truth.crowds or label != predicted.labels.get(found):
@@ -58,13 +58,14 @@ def compare_segments(truth: Segments, predicted: Segments, num_classes: int) -> 
         if common / union > MATCH:
             counts[label, tp] += 1
             counts[label, iou_sum] += common / union
-            matched.add((true, found))
+            matched.add(true)
+            explained.add(found)
     crowd_of = {truth.labels[true]: true for true in truth.labels if true in truth.crowds}
     for true, label in truth.labels.items():
-        if true not in truth.crowds and true not in {pair[0] for pair in matched}:
+        if true not in truth.crowds and true not in matched:
             counts[label, fn] += 1
     for found, label in predicted.labels.items():
-        if found in {pair[1] for pair in matched}:
+        if found in explained:
             continue
         unrated = shared.get((VOID, found), 0)
         if label in crowd_of:

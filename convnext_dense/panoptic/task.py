@@ -17,8 +17,8 @@ from convnext_dense.data.panoptic.fit_config import (
     fit_to_panoptic,
     panoptic_datasets,
     remarks_on,
-    set_classes,
 )
+from convnext_dense.data.panoptic.heads import set_classes
 from convnext_dense.data.panoptic.prepare import prepare_panoptic
 from convnext_dense.errors import UserError
 from convnext_dense.tasks import ClassCounts, Task
@@ -59,7 +59,7 @@ class PanopticTask(Task):
 
     def assume_classes(self, cfg: Any) -> None:
         """COCO's 80 things and 53 stuff."""
-        set_classes(cfg, *COCO, "COCO")
+        set_classes(cfg.model, *COCO, "COCO")
 
     def fit_to_checkpoint(
         self,
@@ -82,7 +82,7 @@ class PanopticTask(Task):
                 "training of this project."
             )
         things = len(meta["thing_classes"])
-        set_classes(cfg, things, len(classes) - things, source)
+        set_classes(cfg.model, things, len(classes) - things, source)
 
     def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
         """The files that the annotation file names."""

@@ -11,18 +11,14 @@ from convnext_dense.config.config_tree import SPLITS, datasets, evaluators
 from convnext_dense.data.class_names import remark_absent
 from convnext_dense.data.coco.compare_classes import check_known
 from convnext_dense.data.coco.find_images import SHOWN, check_images_exist, missing_images
-from convnext_dense.data.coco.fit_config import (
-    annotation_path,
-    image_folder,
-    set_num_classes,
-)
-from convnext_dense.data.mask_heads import set_things_and_stuff
+from convnext_dense.data.coco.fit_config import annotation_path, image_folder
 from convnext_dense.data.panoptic.annotation_file import (
     PanopticSummary,
     count_segments,
     read_panoptic,
     trained_images,
 )
+from convnext_dense.data.panoptic.heads import set_classes
 from convnext_dense.errors import UserError
 
 DATASET, METRIC = "PanopticDataset", "PanopticQualityMetric"
@@ -76,18 +72,7 @@ def fit_to_panoptic(
             for evaluator in evaluators(cfg, split):
                 if evaluator.get("type") == METRIC:
                     evaluator.update(ann_file=summary.path, segments=segments_folder(dataset))
-    set_classes(cfg, len(things), len(classes) - len(things), first.path)
-
-
-def set_classes(cfg: Config, things: int, stuff: int, source: str) -> None:
-    """Sets the numbers of classes of all heads; boxes and masks are those of things.
-
-    Raises:
-        UserError: When a head fixes another number.
-    """
-    if "roi_head" in cfg.model:
-        set_num_classes(cfg, things, source)
-    set_things_and_stuff(cfg.model, things, stuff, source)
+    set_classes(cfg.model, len(things), len(classes) - len(things), first.path)
 
 
 def _things_first(names: Sequence[str], summary: PanopticSummary) -> tuple[str, ...]:
