@@ -1,8 +1,10 @@
 """Which flags name panoptic data, and which do not go with it."""
 
+import argparse
+
 import pytest
 
-from convnext_dense.cli.flags.train import parser
+from convnext_dense.cli.flags.train import add_flags
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.own import flags as own_data_flags
 from convnext_dense.errors import UserError
@@ -11,7 +13,9 @@ from tests.panoptic.conftest import FPN
 
 
 def own(flags, *more):
-    args = parser().parse_args([str(FPN), *map(str, flags), *map(str, more)])
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    args = parser.parse_args([str(FPN), *map(str, flags), *map(str, more)])
     return own_data_flags.from_args(args, ("train", "val"))
 
 
