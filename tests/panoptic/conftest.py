@@ -8,12 +8,8 @@ import pytest
 
 CONFIGS = Path(__file__).parents[2] / "configs/panoptic"
 FPN, QUERIES = (
-    CONFIGS / f"{name}_convnext_a_shapes.py" for name in ("panoptic_fpn", "mask2former")
+    CONFIGS / f"{name}_convnext_a_shapes.py" for name in ("panoptic_fpn", "mask2former_panoptic")
 )
-SMALL = {
-    "model.test_cfg.rcnn.score_thr": 0.0,
-    "train_dataloader.batch_size": 2,
-}
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Mask2Former for things and stuff, ConvNeXt-atto from scratch on the embedded shapes data.
 
-    python tools/train.py configs/panoptic/mask2former_convnext_a_shapes.py
+    python tools/train.py configs/panoptic/mask2former_panoptic_convnext_a_shapes.py
 
 Data: drawn on first use under shapes/ of the data root. Cost: minutes on 2 CPU cores.
-Paper: not in it. Heads: as mask2former_convnext_t_50e. Ours: docs/results.md.
+Paper: not in it. Heads: as mask2former_panoptic_convnext_t_50e. Ours: docs/results.md.
 """
 
 _base_ = [

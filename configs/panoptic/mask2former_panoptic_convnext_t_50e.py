@@ -1,6 +1,6 @@
 """Mask2Former for things and stuff, ConvNeXt-T, ImageNet-1K weights, COCO panoptic, 50 epochs.
 
-    python tools/train.py configs/panoptic/mask2former_convnext_t_50e.py
+    python tools/train.py configs/panoptic/mask2former_panoptic_convnext_t_50e.py
 
 Data: COCO 2017 and its panoptic annotations under coco/ of the data root:
 annotations/panoptic_{train,val}2017.json beside folders of their PNGs, which have the same names.
