@@ -60,6 +60,7 @@ def test_train_test_and_predict(config, flags, rooms, tmp_path):
         *("--work-dir", out, *flags[2:4], "--images", rooms / "images/val"),
         *("--labels", rooms / "segments/val", "--out", out / "results.json"),
         *("--show-dir", out / "drawn"),
+        *(["--cfg-options", *score] if score else []),
     )
     tested = json.loads((out / "metrics.json").read_text())
     assert tested["PQ"] == pytest.approx(metrics["PQ"], abs=1e-6)
