@@ -69,6 +69,7 @@ setup(
     extras_require={
         "detection": TASKS + DETECTION,
         "segmentation": TASKS + SEGMENTATION,
+        "panoptic": TASKS + DETECTION,
         "all": TASKS + DETECTION + SEGMENTATION,
         # The same with mmcv's own compiled operators; builds mmcv from source.
         "compiled": ["mmcv>=2.1,<2.2", *TASKS[1:], *DETECTION, *SEGMENTATION],

@@ -19,7 +19,8 @@ class TaskEntry:
     """Where a task is found.
 
     Attributes:
-        name: ``detection``, ``segmentation``, ``classification`` or ``self_supervised``.
+        name: ``detection``, ``segmentation``, ``panoptic``, ``classification`` or
+            ``self_supervised``.
         scope: mmengine's scope of its configs (``default_scope``). Of two tasks with one scope the
             first is meant, unless the config names the other by ``task``.
         toolbox: The package it needs beside this one; the extra of ``pip install`` that brings it
@@ -40,6 +41,7 @@ class TaskEntry:
 ENTRIES = (
     TaskEntry("detection", "mmdet", "mmdet", ("bbox_mAP", "segm_mAP")),
     TaskEntry("segmentation", "mmseg", "mmseg", ("mIoU",)),
+    TaskEntry("panoptic", "mmdet", "mmdet", ("PQ",)),
     TaskEntry("classification", "mmengine", None, ("top1", "top5", "top1_ema", "top5_ema")),
     TaskEntry("self_supervised", "mmengine", None, ()),
 )
@@ -69,6 +71,7 @@ class Task(ABC):
     """What a task brings. Configs are mmengine's, datasets their ``dict`` in a data loader."""
 
     name: str
+    no_views = ""  # why results of several views cannot be merged, for the message
     fits_schedule = True  # to the size of own data; False: the recipe counts epochs, which stay
 
     # A config and its data

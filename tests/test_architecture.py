@@ -17,10 +17,11 @@ ROOMS = (
     "tasks",
     "kernels", "weights", "models", "ops", "optim", "registration",
     "config", "runs", "trackers", "data", "engine", "finetune", "preflight", "browse",
-    "detection", "segmentation", "classification", "self_supervised", "hub", "inference",
+    "detection", "segmentation", "panoptic", "classification", "self_supervised", "hub",
+    "inference",
     "exported", "export", "paper", "report", "benchmark", "predictor", "cli", "__main__",
 )  # fmt: skip
-TASKS = ("detection", "segmentation", "classification", "self_supervised")
+TASKS = ("detection", "segmentation", "panoptic", "classification", "self_supervised")
 # No task knows another.
 STRANGERS = [{one, other} for one in TASKS for other in TASKS if one != other]
 # Libraries that a room does without: who uses the bare backbone needs none of them.

@@ -10,6 +10,7 @@ from tests.miniature import CONFIGS
 SHAPES = {
     "detection": "detection/mask_rcnn_convnext_a_shapes.py",
     "segmentation": "segmentation/upernet_convnext_a_shapes.py",
+    "panoptic": "panoptic/panoptic_fpn_convnext_a_shapes.py",
     "classification": "classification/convnext_a_shapes.py",
     "self_supervised": "self_supervised/fcmae_convnext_t.py",
 }
@@ -28,7 +29,7 @@ def test_a_config_has_its_task(entry):
 
 
 def test_headlines_are_told_apart():
-    assert len(set(HEADLINE)) == len(HEADLINE) == 7
+    assert len(set(HEADLINE)) == len(HEADLINE) == 8
 
 
 def test_another_scope_is_another_task():

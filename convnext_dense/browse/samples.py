@@ -18,7 +18,7 @@ from convnext_dense.data.bands.reading import shown
 from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.runs.noise import filter_warnings
 
-TRUTH_STEPS = ("LoadAnnotations", "LoadLabels")
+TRUTH_STEPS = ("LoadAnnotations", "LoadLabels", "LoadSegments")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from convnext_dense.inference.base_result import Result
 from convnext_dense.inference.model import Model, is_export, load
 from convnext_dense.inference.output.formats import Writer, open_writer
 from convnext_dense.inference.output.videos import writing_video
-from convnext_dense.inference.results import DetectionResult, SegmentationResult
+from convnext_dense.inference.results import DetectionResult, PanopticResult, SegmentationResult
 from convnext_dense.inference.sources import VIDEO_SUFFIXES, files, open_video, video_of
 from convnext_dense.inference.trained.opening import is_model
 from convnext_dense.runs.progress import new_progress
@@ -162,7 +162,7 @@ class Job:
 
     def _count(self, result: Result) -> None:
         self.count += 1
-        if isinstance(result, DetectionResult):
+        if isinstance(result, DetectionResult | PanopticResult):
             self.objects += len(result)
         elif isinstance(result, SegmentationResult):
             self.found |= set(result.shares)
@@ -173,6 +173,8 @@ class Job:
         """What was found in all, in a few words."""
         if self.model.task == "detection":
             found = counted(self.objects, "detection", "detections")
+        elif self.model.task == "panoptic":
+            found = counted(self.objects, "segment", "segments")
         else:
             found = counted(len(self.found), "class", "classes")
         return f"{found} in {counted(self.count, self.unit, f'{self.unit}s')}"
@@ -244,7 +246,7 @@ def _stem(name: str) -> str:
 
 
 def _refuse_overwriting(names: Sequence[str], stems: dict[str, str], out: Path) -> None:
-    endings = (".jpg", ".mp4", "_labels.png")
+    endings = (".jpg", ".mp4", "_labels.png", "_segments.png")
     written = {(out / f"{stem}{ending}").resolve() for stem in stems.values() for ending in endings}
     if clash := written & {Path(name).resolve() for name in names}:
         raise UserError(f"--out would overwrite {sorted(clash)[0]}: name another folder.")

@@ -10,7 +10,8 @@ from convnext_dense.errors import UserError
 PLAIN = "config.yaml"  # of a folder that was made to be shared
 EXPORTED = "config.json"  # of a folder that ``convnext-dense export`` wrote
 NEAREST = 3
-TASKS = ("detection", "segmentation", "classification", "self_supervised")  # their folders
+# Their folders.
+TASKS = ("detection", "segmentation", "panoptic", "classification", "self_supervised")
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -21,6 +21,7 @@ from convnext_dense.data.bands.fit import fit_bands
 from convnext_dense.data.bands.settings import Start
 from convnext_dense.data.own.own_data import OwnData, own_data_step
 from convnext_dense.data.shapes.dataset import prepare_shapes
+from convnext_dense.data.shapes.panoptic import add_panoptic
 from convnext_dense.errors import MissingDataError, UserError
 from convnext_dense.tasks import task_of
 
@@ -117,3 +118,7 @@ def _draw_embedded_data(cfg: Config, splits: tuple[str, ...]) -> None:
             )
         print_log(f"Drawing the embedded data into {root}/shapes, once; this takes half a minute.")
     prepare_shapes(root)
+    for split in splits:
+        for dataset in datasets(cfg, split):
+            if (dataset.get("data_prefix") or {}).get("seg") and "panoptic_" in dataset.ann_file:
+                add_panoptic(shapes, Path(dataset.ann_file).stem.removeprefix("panoptic_"))

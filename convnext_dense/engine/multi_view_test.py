@@ -22,6 +22,7 @@ from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.images import explaining_opencv
 from convnext_dense.engine.hooks import TEST_FACTS
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import task_of
 
 
 def use_views(cfg: Config) -> None:
@@ -31,8 +32,11 @@ def use_views(cfg: Config) -> None:
     neither the loader nor its queue holds all of them.
 
     Raises:
-        UserError: For a config without views, or with views that cannot be used.
+        UserError: For a task whose results cannot be merged, a config without views, or with views
+            that cannot be used.
     """
+    if reason := task_of(cfg).no_views:
+        raise UserError(f"--tta: {reason}.")
     if "tta_views" not in cfg:
         raise UserError("--tta: the config has no tta_views, the list of views to test in.")
     views = dict(cfg.tta_views, resize=take_resize(cfg, "--tta"))

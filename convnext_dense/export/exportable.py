@@ -26,7 +26,7 @@ from convnext_dense.export.plain import ExportedBackbone, ExportedClassifier, Ex
 from convnext_dense.exported.description import Description, Resizing
 from convnext_dense.inference.network import Network
 from convnext_dense.inference.trained.classifier import Classifier
-from convnext_dense.inference.trained.networks import Detector, Segmentor
+from convnext_dense.inference.trained.networks import Detector, PanopticSegmentor, Segmentor
 
 BATCH, SIDES = 2, (256, 320)  # of the example that is traced; other sizes take the same graph
 DETECTORS = (CascadeRCNN, MaskRCNN, FasterRCNN)
@@ -72,6 +72,12 @@ def exportable(
         module, facts = _backbone(network)
     elif isinstance(network, Detector):
         module, facts = _detector(network)
+    elif isinstance(network, PanopticSegmentor):
+        raise UserError(
+            f"{type(network.model).__name__} cannot be exported: how a panoptic model puts its "
+            "segments together depends on values, one segment after another; --part backbone "
+            "exports its backbone."
+        )
     elif isinstance(network, Segmentor):
         module, facts = _segmentor(network)
     else:

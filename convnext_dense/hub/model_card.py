@@ -11,7 +11,14 @@ from convnext_dense.version import __version__
 PIPELINES = {
     "detection": "object-detection",
     "segmentation": "image-segmentation",
+    "panoptic": "image-segmentation",
     "classification": "image-classification",
+}
+KINDS = {
+    "detection": "detector",
+    "segmentation": "segmentor",
+    "panoptic": "panoptic model",
+    "classification": "classifier",
 }
 SHOWN_ENV = ("convnext_dense", "python", "torch", "device", "processes", "started")
 OF_THIS_MACHINE = ("folder", "command", "data", "started from", "backbone weights", "revision")
@@ -79,10 +86,9 @@ def _header(run: Training, repo: str, figures: Mapping[str, float], license: str
 def _what(run: Training, classes: Sequence[str], ema: bool) -> str:
     backbone = (run.config.get("model") or {}).get("backbone") or {}
     network = " ".join(str(backbone[key]) for key in ("type", "arch") if backbone.get(key))
-    kind = {"detection": "detector", "segmentation": "segmentor", "classification": "classifier"}
     weights = " The weights are the moving average (EMA) of the training's." if ema else ""
     return (
-        f"A {kind.get(run.task, 'model')} of {len(classes)} classes with the backbone {network}, "
+        f"A {KINDS.get(run.task, 'model')} of {len(classes)} classes with the backbone {network}, "
         f"trained with convnext_dense {run.env.get('convnext_dense', __version__)} from the config "
         f"`{run.config_name}`.{weights}"
     )

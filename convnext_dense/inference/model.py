@@ -18,10 +18,11 @@ from convnext_dense.data.bands.reading import check_range
 from convnext_dense.errors import UserError
 from convnext_dense.inference.base_result import Legend, Result
 from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.network import Network, Scores
+from convnext_dense.inference.network import Network, Scores, Segments
 from convnext_dense.inference.results import (
     ClassificationResult,
     DetectionResult,
+    PanopticResult,
     SegmentationResult,
 )
 from convnext_dense.inference.sources import OnError, SourceImage, images
@@ -39,7 +40,7 @@ def load(
     config: str | os.PathLike | None = None,
     device: str | None = None,
 ) -> "Model":
-    """Loads a trained detector, segmentor or classifier.
+    """Loads a trained detector, segmentor, panoptic model or classifier.
 
     Args:
         source: A work folder (its newest whole checkpoint), a checkpoint file or address, the name
@@ -96,7 +97,7 @@ class Model:
             why there are none.
 
     Attributes:
-        task: ``detection``, ``segmentation`` or ``classification``.
+        task: ``detection``, ``segmentation``, ``panoptic`` or ``classification``.
         classes: Class names, by label.
         source: The model as it was named.
     """
@@ -179,7 +180,8 @@ class Model:
                 default those of the training.
 
         Yields:
-            :class:`DetectionResult`, :class:`SegmentationResult` or :class:`ClassificationResult`.
+            :class:`DetectionResult`, :class:`SegmentationResult`, :class:`PanopticResult` or
+            :class:`ClassificationResult`.
 
         Raises:
             UserError: For an option that does not fit the model, at once; for an image that cannot
@@ -189,10 +191,10 @@ class Model:
             raise UserError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
         if tile is None and whole:
             raise UserError("whole=True belongs to tile, which is not given.")
-        if probabilities and self.task == "detection":
-            raise UserError("probabilities are a segmentor's and a classifier's, not a detector's.")
-        if tile is not None and self.task == "classification":
-            raise UserError("A classifier sees whole images: leave tile out.")
+        if probabilities and self.task not in ("segmentation", "classification"):
+            raise UserError("probabilities are a segmentor's and a classifier's: leave them out.")
+        if tile is not None and self.task not in ("detection", "segmentation"):
+            raise UserError("tile is for detectors and segmentors: others see whole images.")
         least = self._thresholds(threshold)
         if tile is None:
             step = Whole(self.network, tta, probabilities)
@@ -249,6 +251,8 @@ class Model:
             return DetectionResult(image, self.legend, chosen)
         if isinstance(outcome, Scores):
             return SegmentationResult(image, self.legend, outcome.labels, outcome.probabilities)
+        if isinstance(outcome, Segments):
+            return PanopticResult(image, self.legend, outcome.ids, outcome.labels, outcome.things)
         return ClassificationResult(image, self.legend, outcome)
 
     def _thresholds(self, threshold: float | str) -> np.ndarray:

@@ -24,11 +24,26 @@ class Scores:
     probabilities: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class Segments:
+    """The segments of one image.
+
+    Attributes:
+        ids: int32 (height, width): k where the k-th segment is, 0 where none is.
+        labels: The class of each segment, int64 (n,).
+        things: The number of classes whose instances are told apart: the first ones.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    things: int
+
+
 class Network(ABC):
     """A network with its weights, its classes and what it does to an image beforehand.
 
     Attributes:
-        task: ``detection``, ``segmentation`` or ``classification``.
+        task: ``detection``, ``segmentation``, ``panoptic`` or ``classification``.
         classes: Class names, by label.
         reading: How it reads images.
         threshold: Of a segmentor whose one channel tells two classes apart: the probability from
@@ -68,8 +83,8 @@ class Network(ABC):
 
         Returns:
             Of each image: a detector's :class:`~convnext_dense.inference.instances.Instances`, the
-            highest score first; a segmentor's :class:`Scores`; a classifier's probabilities,
-            float32 (classes,).
+            highest score first; a segmentor's :class:`Scores`; a panoptic model's
+            :class:`Segments`; a classifier's probabilities, float32 (classes,).
         """
 
     def working(self) -> AbstractContextManager[None]:

@@ -157,9 +157,7 @@ class SegmentationResult(Result):
         found = []
         for label in np.unique(self.label_map).tolist():
             mask = self.label_map == label
-            rows, columns = (np.nonzero(mask.any(axis=axis))[0] for axis in (1, 0))
-            box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            found.append(Region(label, None, tuple(map(float, box)), mask))
+            found.append(Region(label, None, _box(mask), mask))
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -186,6 +184,76 @@ class SegmentationResult(Result):
             # An open file, since numpy would add an ending to the temporary name.
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(file, **arrays)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PanopticResult(Result):
+    """The segments of one image: instances of things, and areas of stuff; none overlap.
+
+    Attributes:
+        segment_map: int32 (height, width): k where the k-th segment is, 0 where none is.
+        labels: int64 (n,), the class of each segment, an index into :attr:`classes`.
+        things: The number of classes whose instances are told apart: the first ones.
+    """
+
+    segment_map: np.ndarray
+    labels: np.ndarray
+    things: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each segment."""
+        return [self.classes[label] for label in self.labels]
+
+    def mask(self, number: int) -> np.ndarray:
+        """The pixels of a segment, counted from 0, bool (height, width)."""
+        return self.segment_map == number + 1
+
+    def draw(self) -> np.ndarray:
+        """A copy of the image under its segments, with their names."""
+        from convnext_dense.inference.output.drawing import draw_segments
+
+        return draw_segments(self)
+
+    def regions(self) -> list[Region]:
+        """The segments."""
+        return [
+            Region(int(label), None, _box(mask := self.mask(number)), mask)
+            for number, label in enumerate(self.labels)
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """``segments``: the id, class, kind, pixels and box (left, top, right, bottom) of each."""
+        return {
+            "segments": [
+                {
+                    "id": number,
+                    "class": self.classes[region.label],
+                    "isthing": region.label < self.things,
+                    "area": int(region.mask.sum()),
+                    "bbox": list(region.box),
+                }
+                for number, region in enumerate(self.regions(), start=1)
+            ]
+        }
+
+    def write_files(self, stem: Path) -> None:
+        """Writes ``STEM_segments.png``, whose colours are the ids, as COCO's panoptic format has.
+
+        The id of a pixel's segment is red + 256 green + 65536 blue; 0 belongs to none.
+        """
+        from convnext_dense.data.panoptic.segments import write_segments
+
+        write_segments(stem.with_name(f"{stem.name}_segments.png"), self.segment_map)
+
+
+def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a mask that is not empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return float(columns[0]), float(rows[0]), float(columns[-1]) + 1, float(rows[-1]) + 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,15 +6,17 @@ from convnext_dense.errors import UserError
 from convnext_dense.report.findings import Analysis
 from convnext_dense.runs.saved_runs import Test
 
+ANALYSED = ("detection", "segmentation", "classification")  # a module of this package each
+
 
 def analyse_test(test: Test) -> Analysis | None:
-    """Analyses the results of a test; None if it has no results file.
+    """Analyses the results of a test; None without a results file, and for other tasks.
 
     Unreadable results and missing data give a note instead of an error, since the rest of the page
     does not need them.
     """
     results = test.results
-    if results is None or test.task is None:
+    if results is None or test.task not in ANALYSED:
         return None
     module = import_module(f"convnext_dense.report.{test.task}")  # each task needs other libraries
     try:

@@ -25,6 +25,7 @@ CLASSIFIERS = {
     "roi_head.bbox_head.0.fc_cls.weight": 1,
     "decode_head.conv_seg.weight": 0,
 }
+FUSION = "fusion_head"  # puts results of other heads together, without parameters
 
 
 def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -82,7 +83,7 @@ def check_parts(model: Mapping[str, Any], checkpoint: Mapping[str, Any], source:
         UserError: When the config has a backbone, neck or head that the file does not contain.
     """
     parts = [name for name in model if name.endswith(("backbone", "neck", "head"))]
-    needed = sorted(name for name in parts if model[name] is not None)
+    needed = sorted(p for p in parts if model[p] is not None and not p.endswith(FUSION))
     in_file = sorted({name.split(".")[0] for name in model_state(checkpoint)})
     if set(needed) - set(in_file):
         raise UserError(

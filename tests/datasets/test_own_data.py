@@ -170,7 +170,6 @@ def test_one_folder_is_enough_for_a_test(streets):
         (["--images", "d"], "--images belongs to own data, which is named by --train-data"),
         (["--epochs", "3"], "--epochs belongs to own data"),
         (["--classes", "t.json"], "--classes belongs to own data"),
-        (["--labels", "d", "--val-json", "t.json", "--images", "d"], "--labels belongs to segmen"),
         (["--labels", "d", "--images", "d"], "--images d is one folder for training and valida"),
         (["--labels", "d", "--images", "d", "d"], "--labels d is one folder for training and"),
         (["--labels", "d", "d", "d", "--images", "d", "d"], "--labels takes one or two folders"),

@@ -20,7 +20,9 @@ def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = Tru
     _add_format_arguments(group, training)
     if training:
         add_value_range(group)
-        group.add_argument("--train-json", metavar="JSON", help="COCO file to train on")
+        group.add_argument(
+            "--train-json", metavar="JSON", help="COCO file to train on (detection, panoptic)"
+        )
     group.add_argument("--val-json", metavar="JSON", help="COCO file to evaluate on")
     group.add_argument(
         "--images",
@@ -32,7 +34,8 @@ def add_own_data_arguments(parser: argparse.ArgumentParser, training: bool = Tru
         "--labels",
         nargs="+",
         metavar="DIR",
-        help="folders of label images, as --images (segmentation)",
+        help="folders of label images, as --images (segmentation); beside a json those of the "
+        "PNGs of segments (panoptic)",
     )
     group.add_argument(
         "--classes",

@@ -142,7 +142,8 @@ def coco_datasets(cfg: Config, split: str) -> list[ConfigDict]:
     return [
         data
         for data in datasets(cfg, split)
-        if (file := str(data.get("ann_file") or ""))
+        if "seg" not in (data.get("data_prefix") or {})  # beside which a panoptic file lies
+        and (file := str(data.get("ann_file") or ""))
         and (file.endswith("json") or data.get("type") == "CocoDataset")
     ]
 

@@ -1,13 +1,14 @@
 """The flags of one's own data, read and compared with each other."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convnext_dense.data.own.own_data import DETECTION, IGNORE, SEGMENTATION, OwnData
+from convnext_dense.data.own.own_data import DETECTION, IGNORE, PANOPTIC, SEGMENTATION, OwnData
 from convnext_dense.data.own.split_file import refuse_own_split
 from convnext_dense.errors import UserError
 
@@ -59,17 +60,17 @@ def _named(args: argparse.Namespace, splits: tuple[str, ...], given: list[str]) 
     if args.train_data or args.val_data:
         return _with_data(args, splits)
     has_json = args.train_json or args.val_json
-    if args.labels and has_json:
-        raise UserError("--labels belongs to segmentation and a json to detection: give one.")
     if not args.labels and not has_json:
         raise UserError(
             f"{given[0]} belongs to own data, which is named by --train-data and --val-data, or in "
             "parts: a detector takes --train-json, --val-json and --images, a segmentor --images "
-            "and --labels."
+            "and --labels, a panoptic model all of them."
         )
     if not args.images:
         raise UserError(f"{given[0]} needs --images, the folder of the images.")
-    return _with_labels(args, splits) if args.labels else _with_jsons(args, splits)
+    if has_json:
+        return _with_jsons(args, splits)
+    return _with_labels(args, splits)
 
 
 def _with_data(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
@@ -196,7 +197,14 @@ def _with_jsons(args: argparse.Namespace, splits: tuple[str, ...]) -> OwnData:
     for split in _given(args, splits):
         flag, path = _json_flag(args, split)
         sources[split] = (image_folders[0 if split == "train" else -1], _file(flag, path))
-    return OwnData(DETECTION, sources)
+    if not args.labels:
+        return OwnData(DETECTION, sources)
+    folders = _folders("--labels", args.labels)
+    segments = {
+        os.path.abspath(path): folders[0 if split == "train" else -1]
+        for split, (_, path) in sources.items()
+    }
+    return OwnData(PANOPTIC, sources, segments=segments)
 
 
 def _given(args: argparse.Namespace, splits: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from convnext_dense.config.options import options_below
 from convnext_dense.errors import UserError
 from convnext_dense.tasks import task_of
 
-DETECTION, SEGMENTATION = "detection", "segmentation"
+DETECTION, SEGMENTATION, PANOPTIC = "detection", "segmentation", "panoptic"
 IGNORE = "ignore"  # in the place of a class name of --mask-values
 
 
@@ -26,9 +26,10 @@ class OwnData:
     """Own images and their truth, split by split.
 
     Attributes:
-        task: ``detection`` or ``segmentation``; None where the flags fit both.
+        task: ``detection``, ``segmentation`` or ``panoptic``; None where the flags fit several.
         sources: ``{split: (folder of images, COCO json or folder of label images)}``. The folder is
             None where the second, of any format, says where the images are.
+        segments: Folder of the PNGs of each panoptic file, by its absolute path (panoptic).
         classes: Text file of class names (segmentation); None looks for ``classes.txt``.
         reduce_zero_label: Index 0 is ignored and the first class has index 1 (segmentation).
         mask_values: Class name of each value of the masks, where those are no indices; None for a
@@ -51,6 +52,7 @@ class OwnData:
 
     task: str | None
     sources: dict[str, tuple[Path | None, Path]]
+    segments: Mapping[str, Path] = field(default_factory=dict)
     classes: Path | None = None
     reduce_zero_label: bool = False
     mask_values: Mapping[int, str | None] | None = None
@@ -97,7 +99,8 @@ def use_own_data(cfg: Config, own_data: OwnData, options: Mapping[str, Any]) -> 
     if own_data.task not in (None, task.name):
         raise UserError(
             f"{cfg.filename} is for {task.name}: "
-            "a detector takes --train-json and --val-json, a segmentor --labels."
+            "a detector takes --train-json and --val-json, a segmentor --labels, a panoptic model "
+            "all three."
         )
     own_data = task.prepare_own_data(replace(own_data, options=options))
     paths = {split: tuple(map(os.path.abspath, pair)) for split, pair in own_data.sources.items()}

@@ -1,1 +1,1 @@
-"""Data that comes with the project: `shapes` draws a set for all three tasks on first use."""
+"""Data that comes with the project: `shapes` draws a set for all tasks on first use."""

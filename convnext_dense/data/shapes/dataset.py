@@ -1,4 +1,4 @@
-"""The embedded data: one set of drawn images for all three tasks, made from a seed on first use.
+"""The embedded data: one set of drawn images for all tasks, made from a seed on first use.
 
 `prepare_shapes(data_root)` leaves this folder behind, and finds it there the next time:
 
@@ -7,6 +7,7 @@
                                               hold none
       annotations/instances_{train,val}.json  detection and instance segmentation, COCO format
       labels/{train,val}/000001.png           semantic segmentation, an index a pixel
+      annotations/panoptic_{train,val}.json   panoptic segmentation (see shapes/panoptic.py)
       classes.txt                             the names of the indices, one a line, background first
       cls/{train,val}/<class>/0001.jpg        classification, one shape an image, 64 x 64
       dataset.json                            the stamp: which set this is
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 
 from convnext_dense.data.shapes.drawing import CLASSES, DrawnImage, draw_image
+from convnext_dense.data.shapes.panoptic import add_panoptic
 from convnext_dense.errors import UserError
 
 __all__ = ["CLASSES", "prepare_shapes"]
@@ -110,6 +112,7 @@ def _draw(folder: Path, stamp: dict[str, int]) -> None:
         draft.mkdir(parents=True)
         for split in SPLITS:
             _write_scenes(draft, split, stamp["seed"], stamp[split])
+            add_panoptic(draft, split)
             _write_singles(draft, split, stamp["seed"], stamp[f"cls_{split}"])
         names = "\n".join(["background", *CLASSES])
         (draft / "classes.txt").write_text(names + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from convnext_dense.browse.segments import middle, paint_segments
 from convnext_dense.browse.style import name_size
 from convnext_dense.messages import say
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from convnext_dense.inference.results import (
         ClassificationResult,
         DetectionResult,
+        PanopticResult,
         SegmentationResult,
     )
 
@@ -71,9 +73,21 @@ def draw_labels(result: "SegmentationResult") -> np.ndarray:
     palette = result.legend.colours
     image = cv2.addWeighted(result.image, 1 - OPAQUE, palette[result.label_map], OPAQUE, 0)
     names = [
-        Name(result.classes[area.label], _middle(area.mask), palette[area.label], centred=True)
+        Name(result.classes[area.label], middle(area.mask), palette[area.label], centred=True)
         for area in result.regions()
         if area.mask.mean() >= NAMED_SHARE
+    ]
+    return _with_names(image, names)
+
+
+def draw_segments(result: "PanopticResult") -> np.ndarray:
+    """The segments in shades of their classes' colours, each with its name in its middle."""
+    palette, ids = result.legend.colours, dict(enumerate(result.labels.tolist(), start=1))
+    image = paint_segments(result.image, result.segment_map, ids, palette)
+    names = [
+        Name(result.classes[segment.label], middle(segment.mask), palette[segment.label], True)
+        for segment in result.regions()
+        if segment.mask.mean() >= NAMED_SHARE
     ]
     return _with_names(image, names)
 
@@ -140,10 +154,3 @@ def _frame(image: np.ndarray, box: np.ndarray, colour: np.ndarray, width: int) -
 
 def _blend(image: np.ndarray, mask: np.ndarray, colour: np.ndarray) -> None:
     image[mask] = ((1 - OPAQUE) * image[mask] + OPAQUE * colour).astype(np.uint8)
-
-
-def _middle(mask: np.ndarray) -> tuple[float, float]:
-    """The point (x, y) of a mask that is furthest from its edge."""
-    padded = np.pad(mask.astype(np.uint8), 1)
-    _, _, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(padded, cv2.DIST_L2, 3))
-    return x - 1, y - 1

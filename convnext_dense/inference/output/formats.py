@@ -152,7 +152,7 @@ def _table(result: Result) -> tuple[list[str], list[list[Any]]]:
     return OBJECTS, [
         [
             result.classes[region.label],
-            f"{region.score:.6f}",
+            None if region.score is None else f"{region.score:.6f}",
             *(f"{edge:.3f}" for edge in region.box),
             None if region.mask is None else int(region.mask.sum()),
         ]

@@ -12,9 +12,11 @@ from convnext_dense.detection.best_thresholds import read_best_thresholds
 from convnext_dense.errors import UserError
 from convnext_dense.inference.model import Model
 from convnext_dense.inference.network import Network
-from convnext_dense.inference.trained.networks import Detector, Segmentor
+from convnext_dense.inference.trained.networks import Detector, PanopticSegmentor, Segmentor
 from convnext_dense.inference.trained.opening import Opened, open_named
 from convnext_dense.tasks import entry_of
+
+NETWORKS = {kind.task: kind for kind in (Detector, Segmentor, PanopticSegmentor)}
 
 
 @safe_reading()
@@ -47,7 +49,7 @@ def build_network(opened: Opened, device: torch.device) -> Network:
             "from it with --backbone-weights."
         )
     if entry is not None and entry.toolbox:
-        return {"detection": Detector, "segmentation": Segmentor}[entry.name](opened, device)
+        return NETWORKS[entry.name](opened, device)
     from convnext_dense.inference.trained.classifier import Classifier  # needs timm's transforms
 
     return Classifier(opened, device)

@@ -22,14 +22,14 @@ from convnext_dense.data.images import explaining_opencv
 from convnext_dense.engine.multi_view_test import build_views, use_views
 from convnext_dense.errors import UserError
 from convnext_dense.inference.instances import Instances
-from convnext_dense.inference.network import Network, Scores
+from convnext_dense.inference.network import Network, Scores, Segments
 from convnext_dense.inference.trained.opening import Opened
 from convnext_dense.inference.trained.surroundings import reading_safely
 from convnext_dense.tasks import task_of
 from convnext_dense.weights.checkpoints import check_parts, compare
 
 # Steps that read files, which images in memory do without.
-READING = ("LoadImage", "LoadImageFromFile", "LoadAnnotations", "LoadLabels")
+READING = ("LoadImage", "LoadImageFromFile", "LoadAnnotations", "LoadLabels", "LoadSegments")
 META_KEYS = ("img_id", "ori_shape", "img_shape", "scale_factor")
 
 
@@ -160,6 +160,25 @@ def to_instances(sample: Any) -> Instances:
         found.labels.cpu().numpy(),
         encode_masks(found.masks) if "masks" in found else None,
     )
+
+
+class PanopticSegmentor(ToolboxNetwork):
+    """A panoptic model."""
+
+    task = "panoptic"
+
+    def predict(
+        self, prepared: Sequence[dict], views: bool = False, probabilities: bool = False
+    ) -> list[Segments]:
+        """The segments of each image."""
+        return [self._segments(sample) for sample in self.samples(prepared, views)]
+
+    def _segments(self, sample: Any) -> Segments:
+        from convnext_dense.panoptic.metric import to_segments  # needs mmdet
+
+        found = to_segments(sample.pred_panoptic_seg.sem_seg[0].cpu().numpy(), len(self.classes))
+        labels = np.array(list(found.labels.values()), np.int64)
+        return Segments(found.ids, labels, self.model.num_things_classes)
 
 
 class Segmentor(ToolboxNetwork):

@@ -1,0 +1,1 @@
+"""COCO panoptic data: an annotation file and a PNG of segments for each image."""

@@ -1,0 +1,152 @@
+"""Panoptic segmentation as a task: COCO panoptic files and PNGs of segments, mmdet's models."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convnext_dense.config.reading import add_import
+from convnext_dense.data.coco.fit_config import annotation_path, image_folder
+from convnext_dense.data.panoptic.annotation_file import (
+    count_segments,
+    read_panoptic,
+    trained_images,
+)
+from convnext_dense.data.panoptic.check_images import check_panoptic_images
+from convnext_dense.data.panoptic.fit_config import (
+    DATASET,
+    fit_to_panoptic,
+    panoptic_datasets,
+    remarks_on,
+)
+from convnext_dense.data.panoptic.heads import set_classes
+from convnext_dense.data.panoptic.prepare import prepare_panoptic
+from convnext_dense.errors import UserError
+from convnext_dense.tasks import ClassCounts, Task
+
+COCO = (80, 53)  # its things and stuff
+
+
+class PanopticTask(Task):
+    """Panoptic segmentation."""
+
+    name = "panoptic"
+    no_views = (
+        "views of an image cannot be merged for a panoptic model: its segments cover the image "
+        "without overlapping, and no rule says which segments of two views are one: leave it out"
+    )
+
+    def datasets(self, cfg: Any, split: str) -> list[Any]:
+        """Datasets with a panoptic file."""
+        return panoptic_datasets(cfg, split)
+
+    def prepare_own_data(self, own_data: Any) -> Any:
+        """See :func:`convnext_dense.data.panoptic.prepare.prepare_panoptic`."""
+        return prepare_panoptic(own_data)
+
+    def use_own_data(
+        self, dataset: Any, images: str, truth: str, own_data: Any, options: Mapping[str, Any]
+    ) -> None:
+        """A panoptic file, the folder of its images and that of its PNGs."""
+        file = os.path.abspath(os.path.join(dataset.data_root, truth))
+        prefix = dict(img=images, seg=os.path.abspath(own_data.segments[file]))
+        dataset.update(type=DATASET, ann_file=truth, data_prefix=prefix)
+
+    def fit_config(
+        self, cfg: Any, splits: Sequence[str], classes: tuple[str, ...] | None = None
+    ) -> None:
+        """See :func:`convnext_dense.data.panoptic.fit_config.fit_to_panoptic`."""
+        fit_to_panoptic(cfg, tuple(splits), classes)
+
+    def assume_classes(self, cfg: Any) -> None:
+        """COCO's 80 things and 53 stuff."""
+        set_classes(cfg.model, *COCO, "COCO")
+
+    def fit_to_checkpoint(
+        self,
+        cfg: Any,
+        content: Mapping[str, Any],
+        source: str,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
+        """Sets the numbers of things and stuff.
+
+        Raises:
+            UserError: For a checkpoint that does not say which of its classes are things.
+        """
+        if classes is None:
+            return
+        meta = (content.get("meta") or {}).get("dataset_meta") or {}
+        if "thing_classes" not in meta:
+            raise UserError(
+                f"{source} does not say which of its classes are things: give a checkpoint of a "
+                "training of this project."
+            )
+        things = len(meta["thing_classes"])
+        set_classes(cfg.model, things, len(classes) - things, source)
+
+    def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
+        """The files that the annotation file names."""
+        folder = image_folder(dataset)
+        images = read_panoptic(annotation_path(dataset)).images
+        return [os.path.join(folder, image.file_name) for image in images]
+
+    def use_channels(self, cfg: Any) -> None:
+        """mmdet normalises 1 or 3 channels alone."""
+        cfg.model.data_preprocessor.type = "AnyChannelsPreprocessor"
+        add_import(cfg, "convnext_dense.detection.any_channels")
+
+    def classes_of_images(self, dataset: Any) -> list[set[int]]:
+        """Classes of the segments that are trained on."""
+        return [
+            {one["category"] for one in info["segments_info"] if not one["is_crowd"]}
+            for info in map(dataset.get_data_info, range(len(dataset)))
+        ]
+
+    def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
+        """See :func:`convnext_dense.data.panoptic.check_images.check_panoptic_images`."""
+        return check_panoptic_images(cfg, dataset, every)
+
+    def remarks(self, cfg: Any, split: str, opened: Sequence[Any]) -> list[str]:
+        """Of the annotation files and their classes."""
+        return remarks_on(cfg, split)
+
+    def describe_dataset(self, dataset: Any) -> str:
+        """Counts of the annotation file."""
+        summary = read_panoptic(annotation_path(dataset))
+        return (
+            f"{len(summary.images):,} images, {summary.num_segments:,} segments of "
+            f"{len(summary.things)} things and {len(summary.stuff)} stuff: {summary.path}"
+        )
+
+    def count_unused_images(self, dataset: Any, used: int) -> str:
+        """Images without a thing, and small ones, are left out."""
+        listed = len(read_panoptic(annotation_path(dataset)).images)
+        if listed <= used:
+            return ""
+        return f"{listed - used} of {listed} left out: no thing, no annotation, or too small"
+
+    def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts:
+        """Segments that training uses."""
+        names = tuple(dataset.metainfo["classes"])
+        counts: dict[str, int] = dict.fromkeys(names, 0)
+        for data in self.datasets(cfg, "train"):
+            summary = read_panoptic(annotation_path(data))
+            images = trained_images(summary, names, data.get("filter_cfg"))
+            for name, count in count_segments(images, names).items():
+                counts[name] += count
+        return ClassCounts("segments", counts)
+
+    def data_browser(self) -> Any:
+        """Segments over images."""
+        from convnext_dense.panoptic.browser import BROWSER  # needs matplotlib
+
+        return BROWSER
+
+    def draw_result(self, visualizer: Any, name: str, sample: Any, step: int) -> None:
+        """The true segments on the left, the found ones on the right."""
+        from convnext_dense.panoptic.draw_results import draw_pair  # needs matplotlib
+
+        visualizer.add_image(name, draw_pair(visualizer, sample), step)
+
+
+TASK = PanopticTask()
