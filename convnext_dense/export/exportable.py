@@ -162,8 +162,8 @@ def _segmentor(network: Segmentor) -> tuple[nn.Module, dict[str, Any]]:
         )
     if classifies_masks(model.decode_head):
         raise UserError(
-            f"{type(model.decode_head).__name__} classifies masks and cannot be exported yet: of the "
-            "decode heads, those that score each pixel's classes can; --part backbone exports the "
+            f"{type(model.decode_head).__name__} classifies masks and cannot be exported yet: "
+            "decode heads that score each pixel's classes can; --part backbone exports the "
             "backbone of any model."
         )
     settings, window = model.test_cfg, None
