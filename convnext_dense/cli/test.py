@@ -28,7 +28,7 @@ from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.export.evaluation import settle_exported
-from convnext_dense.finetune.average import test_average_alone
+from convnext_dense.finetune.average import use_average_alone
 from convnext_dense.inference.model import is_export
 from convnext_dense.inference.trained.tiled_views import use_tiles
 from convnext_dense.kernels.availability import read_switch
@@ -231,7 +231,7 @@ def _apply_flags(settled: SettledConfig, flags: TestFlags) -> None:
         if flags.tta and flags.tile is not None:
             raise UserError("--tile and --tta are two kinds of views: give one of them.")
         if flags.ema:
-            test_average_alone(cfg)
+            use_average_alone(cfg)
         if flags.tta:
             use_views(cfg)
         if flags.tile is not None:

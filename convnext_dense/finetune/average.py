@@ -36,7 +36,7 @@ def average_weights(cfg: Config, decay: float | str) -> None:
             loop.type = LOOPS[loop.type]
 
 
-def test_average_alone(cfg: Config) -> None:
+def use_average_alone(cfg: Config) -> None:
     """Has a test take the averaged weights of its checkpoint in the place of the plain ones."""
     cfg.averaged_weights = True
     hooks = cfg.get("custom_hooks") or []

@@ -15,7 +15,7 @@ from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_shipped
 from convnext_dense.engine.weight_averaging import WeightAverageHook, decay_of
 from convnext_dense.errors import UserError
-from convnext_dense.finetune.average import average_weights, describe_average, test_average_alone
+from convnext_dense.finetune.average import average_weights, describe_average, use_average_alone
 from convnext_dense.inference.model import load
 from convnext_dense.weights import read_checkpoint
 from tests.exact import assert_same_checkpoints
@@ -99,7 +99,7 @@ def test_a_config_with_the_average(name):
     assert [hook.decay for hook in hooks] == [0.99]
     assert (cfg.val_cfg.type, cfg.test_cfg.type) == ("BothWeightsValLoop", "BothWeightsTestLoop")
     assert describe_average(cfg).endswith("(decay 0.99)")
-    test_average_alone(cfg)
+    use_average_alone(cfg)
     assert cfg.test_cfg.type == "TestLoop" and not describe_average(cfg)
 
 
@@ -111,8 +111,9 @@ def test_another_average_is_refused():
 
 def test_a_checkpoint_without_an_average(tmp_path):
     torch.save(dict(state_dict={"a": torch.zeros(1)}), tmp_path / "a.pth")
-    for command in (["test", SHAPES, tmp_path / "a.pth"], ["predict", SHAPES, tmp_path / "a.pth",
-                    tmp_path]):  # fmt: skip
+    (tmp_path / "a.jpg").write_bytes(b"")
+    words = [SHAPES, tmp_path / "a.pth"]
+    for command in (["test", *words], ["predict", *words, tmp_path / "a.jpg"]):
         said = run(*command, "--ema", code=2, cwd=tmp_path)
         assert "a.pth has no averaged weights: leave out --ema, or train with" in said
 

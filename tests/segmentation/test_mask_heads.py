@@ -34,7 +34,8 @@ def build(kind="Segmentor", **options):
     with DefaultScope.overwrite_default_scope("mmseg"):
         model = MODELS.build(cfg.model).eval()
     with torch.no_grad():
-        model.decode_head.cls_embed.weight.mul_(20)
+        model.decode_head.cls_embed.weight.normal_(std=0.5)
+        model.decode_head.mask_embed[-1].weight.normal_(std=0.5)
         for name, parameter in model.backbone.named_parameters():
             parameter.fill_(0.3) if name.endswith("gamma") else None
             parameter.normal_(std=0.1) if name.endswith("bias") else None
@@ -47,7 +48,7 @@ def picture(height=70, width=93):
     return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
 
-def tested(model, view, size):
+def predicted_by(model, view, size):
     """mmsegmentation's result of a view (3, h, w) for an image of ``size``."""
     meta = dict(ori_shape=size, img_shape=tuple(view.shape[1:]))
     return model.test_step(dict(inputs=[view], data_samples=[SegDataSample(metainfo=meta)]))[0]
@@ -57,13 +58,13 @@ def tested(model, view, size):
 def test_scores_and_labels(size):
     ours, theirs = build(), build("EncoderDecoder")
     view, wanted = picture(*size), (101, 77)
-    expected, found = (tested(model, view, wanted) for model in (theirs, ours))
+    expected, found = (predicted_by(model, view, wanted) for model in (theirs, ours))
     scores = expected.seg_logits.data
     assert scores.min() >= 0 and scores.max() > 0.2 and len(expected.pred_sem_seg.data.unique()) > 1
     assert torch.equal(found.pred_sem_seg.data, expected.pred_sem_seg.data)
     torch.testing.assert_close(found.seg_logits.data.softmax(0), scores / scores.sum(0))
     ours.test_cfg.keep_scores = False
-    alone = tested(ours, view, wanted)
+    alone = predicted_by(ours, view, wanted)
     assert "seg_logits" not in alone
     assert torch.equal(alone.pred_sem_seg.data, expected.pred_sem_seg.data)
 
@@ -99,7 +100,7 @@ def test_views_average_the_scores(flip):
             pixels = image.permute(1, 2, 0).numpy()
             pixels = np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
             view = torch.from_numpy(cv2.resize(pixels, size)).permute(2, 0, 1)
-            scores = tested(model, view, (70, 93)).seg_logits.data
+            scores = predicted_by(model, view, (70, 93)).seg_logits.data
             total = total + (scores.flip(-1) if mirrored else scores)
     views = SegmentationViews(ratios=ratios, flip=flip, resize=RESIZE)
     mean = torch.cat(list(views.mean_probabilities(build(), image)), dim=1)
