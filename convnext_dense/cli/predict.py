@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     if args.probabilities and any(video_of(name) is not None for name in named):
         raise UserError("--probabilities is for images: a video's would fill a disk.")
     make_folder(out)
-    model = load(source, config, args.device)
+    model = load(source, config, args.device, args.ema)
     if not isinstance(model, Model):
         raise UserError(f"{source} is a backbone alone, which finds nothing: name a whole model.")
     job = Job(model, args, out, names)

@@ -28,6 +28,7 @@ from convnext_dense.engine.multi_view_test import use_views
 from convnext_dense.engine.runner import DenseRunner, build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.export.evaluation import settle_exported
+from convnext_dense.finetune.average import use_average_alone
 from convnext_dense.inference.model import is_export
 from convnext_dense.inference.trained.tiled_views import use_tiles
 from convnext_dense.kernels.availability import read_switch
@@ -38,7 +39,7 @@ from convnext_dense.runs.work_folder import BEGUN, checkpoint_of, lock
 from convnext_dense.tasks import task_of
 from convnext_dense.trackers.choose import settle_trackers
 from convnext_dense.weights import read_checkpoint
-from convnext_dense.weights.checkpoints import check_parts, trained_classes
+from convnext_dense.weights.checkpoints import check_parts, take_average, trained_classes
 
 AGAIN = "Start the same command again."
 
@@ -62,6 +63,7 @@ class TestFlags:
     out: str | None = None
     limit: int | None = None
     tta: bool = False
+    ema: bool = False
     log: Sequence[str] | None = None
     tile: int | None = None
     overlap: float = 0.2
@@ -131,7 +133,7 @@ def _tested(flags: TestFlags) -> str:
         return checkpoint_of(flags.config, flags.checkpoint)
     if view_flags(flags):
         raise UserError(
-            f"{folder} is an exported model, which is tested on whole images as they are: leave "
+            f"{folder} is an exported model, which is tested on whole images as it is: leave "
             f"{view_flags(flags)[0]} out, or test the checkpoint that it was exported from."
         )
     return str(folder)
@@ -164,9 +166,10 @@ def work_folder(flags: TestFlags) -> Path:
 
 
 def view_flags(flags: TestFlags) -> list[str]:
-    """The flags by which a test looks at its images otherwise."""
+    """The flags by which a test looks at its images otherwise, or takes other weights."""
     tiles = ["--tile", str(flags.tile), "--overlap", str(flags.overlap)] if flags.tile else []
-    return [*(["--tta"] if flags.tta else []), *tiles, *(["--whole"] if flags.whole else [])]
+    switches = dict(ema="--ema", tta="--tta", whole="--whole")
+    return [*(flag for name, flag in switches.items() if getattr(flags, name)), *tiles]
 
 
 def _classes(cfg: Config) -> tuple[str, ...]:
@@ -195,6 +198,8 @@ def test_config(flags: TestFlags, checkpoint: str) -> Config:
 def _settle_checkpoint(flags: TestFlags, checkpoint: str, **read: Any) -> SettledConfig:
     """The config of a checkpoint's test."""
     content = read_checkpoint(checkpoint)
+    if flags.ema:
+        content = take_average(content, checkpoint)
     model = load_config(flags.config, cfg_options=flags.cfg_options).model
     check_parts(model, content, checkpoint)
     classes = trained_classes(content)
@@ -225,6 +230,8 @@ def _apply_flags(settled: SettledConfig, flags: TestFlags) -> None:
         cfg.work_dir = str(work_folder(flags))
         if flags.tta and flags.tile is not None:
             raise UserError("--tile and --tta are two kinds of views: give one of them.")
+        if flags.ema:
+            use_average_alone(cfg)
         if flags.tta:
             use_views(cfg)
         if flags.tile is not None:

@@ -43,6 +43,20 @@ def check_class_weights(head: Any, key: str, classes: Sequence[str], background:
         )
 
 
+def spread_class_weights(head: Any, num_classes: int) -> None:
+    """Gives each class of a head that classifies masks its weight, where all have the same one.
+
+    Args:
+        head: The head's config; changed in place. The ``class_weight`` of its ``loss_cls`` holds
+            the classes' weights and, last, that of "no object".
+        num_classes: The data's.
+    """
+    loss = head.get("loss_cls") or {}
+    weights = loss.get("class_weight")
+    if isinstance(weights, Sequence) and len(weights) > 1 and len(set(weights[:-1])) == 1:
+        loss["class_weight"] = [*weights[:1] * num_classes, weights[-1]]
+
+
 def _read(path: str, key: str) -> Sequence[float] | None:
     """The weights of a file; None for a format that only the loss knows."""
     if not Path(path).is_file():

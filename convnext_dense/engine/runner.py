@@ -52,7 +52,12 @@ from convnext_dense.runs.console import LogText, use_console
 from convnext_dense.runs.data_workers import DataWorkerSetup
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
-from convnext_dense.weights.checkpoints import check_backbone, compare, not_of_this_model
+from convnext_dense.weights.checkpoints import (
+    check_backbone,
+    compare,
+    not_of_this_model,
+    take_average,
+)
 
 
 @RUNNERS.register_module()
@@ -222,6 +227,8 @@ class DenseRunner(Runner):
                 run one of other classes, or a new run one of another backbone.
         """
         checkpoint = read_checkpoint(filename, map_location=map_location)
+        if self.cfg.get("averaged_weights") and self._train_loop is None:
+            checkpoint = take_average(checkpoint, filename)
         if self._resume:
             check_resumable(checkpoint, filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)

@@ -1,6 +1,8 @@
 """The moving average of the weights: kept beside the plain ones, evaluated and saved with them."""
 
 import copy
+from numbers import Real
+from typing import Any
 
 import torch
 from mmengine.evaluator import Evaluator
@@ -11,13 +13,16 @@ from mmengine.runner.amp import autocast
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from convnext_dense.data.fit_schedule import plan_of
 from convnext_dense.engine.finite_checks import last_step_was_taken
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import copy_model, gather_tensors, load_gathered, plain_model
 from convnext_dense.errors import UserError
+from convnext_dense.weights.checkpoints import AVERAGE
 
-SAVED = "state_dict_ema"  # in a checkpoint, beside the plain weights in "state_dict"
 SUFFIX = "_ema"  # of the figures
+LONGEST = 0.9999  # the decay of table 5 of the paper, whose runs have 94,000 steps and more
+SHARE = 10  # a decay that is not given looks back over at most one in so many steps of the run
 
 
 @HOOKS.register_module()
@@ -28,8 +33,12 @@ class WeightAverageHook(GatheringHook):
     checkpoints, so that only one of the two is evaluated, and updates with every batch, also
     those that are accumulated.
 
+    All that is a floating-point number is averaged, also the running statistics of batch norm, as
+    timm's ``ModelEmaV3`` does; counters are copied. A tensor with several names moves once.
+
     Args:
-        decay: Share of the average that a step keeps (.9999 in table 5 of the paper).
+        decay: Share of the average that a step keeps (.9999 in table 5 of the paper). None: by the
+            length of the run (:func:`decay_of`).
 
     Attributes:
         model: The averaged model; None while there is none (a checkpoint without one is tested).
@@ -37,10 +46,8 @@ class WeightAverageHook(GatheringHook):
 
     priority = "NORMAL"  # before the hook that saves checkpoints
 
-    def __init__(self, decay: float = 0.9999) -> None:
-        if not 0 < decay < 1:
-            raise UserError(f"WeightAverageHook.decay must be between 0 and 1, got {decay}.")
-        self.update = get_ema_multi_avg_fn(decay)
+    def __init__(self, decay: float | None = LONGEST) -> None:
+        self.decay = None if decay is None else check_decay(decay)
         self.model: nn.Module | None = None
         self._saved: dict[str, torch.Tensor] | None = None
         self._gathered: dict[str, torch.Tensor] = {}
@@ -48,11 +55,17 @@ class WeightAverageHook(GatheringHook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Takes the average of a checkpoint that is resumed or tested, not of starting weights."""
         if runner._resume or runner._train_loop is None:
-            self._saved = checkpoint.get(SAVED)
+            self._saved = checkpoint.get(AVERAGE)
 
     def before_train(self, runner) -> None:
         """Starts from the weights as they are, or goes on with the resumed average."""
         self._build(runner)
+        if self.decay is None:
+            self.decay = decay_of(steps_of(runner))
+            runner.logger.info(
+                f"The weights are averaged over some {1 / (1 - self.decay):,.0f} steps (decay "
+                f"{self.decay:g})."
+            )
 
     def before_test(self, runner) -> None:
         """Builds the averaged model, where the checkpoint has one."""
@@ -64,10 +77,12 @@ class WeightAverageHook(GatheringHook):
         if not (runner.optim_wrapper.should_update() and last_step_was_taken(runner)):
             return
         current = plain_model(runner).state_dict()
-        pairs = [(mine, current[name]) for name, mine in self.model.state_dict().items()]
+        # keep_vars: a tensor that layers share is one object under all of its names.
+        averaged = self.model.state_dict(keep_vars=True)
+        pairs = {id(mine): (mine, current[name]) for name, mine in averaged.items()}.values()
         floating = [pair for pair in pairs if pair[0].is_floating_point()]
         with torch.no_grad():
-            self.update(*zip(*floating, strict=True), None)
+            get_ema_multi_avg_fn(self.decay)(*zip(*floating, strict=True), None)
             for mine, theirs in pairs:
                 if not mine.is_floating_point():  # counters
                     mine.copy_(theirs)
@@ -78,13 +93,41 @@ class WeightAverageHook(GatheringHook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Saves the average beside the plain weights."""
-        checkpoint[SAVED] = self._gathered
+        checkpoint[AVERAGE] = self._gathered
 
     def _build(self, runner) -> None:
         self.model = copy_model(plain_model(runner), runner.cfg).eval().requires_grad_(False)
         if self._saved is not None:
             load_gathered(self.model, self._saved)
             self._saved = None
+
+
+def check_decay(decay: Any) -> float:
+    """A decay as a number.
+
+    Raises:
+        UserError: Outside (0, 1).
+    """
+    if isinstance(decay, bool) or not isinstance(decay, Real) or not 0 < decay < 1:
+        raise UserError(
+            f"The decay of averaged weights must be between 0 and 1, such as {LONGEST}, got "
+            f"{decay!r}."
+        )
+    return float(decay)
+
+
+def decay_of(steps: int) -> float:
+    """The decay for a run of so many steps, which looks back over a tenth of them at most.
+
+    The paper's would hardly leave the start of a short run.
+    """
+    return min(LONGEST, 1 - 1 / max(2, steps / SHARE))
+
+
+def steps_of(runner) -> int:
+    """The optimizer's steps of a run's whole schedule."""
+    plan = plan_of(runner.cfg.train_cfg, len(runner.train_dataloader))
+    return plan.total // runner.optim_wrapper._accumulative_counts
 
 
 def averaged_model(runner) -> nn.Module | None:

@@ -27,6 +27,7 @@ from convnext_dense.exported.description import Description, Resizing
 from convnext_dense.inference.network import Network
 from convnext_dense.inference.trained.classifier import Classifier
 from convnext_dense.inference.trained.networks import Detector, PanopticSegmentor, Segmentor
+from convnext_dense.segmentation.mask_heads import classifies_masks
 
 BATCH, SIDES = 2, (256, 320)  # of the example that is traced; other sizes take the same graph
 DETECTORS = (CascadeRCNN, MaskRCNN, FasterRCNN)
@@ -164,6 +165,12 @@ def _segmentor(network: Segmentor) -> tuple[nn.Module, dict[str, Any]]:
         raise UserError(
             f"{type(model).__name__} cannot be exported yet: of the segmentors, encoder-decoders "
             "with one decode head can; --part backbone exports the backbone of any model."
+        )
+    if classifies_masks(model.decode_head):
+        raise UserError(
+            f"{type(model.decode_head).__name__} classifies masks and cannot be exported yet: "
+            "decode heads that score each pixel's classes can; --part backbone exports the "
+            "backbone of any model."
         )
     settings, window = model.test_cfg, None
     if settings.mode == "slide":

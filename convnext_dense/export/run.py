@@ -49,6 +49,7 @@ class ExportFlags:
     images: str | None = None
     number: int = 12
     data_root: str | None = None
+    ema: bool = False
 
 
 def export(flags: ExportFlags) -> tuple[Path, Parity]:
@@ -66,9 +67,9 @@ def export(flags: ExportFlags) -> tuple[Path, Parity]:
     out = Path(flags.out or Path("exports", f"{_stem(flags.checkpoint)}-{flags.to}"))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder with --out.")
-    make_folder(out.parent)
-    trained = load_trained(flags.checkpoint, flags.config, "cpu")
+    trained = load_trained(flags.checkpoint, flags.config, "cpu", flags.ema)
     model = exportable(trained.network, flags.part, flags.input_size, trained.legend.palette)
+    make_folder(out.parent)
     if flags.to == BUILDS_ELSEWHERE and hasattr(model.module, "trim"):
         model.module.trim = False  # sizes that depend on values cost an engine its speed
     pictures = _pictures(trained, model.description, flags)

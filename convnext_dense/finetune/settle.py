@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from mmengine.config import Config
 
 from convnext_dense.config.settled_config import SettledConfig
+from convnext_dense.finetune.average import average_weights, describe_average
 from convnext_dense.finetune.best_checkpoint import save_best
 from convnext_dense.finetune.early_stop import HOOK, stop_early
 from convnext_dense.finetune.freeze import describe_frozen, freeze
@@ -19,6 +20,7 @@ TRAINED_PARTS: dict[str, Change] = {
     "lora": use_lora,
     "head_lr_mult": multiply_head_rate,
 }
+AVERAGE: dict[str, Change] = {"average_weights": average_weights}  # its figures are scores too
 SCORES: dict[str, Change] = {"save_best": save_best, "early_stop": stop_early}
 
 
@@ -28,6 +30,7 @@ class FinetuneFlags(Protocol):
     freeze: str | None
     head_lr_mult: float | None
     lora: int | None
+    average_weights: float | str | None
     early_stop: int | None
     save_best: str | None
     balance: bool
@@ -41,7 +44,7 @@ def settle_finetuning(settled: SettledConfig, flags: FinetuneFlags) -> None:
     Raises:
         UserError: For a value that does not fit the config.
     """
-    for name, change in {**TRAINED_PARTS, **SCORES}.items():
+    for name, change in {**TRAINED_PARTS, **AVERAGE, **SCORES}.items():
         value = getattr(flags, name)
         if value is not None:
             with settled.changing(f"--{name.replace('_', '-')}") as cfg:
@@ -57,6 +60,7 @@ def describe_finetuning(cfg: Config) -> list[str]:
         describe_frozen(cfg.model.get("backbone") or {}),
         describe_adapters(cfg),
         f"learning rate of the heads x {factor:g}" if factor != 1 else "",
+        describe_average(cfg),
         f"the best checkpoint by {best['save_best']} is kept" if best.get("save_best") else "",
         *(f"ends after {hook['patience']} evaluations without a better one" for hook in stops),
     ]

@@ -39,6 +39,7 @@ def load(
     source: str | os.PathLike,
     config: str | os.PathLike | None = None,
     device: str | None = None,
+    ema: bool = False,
 ) -> "Model":
     """Loads a trained detector, segmentor, panoptic model or classifier.
 
@@ -49,6 +50,7 @@ def load(
         config: The config the checkpoint was trained with, by path or name, where the source
             brings none. Checkpoints of runs store theirs, which is read as data.
         device: Where to run; by default the GPU where there is one.
+        ema: Take the averaged weights of a run that kept them (``--average-weights``).
 
     Raises:
         UserError: For a source that is none of these, a checkpoint of another model, or one whose
@@ -57,6 +59,11 @@ def load(
     if is_export(source):
         if config is not None:
             raise UserError(f"{source} is an exported model, which has no config: leave it out.")
+        if ema:
+            raise UserError(
+                f"{source} is an exported model, whose weights are chosen when it is exported: "
+                "leave out ema (--ema), and give it to the export."
+            )
         return import_module(EXPORTED).load_exported(Path(source), device)
     try:
         from convnext_dense.inference.trained.loading import load_trained
@@ -65,7 +72,7 @@ def load(
             f"{source} is not the folder of an exported model, and other models need the package "
             f"{error.name}, which is not installed."
         ) from error
-    return load_trained(source, config, device)
+    return load_trained(source, config, device, ema)
 
 
 def is_export(source: Any) -> bool:

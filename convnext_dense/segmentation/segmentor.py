@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.head_losses import head_losses
+from convnext_dense.segmentation.mask_heads import classifies_masks, shares
 
 WINDOWS_ON_GPU = 4  # on a CPU one window keeps all cores busy
 GROUP_BYTES = 2**30  # of full-size scores at a time, if the scores are not part of the results
@@ -87,7 +88,8 @@ class Segmentor(EncoderDecoder):
             group = windows[first : first + at_once]
             crops = torch.cat([inputs[window] for window in group])
             # The heads resize to img_shape if it is a torch.Size.
-            metas = [{**meta, "img_shape": crops.shape[2:]} for meta in batch_img_metas]
+            size = dict(img_shape=crops.shape[2:], pad_shape=crops.shape[2:])
+            metas = [{**meta, **size} for meta in batch_img_metas]
             scores = self.encode_decode(crops, metas * len(group))
             if total is None:  # in the scores' memory format: mixing formats is slow
                 shape = (count, self.out_channels, height, width)
@@ -114,10 +116,15 @@ class Segmentor(EncoderDecoder):
 
         Returns:
             The samples with ``pred_sem_seg`` (1, height, width), and with ``seg_logits`` (classes,
-            height, width) unless ``test_cfg.keep_scores`` is False.
+            height, width) unless ``test_cfg.keep_scores`` is False. Of a head that classifies
+            masks they are logarithms of its class scores: as of other heads, a softmax gives
+            probabilities.
         """
         if data_samples is None or self.test_cfg.get("keep_scores", True):
-            return super().postprocess_result(seg_logits, data_samples)
+            samples = super().postprocess_result(seg_logits, data_samples)
+            for sample in samples if classifies_masks(self.decode_head) else ():
+                sample.seg_logits = PixelData(data=shares(sample.seg_logits.data).log())
+            return samples
         for scores, sample in zip(seg_logits.split(1), data_samples, strict=True):
             sample.pred_sem_seg = PixelData(data=self._labels(scores, sample.metainfo))
         return data_samples

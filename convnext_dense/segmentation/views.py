@@ -20,6 +20,12 @@ from torch import Tensor, nn
 
 from convnext_dense.data.prefetch import prefetch
 from convnext_dense.errors import UserError
+from convnext_dense.segmentation.mask_heads import (
+    class_scores,
+    classifies_masks,
+    query_outputs,
+    shares,
+)
 from convnext_dense.segmentation.resizing import Rows, needed_rows, resize_rows
 from convnext_dense.segmentation.segmentor import Segmentor
 
@@ -33,11 +39,14 @@ class Scores:
         size: Height and width of the view in pixels.
         padded: Height and width of the network's input: the view, padded on the right and at the
             bottom as ``data_preprocessor.test_cfg`` requires.
+        classes: Probabilities (channels, classes), where the head classifies masks: ``maps`` holds
+            a mask for each channel then.
     """
 
     maps: Tensor
     size: tuple[int, int]
     padded: tuple[int, int]
+    classes: Tensor | None = None
 
 
 @TASK_UTILS.register_module()
@@ -50,6 +59,9 @@ class SegmentationViews:
     size: 150 classes of a 12-megapixel image would need 7 GB. A view is flipped before it is
     resized, so a flipped image has, bit by bit, the flipped result.
 
+    Of a head that classifies masks the class scores are averaged, as its authors do (Mask2Former's
+    ``SemanticSegmentorWithTTA``), and a pixel's then sum to 1.
+
     For a head with one channel the sigmoid is applied once, and the mean is compared with the
     head's threshold; mmsegmentation applies the sigmoid twice.
 
@@ -57,7 +69,8 @@ class SegmentationViews:
         ratios: Scales as ratios of the test pipeline's scale.
         flip: Also test the flipped image at each scale.
         resize: The test pipeline's ``Resize`` step: the scale, and the interpolation.
-        strip_memory: Memory of a strip in MiB. It changes memory and speed, not the result.
+        strip_memory: Memory of a strip in MiB. It changes memory and speed, not the result (where
+            masks are classified: not beyond the last bits).
 
     Raises:
         UserError: For ratios, a memory bound or a resize step that cannot be used.
@@ -167,7 +180,8 @@ class SegmentationViews:
                     for scores in flipped_pair
                 ]
                 total = total + (pair[0] + pair[1].flip(-1) if len(pair) == 2 else pair[0])
-            yield total / len(self)
+            is_mask_head = classifies_masks(model.decode_head)
+            yield shares(total) if is_mask_head else total / len(self)
 
     def _strips(self, per_scale: list[list[Scores]], size: tuple[int, int]) -> list[Rows]:
         """Cuts the image's rows into strips whose probabilities stay within the memory bound."""
@@ -178,13 +192,16 @@ class SegmentationViews:
             for pair in per_scale
             for scores in pair
         )
-        maps = per_scale[0][0].maps
-        step = max(1, self.strip_bytes // (len(maps) * maps.element_size() * row))
+        maps, classes = per_scale[0][0].maps, per_scale[0][0].classes
+        channels = len(maps) + (0 if classes is None else classes.shape[1])
+        step = max(1, self.strip_bytes // (channels * maps.element_size() * row))
         return [Rows(start, min(start + step, height)) for start in range(0, height, step)]
 
 
 def probabilities(scores: Scores, rows: Rows, size: tuple[int, int], align_corners: bool) -> Tensor:
     """Probabilities (channels, rows, width) of some rows of an image of ``size`` from one view.
+
+    Of a head that classifies masks, its scores (classes, rows, width).
 
     As in mmsegmentation, the scores are resized to the network's input, the padding is cut off, and
     the rest is resized to the image.
@@ -194,8 +211,10 @@ def probabilities(scores: Scores, rows: Rows, size: tuple[int, int], align_corne
     all_rows = Rows(0, map_height)
     maps = resize_rows(scores.maps, all_rows, map_height, view_rows, scores.padded, align_corners)
     maps = maps[..., : scores.size[1]]
+    if scores.classes is not None:
+        maps = class_scores(maps, scores.classes)
     maps = resize_rows(maps, view_rows, scores.size[0], rows, size, align_corners)
-    return activate(maps)
+    return activate(maps) if scores.classes is None else maps
 
 
 def activate(maps: Tensor) -> Tensor:
@@ -217,8 +236,13 @@ def predict_scores(model: EncoderDecoder, view: Tensor) -> Scores:
     """The head's scores of one view (3, height, width)."""
     data = dict(inputs=[view], data_samples=[SegDataSample()])  # the sample gets the padding
     inputs = model.data_preprocessor(data, training=False)["inputs"]
-    (maps,) = model.decode_head(model.extract_feat(inputs))
-    return Scores(maps.float(), tuple(view.shape[1:]), tuple(inputs.shape[2:]))
+    sizes = tuple(view.shape[1:]), tuple(inputs.shape[2:])
+    features = model.extract_feat(inputs)
+    if classifies_masks(model.decode_head):
+        maps, classes = query_outputs(model.decode_head, features)
+        return Scores(maps, *sizes, classes)
+    (maps,) = model.decode_head(features)
+    return Scores(maps.float(), *sizes)
 
 
 def make_view(image: Tensor, resize: Resize, flip: bool) -> Tensor:

@@ -18,12 +18,14 @@ from convnext_dense.weights.formats import FIRST_CONV, rename, to_official
 from convnext_dense.weights.namings import MMPRETRAIN
 
 BACKBONE = "backbone."
+AVERAGE = "state_dict_ema"  # the averaged weights of a run, beside the plain ones in "state_dict"
 OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.(weight|bias)")  # one for each map that is emitted
 # Classification layers, and the number of their rows in addition to one for each class.
 CLASSIFIERS = {
     "roi_head.bbox_head.fc_cls.weight": 1,
     "roi_head.bbox_head.0.fc_cls.weight": 1,
     "decode_head.conv_seg.weight": 0,
+    "decode_head.cls_embed.weight": 1,
 }
 FUSION = "fusion_head"  # puts results of other heads together, without parameters
 
@@ -48,6 +50,19 @@ def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
             **{name: state[name] for name in others},
         }
     return state
+
+
+def take_average(checkpoint: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """A checkpoint whose model has the averaged (EMA) weights of it.
+
+    Raises:
+        UserError: For a checkpoint without.
+    """
+    if AVERAGE not in checkpoint:
+        raise UserError(
+            f"{source} has no averaged weights: leave out --ema, or train with --average-weights."
+        )
+    return {**checkpoint, "state_dict": checkpoint[AVERAGE]}
 
 
 def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -8,6 +8,8 @@ The folder that it writes predicts without torch: convnext-dense predict DIR SOU
 
 import argparse
 
+from convnext_dense.cli.shared.arguments import add_ema_argument
+
 TARGETS = ("onnx", "openvino", "torch-export", "tensorrt")
 
 
@@ -20,6 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", choices=TARGETS, default="onnx", help="(default: onnx)")
     parser.add_argument("--config", help="config of the checkpoint, where it stores none")
+    add_ema_argument(parser)
     parser.add_argument("--out", metavar="DIR", help="folder (default: exports/<name>-<target>)")
     parser.add_argument("--half", action="store_true", help="16 bits where the runtime has them")
     parser.add_argument(

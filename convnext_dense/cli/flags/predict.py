@@ -45,6 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="segmentors: the probability of every class, as NAME_probabilities.npz",
     )
+    arguments.add_ema_argument(parser)
     data_arguments.add_value_range(parser)
     parser.add_argument("--device", help="cpu, cuda ... (default: the GPU where there is one)")
 

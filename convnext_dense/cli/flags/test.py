@@ -25,6 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta", action="store_true", help="test in all views of the config's tta_views, and merge"
     )
+    arguments.add_ema_argument(parser)
     arguments.add_tracker_argument(parser)
     arguments.add_tile_arguments(parser)
     data_arguments.add_own_data_arguments(parser, training=False)

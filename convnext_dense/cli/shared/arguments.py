@@ -175,6 +175,15 @@ def add_weights_prefix(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_ema_argument(parser: argparse.ArgumentParser) -> None:
+    """Which of a checkpoint's two sets of weights is meant."""
+    parser.add_argument(
+        "--ema",
+        action="store_true",
+        help="take the averaged weights of a run with --average-weights",
+    )
+
+
 def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the tools that run in several processes."""
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none")

@@ -11,6 +11,7 @@ def add_finetune_arguments(parser: argparse.ArgumentParser, dense: bool = True) 
     parser.set_defaults(augment=None, balance=False, few=False)
     group = parser.add_argument_group("fine-tuning")
     add_trained_parts_arguments(group)
+    add_average_argument(group)
     group.add_argument(
         "--early-stop",
         type=int,
@@ -31,6 +32,24 @@ def add_finetune_arguments(parser: argparse.ArgumentParser, dense: bool = True) 
         return
     add_augment_argument(group)
     group.add_argument("--few", action="store_true", help="a preset for less than 200 images")
+
+
+def add_average_argument(group: argparse._ActionsContainer) -> None:
+    """The moving average of the weights."""
+    group.add_argument(
+        "--average-weights",
+        nargs="?",
+        const="auto",
+        type=decay,
+        metavar="DECAY",
+        help="keep the moving average (EMA) of the weights too, and evaluate both (default: "
+        "0.9999, less in runs below 100,000 steps)",
+    )
+
+
+def decay(text: str) -> float | str:
+    """A number, or ``auto``; argparse calls a wrong one an invalid decay."""
+    return text if text == "auto" else float(text)
 
 
 def add_trained_parts_arguments(group: argparse._ActionsContainer) -> None:

@@ -47,6 +47,7 @@ class TrainFlags:
     freeze: str | None = None
     head_lr_mult: float | None = None
     lora: int | None = None
+    average_weights: float | str | None = None
     early_stop: int | None = None
     save_best: str | None = None
     balance: bool = False

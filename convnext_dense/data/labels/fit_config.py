@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from convnext_dense.config.config_tree import SPLITS, datasets, walk
 from convnext_dense.data.class_names import dataset_classes
-from convnext_dense.data.class_weights import check_class_weights
+from convnext_dense.data.class_weights import check_class_weights, spread_class_weights
 from convnext_dense.data.labels.folders import check_list, check_pairs
 from convnext_dense.data.layouts.pairs_file import check_files
 from convnext_dense.data.text_files import read_text
@@ -59,7 +59,8 @@ def fit_to_labels(
                 node.num_classes = len(names)
     set_label_classes(cfg, len(names), source)
     for name, head in _heads(cfg):
-        check_class_weights(head, f"model.{name}", names, background=False)
+        # A head that classifies masks tells "no object" apart too.
+        check_class_weights(head, f"model.{name}", names, background="loss_cls" in head)
 
 
 def label_datasets(cfg: Config, split: str) -> list[ConfigDict]:
@@ -79,6 +80,7 @@ def set_label_classes(cfg: Config, num_classes: int, source: str) -> None:
                 f"model.{name} is built for {head.num_classes} classes but {source} gives "
                 f"{num_classes}: remove num_classes from the config."
             )
+        spread_class_weights(head, num_classes)
 
 
 def assume_label_classes(cfg: Config) -> None:
@@ -88,7 +90,7 @@ def assume_label_classes(cfg: Config) -> None:
     """
     own = [dataset_classes(cfg, data.type) for data in label_datasets(cfg, "train")]
     for _, head in _heads(cfg) if own else ():
-        head.setdefault("num_classes", len(own[0]) or 2)
+        spread_class_weights(head, head.setdefault("num_classes", len(own[0]) or 2))
 
 
 def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:

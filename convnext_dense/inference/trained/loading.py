@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,16 +16,22 @@ from convnext_dense.inference.network import Network
 from convnext_dense.inference.trained.networks import Detector, PanopticSegmentor, Segmentor
 from convnext_dense.inference.trained.opening import Opened, open_named
 from convnext_dense.tasks import entry_of
+from convnext_dense.weights.checkpoints import take_average
 
 NETWORKS = {kind.task: kind for kind in (Detector, Segmentor, PanopticSegmentor)}
 
 
 @safe_reading()
 def load_trained(
-    source: str | os.PathLike, config: str | os.PathLike | None = None, device: str | None = None
+    source: str | os.PathLike,
+    config: str | os.PathLike | None = None,
+    device: str | None = None,
+    ema: bool = False,
 ) -> Model:
     """:func:`convnext_dense.inference.model.load` for everything but exported models."""
     opened = open_named(source, config)
+    if ema:
+        opened = replace(opened, content=take_average(opened.content, opened.source))
     network = build_network(opened, choose_device(device))
     best_thresholds = partial(
         read_best_thresholds,
