@@ -40,7 +40,7 @@ def main() -> None:
     rows = [("config", "steps", "figures", "minutes")]
     for name in args.configs:
         rows.append(overfit(name, args))
-        print(*format_columns(rows), sep="\n", flush=True)
+        print(*format_columns(rows, "<><>"), sep="\n", flush=True)
 
 
 def overfit(name: str, args: argparse.Namespace) -> tuple[str, ...]:
