@@ -39,6 +39,9 @@ def build(kind="Segmentor", **options):
         for name, parameter in model.backbone.named_parameters():
             parameter.fill_(0.3) if name.endswith("gamma") else None
             parameter.normal_(std=0.1) if name.endswith("bias") else None
+        # Masks that end somewhere, so that no class wins everywhere.
+        model.decode_head.pixel_decoder.mask_feature.weight.normal_(std=1)
+        model.decode_head.pixel_decoder.mask_feature.bias.zero_()
     return model
 
 
