@@ -42,6 +42,7 @@ MODULES = {
     "convnext_dense.models.roadmap_steps": "convnext_dense.models.roadmap.steps",
     "convnext_dense.pictures": "convnext_dense.data.bands.load_image",
     "convnext_dense.segmentation.labels": "convnext_dense.segmentation.load_labels",
+    "convnext_dense.segmentation.linear_head": "convnext_dense.segmentation.heads.linear_head",
     "convnext_dense.segmentation.pictures": "convnext_dense.segmentation.draw_results",
 }
 

@@ -29,7 +29,7 @@ from convnext_dense.exported.description import Description, Resizing
 from convnext_dense.inference.network import Network
 from convnext_dense.inference.trained.classifier import Classifier
 from convnext_dense.inference.trained.networks import Detector, PanopticSegmentor, Segmentor
-from convnext_dense.segmentation.mask_heads import classifies_masks
+from convnext_dense.segmentation.heads.mask_heads import classifies_masks
 
 BATCH, SIDES = 2, (256, 320)  # of the example that is traced; other sizes take the same graph
 DETECTORS = (CascadeRCNN, MaskRCNN, FasterRCNN)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.head_losses import head_losses
-from convnext_dense.segmentation.mask_heads import classifies_masks, shares
+from convnext_dense.segmentation.heads.mask_heads import classifies_masks, shares
 
 WINDOWS_ON_GPU = 4  # on a CPU one window keeps all cores busy
 GROUP_BYTES = 2**30  # of full-size scores at a time, if the scores are not part of the results

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from convnext_dense.data.prefetch import prefetch
 from convnext_dense.errors import UserError
-from convnext_dense.segmentation.mask_heads import (
+from convnext_dense.segmentation.heads.mask_heads import (
     class_scores,
     classifies_masks,
     query_outputs,

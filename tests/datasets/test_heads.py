@@ -73,9 +73,11 @@ def without_numbers(node) -> None:
 def test_the_heads_of_each_family_are_fitted_as_its_config_states_them(name):
     cfg = model_of(name)
     stated = numbers(cfg.model)
-    assert sum(key.rpartition(".")[2] != "num_stuff_classes" for key in stated) - (
-        "semantic_head" in str(stated)
-    ) == FAMILIES[name]
+    assert (
+        sum(key.rpartition(".")[2] != "num_stuff_classes" for key in stated)
+        - ("semantic_head" in str(stated))
+        == FAMILIES[name]
+    )
     without_numbers(cfg.model)
     set_num_classes(cfg, 80, "the test")
     assert numbers(cfg.model) == stated
@@ -105,18 +107,20 @@ def recipe(name: str) -> Config:
 
 
 def test_mask2former_has_a_weight_for_every_class():
-    cfg = recipe("mask2former")
+    cfg = recipe("mask2former_instance")
     set_num_classes(cfg, 3, "x")
     assert cfg.model.panoptic_head.loss_cls.class_weight == [1.0, 1.0, 1.0, 0.1]
     again = deepcopy(cfg)  # as a resumed run has it
     set_num_classes(again, 3, "x")
     check_head_weights(again, ("a", "b", "c"))
     assert again.model == cfg.model
-    with pytest.raises(UserError, match="model.panoptic_head has a class_weight of 4 numbers for 2"):
+    with pytest.raises(
+        UserError, match="model.panoptic_head has a class_weight of 4 numbers for 2"
+    ):
         check_head_weights(cfg, ("a", "b"))
 
 
-@pytest.mark.parametrize("name", ["rtmdet", "dino", "mask2former"])
+@pytest.mark.parametrize("name", ["rtmdet", "dino", "mask2former_instance"])
 def test_without_data_heads_have_the_classes_of_coco(name):
     cfg = recipe(name)
     assume_num_classes(cfg)
@@ -135,8 +139,10 @@ def test_rtmdet_ins_becomes_rtmdet_where_there_are_no_masks():
 
 
 def test_a_model_of_masks_alone_is_refused_on_boxes():
-    with pytest.raises(UserError, match=r"model\.panoptic_head learns from masks, and there are no"):
-        drop_mask_branch(recipe("mask2former"))
+    with pytest.raises(
+        UserError, match=r"model\.panoptic_head learns from masks, and there are no"
+    ):
+        drop_mask_branch(recipe("mask2former_instance"))
     with pytest.raises(UserError, match=r"model\.mask_head learns from masks"):
         loader = dict(dataset=dict(pipeline=[dict(type="LoadAnnotations", with_mask=True)]))
         drop_mask_branch(model_of("solov2/solov2_r50_fpn_1x_coco", train_dataloader=loader))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import DefaultScope
 
-from convnext_dense.segmentation.linear_head import LinearHead
+from convnext_dense.segmentation.heads.linear_head import LinearHead
 
 MAPS = [(8, 16, 12), (16, 8, 6), (24, 4, 3)]  # channels, height, width
 

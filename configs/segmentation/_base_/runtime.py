@@ -5,7 +5,7 @@ _base_ = ["../../detection/_base_/runtime.py"]
 default_scope = "mmseg"
 custom_imports = dict(
     imports=[
-        "convnext_dense.segmentation.linear_head",
+        "convnext_dense.segmentation.heads.linear_head",
         "convnext_dense.segmentation.listed_pairs",
         "convnext_dense.segmentation.load_labels",
         "convnext_dense.segmentation.losses",

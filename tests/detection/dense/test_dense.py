@@ -69,13 +69,13 @@ def test_masks_belong_to_the_boxes_that_are_left(dense):
         assert torch.equal(one.masks, other.masks.flip(-1)) and one.masks.any()
 
 
-@pytest.mark.parametrize("name", ["dino", "mask2former"])
+@pytest.mark.parametrize("name", ["dino", "mask2former_instance"])
 def test_sets_are_not_merged(name):
     with pytest.raises(UserError, match="--tta merges views by suppressing .* predicts a set"):
         predict(make_views(), build(name), picture())
 
 
-@pytest.mark.parametrize("name", ["rtmdet_ins", "dino", "mask2former"])
+@pytest.mark.parametrize("name", ["rtmdet_ins", "dino", "mask2former_instance"])
 def test_what_cannot_be_exported_is_named(name):
     words = "cannot be exported yet: of the detectors, .* and RTMDet without masks can"
     with pytest.raises(UserError, match=words):
@@ -120,8 +120,8 @@ MOSAIC = dict(type="InstanceMosaic", size=(96, 128), prob=0.5)
 
 def run_of(name, folder, data_root, iters=4, resume=None, every=2):
     """Some iterations in batches of two on the miniature."""
-    channels = {"mask2former": "panoptic_head.in_channels"}.get(name, "neck.in_channels")
-    wide = [8, 16, 16, 16] if name == "mask2former" else [16, 16, 16]
+    channels = {"mask2former_instance": "panoptic_head.in_channels"}.get(name, "neck.in_channels")
+    wide = [8, 16, 16, 16] if name == "mask2former_instance" else [16, 16, 16]
     cfg = load_fitted_config(
         HEADS / f"{name}_convnext_a_shapes.py",
         data_root=data_root,
@@ -147,7 +147,10 @@ MINI = {f"{split}_dataloader.dataset.data_root": "mini/" for split in ("train", 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow) for name in ("rtmdet", "dino", "mask2former")]
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("rtmdet", "dino", "mask2former_instance")
+    ]
     + ["rtmdet_ins"],
 )
 def test_a_training_resumes_as_it_would_have_gone_on(name, tmp_path, data_root):
