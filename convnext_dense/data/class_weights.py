@@ -31,7 +31,8 @@ def check_class_weights(head: Any, key: str, classes: Sequence[str], background:
         weights = loss.get("class_weight")
         if isinstance(weights, str):
             weights = _read(weights, key)
-        if weights is None or len(weights) == needed:
+        # DETR's heads take one number, of all classes.
+        if weights is None or isinstance(weights, int | float) or len(weights) == needed:
             continue
         if background and any(loss.get(name) for name in BINARY):
             continue

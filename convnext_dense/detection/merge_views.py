@@ -91,9 +91,17 @@ class Merger:
 
     def __call__(self, per_view: Sequence[Detections]) -> Detections:
         """Merges the detections of one image's views, all in pixels of the image."""
-        if len(per_view) == 1:
-            return per_view[0]
-        merged = _sort(Detections(*map(torch.cat, zip(*per_view, strict=True))))
+        return self.with_places(per_view)[0]
+
+    def with_places(self, per_view: Sequence[Detections]) -> tuple[Detections, Tensor]:
+        """The same, and the place (n,) of each detection among those of all views, in order."""
+        joined = tuple(map(torch.cat, zip(*per_view, strict=True)))
+        all_views = _Placed(*joined, torch.arange(len(joined[0])))
+        merged = all_views if len(per_view) == 1 else self._merge(all_views)
+        return Detections(*merged[:-1]), merged.places
+
+    def _merge(self, all_views: "_Placed") -> "_Placed":
+        merged = _sort(all_views)
         merged = _select(merged, merged.scores > self.score_thr)
         per_class = [
             self._suppress(_select(merged, merged.labels == label))
@@ -101,21 +109,30 @@ class Merger:
         ]
         if not per_class:
             return merged
-        best = _sort(Detections(*map(torch.cat, zip(*per_class, strict=True))))
+        best = _sort(_Placed(*map(torch.cat, zip(*per_class, strict=True))))
         return _select(best, slice(self.max_per_img))
 
-    def _suppress(self, of_class: Detections) -> Detections:
+    def _suppress(self, of_class: "_Placed") -> "_Placed":
         rows, indices = self.operator(of_class.boxes.float(), of_class.scores, **self.arguments)
         # Keep our float64 boxes, but take the operator's scores: soft NMS lowers them.
         return _select(of_class, indices)._replace(scores=rows[:, 4])
 
 
-def _select(detections: Detections, indices: Tensor | slice) -> Detections:
-    return Detections(*(values[indices] for values in detections))
+class _Placed(NamedTuple):
+    """:class:`Detections` of all views, and where each stood among them (n,)."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    places: Tensor
 
 
-def _sort(detections: Detections) -> Detections:
+def _select(detections: _Placed, indices: Tensor | slice) -> _Placed:
+    return _Placed(*(values[indices] for values in detections))
+
+
+def _sort(detections: _Placed) -> _Placed:
     """Best score first; equal scores by label, then by the box's edges."""
-    boxes, scores, labels = (values.numpy() for values in detections)
+    boxes, scores, labels, _ = (values.numpy() for values in detections)
     order = np.lexsort((*boxes.T[::-1], labels, -scores))
     return _select(detections, torch.from_numpy(order))

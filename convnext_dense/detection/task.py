@@ -10,11 +10,14 @@ from convnext_dense.data.coco.check_images import check_detection_images
 from convnext_dense.data.coco.fit_config import (
     annotation_path,
     coco_datasets,
-    drop_mask_branch,
     fit_to_annotations,
     image_folder,
     min_size,
     remarks_on,
+)
+from convnext_dense.data.coco.heads import (
+    assume_num_classes,
+    drop_mask_branch,
     set_num_classes,
 )
 from convnext_dense.data.coco.prepare import prepare_detection
@@ -50,7 +53,8 @@ class DetectionTask(Task):
         fit_to_annotations(cfg, tuple(splits), classes)
 
     def assume_classes(self, cfg: Any) -> None:
-        """Leaves the heads at mmdet's default, COCO's 80 classes."""
+        """COCO's 80 classes."""
+        assume_num_classes(cfg)
 
     def fit_to_checkpoint(
         self,
@@ -62,7 +66,7 @@ class DetectionTask(Task):
         """Sets the number of classes, and drops the mask branch that a checkpoint lacks."""
         if classes is not None:
             set_num_classes(cfg, len(classes), source)
-        if "roi_head" in cfg.model and not has_masks(content):
+        if not has_masks(content):
             drop_mask_branch(cfg)
 
     def image_paths(self, cfg: Any, dataset: Any) -> list[str]:

@@ -1,7 +1,8 @@
 """Multi-scale and flip testing of boxes and instance masks (``tools/test.py --tta``).
 
 mmdet 3 merges boxes only. Here, as in mmdet 2 and detectron2, the mask head runs on the merged
-boxes in each view, and the mask probabilities are averaged before pasting.
+boxes in each view, and the mask probabilities are averaged before pasting. Detectors without RoI
+heads: ``dense/views.py``.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from convnext_dense.data.prefetch import prefetch
+from convnext_dense.detection.dense.views import check_dense, predict_views
 from convnext_dense.detection.feature_store import FeatureStore
 from convnext_dense.detection.mask_scores import mask_levels, mask_probabilities, paste_masks
 from convnext_dense.detection.merge_views import Detections, Merger, to_image, to_view
@@ -41,7 +43,7 @@ class View:
 
 @TASK_UTILS.register_module()
 class DetectionViews:
-    """Tests Mask R-CNN and Cascade Mask R-CNN, with or without masks, in several views.
+    """Tests Mask R-CNN, Cascade Mask R-CNN and single-stage detectors in several views.
 
     The views of an image are tested one by one: features, proposals, boxes with the model's test
     settings, moved to the image's pixels. Then the mask head runs on the merged boxes in each view.
@@ -141,6 +143,9 @@ class DetectionViews:
         def make(view: View) -> tuple[Tensor, DetDataSample]:
             return make_view(image, self.resizes[view.scale], view.flip)
 
+        if not isinstance(model, TwoStageDetector):
+            made = zip(self.views, prefetch(make, self.views), strict=True)
+            return predict_views(model, ((*one, view.flip) for view, one in made), self.merge)
         with FeatureStore(self._feature_bytes(device)) as store:
             per_view = [
                 self._detect(model, inputs, sample, view.flip, store)
@@ -230,9 +235,12 @@ def _check_scale(scale: Sequence[int]) -> tuple[int, int]:
 
 def check_supported(model: nn.Module) -> None:
     """Refuses detectors whose heads this module does not reproduce."""
+    if not isinstance(model, TwoStageDetector):
+        check_dense(model)
+        return
     supported = (OwnClassRoIHead, OwnClassCascadeRoIHead, StandardRoIHead, CascadeRoIHead)
-    head = model.roi_head if isinstance(model, TwoStageDetector) else None
-    if head is None or type(head) not in supported or head.with_shared_head or not model.with_rpn:
+    head = model.roi_head
+    if type(head) not in supported or head.with_shared_head or not model.with_rpn:
         raise UserError(
             f"--tta supports Mask R-CNN and Cascade Mask R-CNN, with or without masks, not "
             f"{type(model).__name__} with {type(head).__name__}: test without --tta."

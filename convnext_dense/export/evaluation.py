@@ -18,7 +18,7 @@ from convnext_dense.config.plain import read_plain_file
 from convnext_dense.config.reading import add_import
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.bands.settings import Start
-from convnext_dense.data.coco.fit_config import drop_mask_branch
+from convnext_dense.data.coco.heads import drop_mask_branch
 from convnext_dense.data.fit import settle_with_data
 from convnext_dense.errors import UserError
 from convnext_dense.exported.description import Description, read_description
@@ -146,7 +146,7 @@ def _trained_config(folder: Path) -> dict[str, Any]:
 
 def _use(cfg: Config, folder: Path, description: Description, draws: bool) -> None:
     """Puts the exported model in the model's place; it resizes images itself."""
-    if "roi_head" in cfg.model and "masks" not in description.outputs:
+    if description.task == "detection" and "masks" not in description.outputs:
         drop_mask_branch(cfg)
     for dataset in datasets(cfg, "test"):
         if "pipeline" in dataset:

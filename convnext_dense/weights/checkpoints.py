@@ -23,8 +23,13 @@ OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.(weight|bias)")  # one for each 
 CLASSIFIERS = {
     "roi_head.bbox_head.fc_cls.weight": 1,
     "roi_head.bbox_head.0.fc_cls.weight": 1,
+    "bbox_head.rtm_cls.0.weight": 0,
+    "bbox_head.cls_branches.0.weight": 0,
+    "panoptic_head.cls_embed.weight": 1,
     "decode_head.conv_seg.weight": 0,
 }
+
+MASK_PARTS = ("mask_head", "mask_embed")  # in names of parameters; the second is of queries
 
 
 def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -67,7 +72,7 @@ def count_classes(checkpoint: Mapping[str, Any]) -> int | None:
 
 def has_masks(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint's model has a mask branch."""
-    return any("mask_head" in name for name in model_state(checkpoint))
+    return any(part in name for name in model_state(checkpoint) for part in MASK_PARTS)
 
 
 def check_parts(model: Mapping[str, Any], checkpoint: Mapping[str, Any], source: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.fit_config import drop_mask_branch, set_num_classes
+from convnext_dense.data.coco.heads import drop_mask_branch, set_num_classes
 
 CONFIGS = Path(__file__).parents[2] / "configs/detection"
 CLASSES = 4

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.fit_config import set_num_classes
+from convnext_dense.data.coco.heads import set_num_classes
 from convnext_dense.detection.roi_extractor import Float32RoIExtractor, RowRoIAlign
 from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.detection.tta import check_supported

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.fit_config import set_num_classes
+from convnext_dense.data.coco.heads import set_num_classes
 from convnext_dense.detection.roi_extractor import RowRoIAlign
 from convnext_dense.detection.row_heads import (
     RowMaskHead,

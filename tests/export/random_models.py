@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.fit_config import drop_mask_branch, set_num_classes
+from convnext_dense.data.coco.heads import drop_mask_branch, set_num_classes
 from convnext_dense.data.labels.fit_config import set_label_classes
 from convnext_dense.data.shapes.drawing import CLASSES
 from convnext_dense.models import ConvNeXtClassifier

@@ -3,11 +3,14 @@
 default_scope = "mmdet"
 custom_imports = dict(
     imports=[
+        "convnext_dense.detection.augment.steps",
         "convnext_dense.detection.coco_metric",
         "convnext_dense.detection.roi_extractor",
         "convnext_dense.detection.roi_heads",
         "convnext_dense.detection.row_heads",
+        "convnext_dense.detection.dense.whole_masks",
         "convnext_dense.detection.tta",
+        "convnext_dense.finetune.mixing_end",
     ],
     allow_failed_imports=False,
 )

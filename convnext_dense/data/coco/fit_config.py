@@ -8,11 +8,9 @@ import os
 from collections import Counter
 
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
 
-from convnext_dense.config.config_tree import SPLITS, datasets, evaluators, walk
+from convnext_dense.config.config_tree import SPLITS, datasets, evaluators
 from convnext_dense.data.class_names import remark_absent
-from convnext_dense.data.class_weights import check_class_weights
 from convnext_dense.data.coco.annotation_file import (
     AnnotationSummary,
     check_trainable,
@@ -29,10 +27,15 @@ from convnext_dense.data.coco.evaluation_limits import METRIC, remark_limits
 from convnext_dense.data.coco.explain_sizes import explain_misfit
 from convnext_dense.data.coco.find_images import check_images_exist
 from convnext_dense.data.coco.findings import DoesNotFit
+from convnext_dense.data.coco.heads import (
+    check_head_weights,
+    drop_mask_branch,
+    evaluate_boxes_only,
+    predicts_masks,
+    read_what_is_predicted,
+    set_num_classes,
+)
 from convnext_dense.data.mending.offer import offering_to_mend
-from convnext_dense.errors import UserError
-
-HEADS = ("bbox_head", "mask_head")
 
 
 def fit_to_annotations(
@@ -71,8 +74,7 @@ def fit_to_annotations(
                 check_trainable(summary, classes, min_size(dataset))
         _set_evaluator_files(cfg, split, of_split)
     set_num_classes(cfg, len(classes), known[0].path)
-    for name, head in _heads(cfg):
-        check_class_weights(head, f"model.roi_head.{name}", classes, background=True)
+    check_head_weights(cfg, classes)
     _fit_masks(cfg, summaries)
 
 
@@ -90,8 +92,9 @@ def _fit_masks(cfg: Config, summaries: dict[str, list[AnnotationSummary]]) -> No
     """Lets the training files decide the model, and each other file what is evaluated on it.
 
     A file without annotations says nothing on masks. A trained model keeps its mask branch,
-    whatever it is tested on.
+    whatever it is tested on. A model without one reads no masks.
     """
+    read_what_is_predicted(cfg)
     if not all(summary.has_masks for summary in summaries.get("train", ()) if summary.annotated):
         drop_mask_branch(cfg)
         return
@@ -117,7 +120,7 @@ def remarks_on(cfg: Config, split: str) -> list[str]:
         remarks += remark_limits(cfg, split, summary, classes)
         if not summary.annotated:
             remarks.append(f"{summary.path} has no annotation: there are no figures on it.")
-        elif "mask_head" in cfg.model.get("roi_head", {}) and not summary.has_masks:
+        elif predicts_masks(cfg.model) and not summary.has_masks:
             remarks.append(f"{summary.path} has no masks: boxes alone are evaluated on it.")
     return [*remarks, *remark_absent(instances, "instance")]
 
@@ -168,48 +171,3 @@ def _set_evaluator_files(cfg: Config, split: str, found: list[AnnotationSummary]
     for evaluator in evaluators(cfg, split):
         if evaluator.get("type") == METRIC and found:
             evaluator.ann_file = found[0].path
-
-
-def set_num_classes(cfg: Config, num_classes: int, source: str) -> None:
-    """Sets ``num_classes`` of every box and mask head that does not fix it.
-
-    Raises:
-        UserError: When a head fixes another number.
-    """
-    for name, head in _heads(cfg):
-        if head.setdefault("num_classes", num_classes) != num_classes:
-            raise UserError(
-                f"model.roi_head.{name} is built for {head.num_classes} classes but {source} "
-                f"gives {num_classes}: remove num_classes from the config."
-            )
-
-
-def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:
-    """The box and mask heads with their names; a cascade has several box heads."""
-    roi_head = cfg.model.get("roi_head", {})
-    named = {name: roi_head.get(name, []) for name in HEADS}
-    return [
-        (name, head)
-        for name, heads in named.items()
-        for head in (heads if isinstance(heads, list) else [heads])
-    ]
-
-
-def drop_mask_branch(cfg: Config) -> None:
-    """Turns Mask R-CNN into Faster R-CNN: for data that has boxes only."""
-    roi_head = cfg.model.get("roi_head", {})
-    if roi_head.pop("mask_head", None) is not None:
-        roi_head.pop("mask_roi_extractor", None)
-        print_log("Without masks in the data or the checkpoint, the model has no mask branch.")
-    evaluate_boxes_only(cfg)
-
-
-def evaluate_boxes_only(cfg: Config, splits: tuple[str, ...] = SPLITS) -> None:
-    """Neither reads nor evaluates the masks of some splits."""
-    for split in splits:
-        for node in walk(cfg.get(f"{split}_dataloader")):
-            if node.get("type") == "LoadAnnotations":
-                node.with_mask = False
-        for evaluator in evaluators(cfg, split):
-            if evaluator.get("type") == METRIC:
-                evaluator.metric = ["bbox"]

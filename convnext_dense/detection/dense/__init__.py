@@ -1,0 +1,1 @@
+"""Detectors without RoI heads: what mmdet's lack, and their tests in several views."""
