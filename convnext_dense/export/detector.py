@@ -75,11 +75,11 @@ class ExportedDetector(nn.Module):
         features = self._pyramid(pixels)
         proposals, scores = self._propose(features, sizes)
         if self.trim:
-            proposals, scores = _without_empty_rows(proposals, scores)
+            proposals, scores = without_empty_rows(proposals, scores)
         boxes, classes = self._classify(features, proposals, scores, sizes)
-        boxes, scores, labels = self._choose(boxes, classes)
+        boxes, scores, labels = choose_detections(boxes, classes, self.settings)
         if self.trim:
-            boxes, scores, labels = _without_empty_rows(boxes, scores, labels)
+            boxes, scores, labels = without_empty_rows(boxes, scores, labels)
         masks = self._masks(features, boxes, labels) if len(self.mask_heads) else None
         return Detections(boxes, scores, labels, masks)
 
@@ -100,12 +100,12 @@ class ExportedDetector(nn.Module):
             deltas = deltas.permute(0, 2, 3, 1).reshape(batch, -1, 4)
             anchors = self._anchors(level, feature)[None].expand(batch, -1, -1)
             # A small level has fewer anchors than are chosen: empty rows fill it up.
-            of_level = _with_rows(of_level, settings.nms_pre)
+            of_level = with_rows(of_level, settings.nms_pre)
             chosen = choose_best(of_level, settings.nms_pre)
             scores.append(of_level.gather(1, chosen))
             places = chosen[..., None].expand(-1, -1, 4)
-            deltas = _with_rows(deltas, settings.nms_pre, 0.0).gather(1, places)
-            anchors = _with_rows(anchors, settings.nms_pre, 0.0).gather(1, places)
+            deltas = with_rows(deltas, settings.nms_pre, 0.0).gather(1, places)
+            anchors = with_rows(anchors, settings.nms_pre, 0.0).gather(1, places)
             boxes.append(_decode(self.rpn.bbox_coder, anchors, deltas, sizes))
         groups = torch.stack(boxes, 1), torch.stack(scores, 1)
         if settings.get("min_bbox_size", -1) >= 0:
@@ -150,26 +150,6 @@ class ExportedDetector(nn.Module):
         boxes = _decode(head.bbox_coder, boxes[:, :, None], deltas, sizes)
         return boxes, torch.where(scores[..., None] < 0, SUPPRESSED, classes)
 
-    def _choose(self, boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best boxes (B, D, 4) of all classes after suppression, with scores and labels."""
-        batch, rows, count = classes.shape
-        boxes = boxes.expand(-1, -1, count, -1).transpose(1, 2)  # (B, K, P, 4)
-        settings = self.settings
-        kept = suppress(
-            boxes.reshape(-1, rows, 4),
-            classes.transpose(1, 2).reshape(-1, rows),
-            settings.nms.iou_threshold,
-            settings.score_thr,
-        ).reshape(batch, count, rows)
-        # Empty rows, so that a few proposals are enough.
-        flat = _with_rows(kept.reshape(batch, -1), settings.max_per_img)
-        scores, places = flat.topk(settings.max_per_img, dim=1)
-        found = _with_rows(boxes.reshape(batch, -1, 4), settings.max_per_img, 0.0)
-        labels = torch.arange(count)[:, None].expand(-1, rows).reshape(1, -1).expand(batch, -1)
-        labels = _with_rows(labels, settings.max_per_img, 0)
-        boxes = found.gather(1, places[..., None].expand(-1, -1, 4))
-        return boxes, scores, labels.gather(1, places)
-
     def _masks(self, features: tuple[Tensor, ...], boxes: Tensor, labels: Tensor) -> Tensor:
         """The mask of each box's class (B, D, side, side), averaged over a cascade's stages."""
         stages = []
@@ -181,6 +161,37 @@ class ExportedDetector(nn.Module):
             stages.append(logits.sigmoid())
         masks = stages[0] if len(stages) == 1 else torch.stack(stages).mean(0)
         return masks.reshape(*boxes.shape[:2], *masks.shape[2:])
+
+
+def choose_detections(
+    boxes: Tensor, classes: Tensor, settings: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best boxes of all classes after suppression, with scores and labels.
+
+    Args:
+        boxes: (B, P, K or 1, 4), of each class.
+        classes: (B, P, K), scores of the classes.
+        settings: ``nms``, ``score_thr`` and ``max_per_img`` (D) of the test.
+
+    Returns:
+        (B, D, 4), (B, D) and (B, D).
+    """
+    batch, rows, count = classes.shape
+    boxes = boxes.expand(-1, -1, count, -1).transpose(1, 2)  # (B, K, P, 4)
+    kept = suppress(
+        boxes.reshape(-1, rows, 4),
+        classes.transpose(1, 2).reshape(-1, rows),
+        settings.nms.iou_threshold,
+        settings.score_thr,
+    ).reshape(batch, count, rows)
+    # Empty rows, so that a few proposals are enough.
+    flat = with_rows(kept.reshape(batch, -1), settings.max_per_img)
+    scores, places = flat.topk(settings.max_per_img, dim=1)
+    found = with_rows(boxes.reshape(batch, -1, 4), settings.max_per_img, 0.0)
+    labels = torch.arange(count)[:, None].expand(-1, rows).reshape(1, -1).expand(batch, -1)
+    labels = with_rows(labels, settings.max_per_img, 0)
+    boxes = found.gather(1, places[..., None].expand(-1, -1, 4))
+    return boxes, scores, labels.gather(1, places)
 
 
 def _every_second(feature: Tensor) -> Tensor:
@@ -229,13 +240,13 @@ def _decode(coder: Any, boxes: Tensor, deltas: Tensor, sizes: Tensor) -> Tensor:
     return torch.cat([low, high], -1)
 
 
-def _with_rows(values: Tensor, count: int, fill: float = SUPPRESSED) -> Tensor:
+def with_rows(values: Tensor, count: int, fill: float = SUPPRESSED) -> Tensor:
     """Appends rows along dimension 1."""
     shape = values.shape[0], count, *values.shape[2:]
     return torch.cat([values, values.new_full(shape, fill)], 1)
 
 
-def _without_empty_rows(boxes: Tensor, scores: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+def without_empty_rows(boxes: Tensor, scores: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """Drops the rows that are empty in every image; one is left where all are."""
     most = (scores > SUPPRESSED).sum(1).max().clamp(min=1).item()
     torch._check(most >= 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmdet.models import CascadeRCNN, FasterRCNN, MaskRCNN
+from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
 from mmseg.models import EncoderDecoder
@@ -21,6 +22,7 @@ from convnext_dense.export.describing import (
     statistics_of,
 )
 from convnext_dense.export.detector import ExportedDetector
+from convnext_dense.export.detectors.one_stage import ExportedOneStage, check_one_stage
 from convnext_dense.export.layers import adapt
 from convnext_dense.export.plain import ExportedBackbone, ExportedClassifier, ExportedSegmentor
 from convnext_dense.exported.description import Description, Resizing
@@ -111,18 +113,22 @@ def _with_example(module: nn.Module, description: Description) -> Exportable:
 
 def _detector(network: Detector) -> tuple[nn.Module, dict[str, Any]]:
     model = network.model
-    _check_detector(model)
+    by_regions = isinstance(model, TwoStageDetector)
+    (_check_detector if by_regions else check_one_stage)(model)
     preprocessor = model.data_preprocessor
-    outputs = ["boxes", "scores", "labels"] + (["masks"] if model.roi_head.with_mask else [])
+    with_masks = by_regions and model.roi_head.with_mask
+    outputs = ["boxes", "scores", "labels"] + (["masks"] if with_masks else [])
+    settings = model.roi_head.test_cfg if by_regions else model.test_cfg
+    exported = ExportedDetector if by_regions else ExportedOneStage
     facts = dict(
         task="detection",
         resizing=resizing_of(network.opened.config),
         divisor=preprocessor.pad_size_divisor,
         mean=statistics_of(preprocessor)[0],
         outputs=tuple(outputs),
-        mask_threshold=model.roi_head.test_cfg.get("mask_thr_binary", 0.5),
+        mask_threshold=settings.get("mask_thr_binary", 0.5),
     )
-    return adapt(ExportedDetector(deepcopy(model))), facts
+    return adapt(exported(deepcopy(model))), facts
 
 
 def _check_detector(model: nn.Module) -> None:
@@ -135,7 +141,7 @@ def _check_detector(model: nn.Module) -> None:
     if type(model) not in DETECTORS or type(model.roi_head) not in ROI_HEADS:
         raise UserError(
             f"{name} cannot be exported yet: of the detectors, Faster, Mask and Cascade (Mask) "
-            "R-CNN can; --part backbone exports the backbone of any model."
+            "R-CNN and RTMDet without masks can; --part backbone exports the backbone of any model."
         )
     heads = [head for head in model.roi_head.modules() if hasattr(head, "bbox_coder")]
     for part in (model.rpn_head, *heads):

@@ -12,3 +12,4 @@ _base_ = [
     "../_base_/schedule_shapes.py",
     "../_base_/runtime.py",
 ]
+optim_wrapper = dict(optimizer=dict(lr=4e-4, weight_decay=1e-4), clip_grad=dict(max_norm=0.1))

@@ -12,3 +12,4 @@ _base_ = [
     "../_base_/schedule_shapes.py",
     "../_base_/runtime.py",
 ]
+optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=0.01))
