@@ -95,9 +95,10 @@ class Merger:
 
     def with_places(self, per_view: Sequence[Detections]) -> tuple[Detections, Tensor]:
         """The same, and the place (n,) of each detection among those of all views, in order."""
-        joined = tuple(map(torch.cat, zip(*per_view, strict=True)))
-        all_views = _Placed(*joined, torch.arange(len(joined[0])))
-        merged = all_views if len(per_view) == 1 else self._merge(all_views)
+        places = torch.arange(sum(len(found.scores) for found in per_view))
+        if len(per_view) == 1:
+            return per_view[0], places
+        merged = self._merge(_Placed(*map(torch.cat, zip(*per_view, strict=True)), places))
         return Detections(*merged[:-1]), merged.places
 
     def _merge(self, all_views: "_Placed") -> "_Placed":

@@ -11,6 +11,7 @@ from typing import Any
 BACKBONES = ("ConvNeXt", "ConvNeXtRoadmap")
 # Necks of mmdet and mmsegmentation that read the maps from start_level on.
 NECKS = ("FPG", "FPN", "FPN_CARAFE", "FPN_DropBlock", "JPU", "NASFCOS_FPN", "NASFPN", "PAFPN")
+NECKS_ON_LAST = ("CTResNetNeck",)  # which read the last map alone, whatever its number
 # Heads of mmsegmentation that read the maps of in_index, and nothing else of the backbone ...
 HEADS = (
     "ANNHead", "APCHead", "ASPPHead", "CCHead", "DAHead", "DMHead", "DNLHead",
@@ -61,6 +62,8 @@ def _narrow(model: Node) -> str:
     else:
         _renumber_heads(heads, read, len(emitted))
     reader = f"{_kind(neck)} starts at level {len(unread)}" if neck else "no head reads the others"
+    if neck and _kind(neck) in NECKS_ON_LAST:
+        reader = f"{_kind(neck)} reads the last map"
     return (
         f"backbone.out_indices {tuple(emitted)} -> {backbone['out_indices']}: {reader}, and output "
         "norms that nothing reads would get no gradient. Results stay the same."
@@ -69,12 +72,16 @@ def _narrow(model: Node) -> str:
 
 def _read_by_neck(neck: Node, count: int) -> list[int]:
     """The places of the maps, out of ``count``, that a neck reads; all where it is not known."""
+    if _kind(neck) in NECKS_ON_LAST:
+        return [count - 1]
     start = neck.get("start_level", 0)
     known = _kind(neck) in NECKS and len(neck.get("in_channels", ())) == count
     return list(range(start if known and 0 <= start < count else 0, count))
 
 
 def _renumber_neck(neck: Node, read: list[int]) -> None:
+    if _kind(neck) in NECKS_ON_LAST:
+        return
     neck["in_channels"] = [neck["in_channels"][place] for place in read]
     neck["start_level"] = 0
     if neck.get("end_level", -1) > 0:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmdet.models.detectors import RetinaNet
+from mmdet.models.detectors import SOLO
 from mmdet.structures import DetDataSample
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import TRANSFORMS
@@ -314,5 +314,5 @@ def test_views_of_grey_pictures():
 
 
 def test_other_detectors_are_refused():
-    with pytest.raises(UserError, match="not RetinaNet"):
-        make_views().predict(RetinaNet.__new__(RetinaNet), batch_of(picture()))
+    with pytest.raises(UserError, match="single-stage detectors with NMS, not SOLO"):
+        make_views().predict(SOLO.__new__(SOLO), batch_of(picture()))

@@ -121,6 +121,21 @@ def test_detectors_give_the_same_with_a_gradient_for_every_parameter(name):
     assert torch.equal(found[0].scores, found[1].scores)
 
 
+def test_centernet_reads_the_last_map_alone():
+    model = stock(mmdet, "centernet/centernet_r18_8xb16-crop512-140e_coco").model
+    model.neck.update(in_channels=ARCH["dims"][3], num_deconv_filters=(8, 8, 8), use_dcn=False)
+    model.bbox_head.update(in_channels=8, feat_channels=8, num_classes=3)
+    sentences = drop_unread_maps(deepcopy(model))
+    assert len(sentences) == 1 and "CTResNetNeck reads the last map" in sentences[0]
+    whole, narrow = both(model, "mmdet")
+    assert model.backbone.out_indices == (3,) and model.neck.in_channels == ARCH["dims"][3]
+    losses = [total(one.loss(images(), boxes())) for one in (whole, narrow)]
+    assert losses[0] == losses[1] > 0
+    for loss in losses:
+        loss.backward()
+    assert len(without_gradient(whole)) == 6 and without_gradient(narrow) == []
+
+
 @pytest.mark.parametrize("name", SEGMENTORS)
 def test_segmentors_give_the_same(name):
     model, (read, lost) = segmentor(name), SEGMENTORS[name]

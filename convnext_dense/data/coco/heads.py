@@ -57,10 +57,12 @@ CLASS_AGNOSTIC = (
     "roi_head.shared_head",
 )
 CLASS_AGNOSTIC_TYPES = ("CondInstMaskHead", "BoxInstMaskHead")
-# Heads of boxes and masks in one -> the same head without its masks, as mmdet's recipes have it.
+# Heads of boxes and masks in one -> the same head without its masks; the settings hold where the
+# config states none: exp_on_reg is that of mmdet's recipe, with_objectness the default with masks.
+SEPARATE_NORMS = dict(type="RTMDetSepBNHead", exp_on_reg=True, with_objectness=False)
 BOXES_ALONE = {
-    "WholeMasksRTMDetHead": dict(type="RTMDetSepBNHead", exp_on_reg=True),
-    "RTMDetInsSepBNHead": dict(type="RTMDetSepBNHead", exp_on_reg=True),
+    "WholeMasksRTMDetHead": SEPARATE_NORMS,
+    "RTMDetInsSepBNHead": SEPARATE_NORMS,
     "RTMDetInsHead": dict(type="RTMDetHead"),
 }
 MASK_SETTINGS = (
@@ -202,7 +204,7 @@ def drop_mask_branch(cfg: Config) -> None:
         if of_boxes := BOXES_ALONE.get(_kind(head)):
             for name in MASK_SETTINGS:
                 head.pop(name, None)
-            head.update(of_boxes)
+            head.update({**of_boxes, **head}, type=of_boxes["type"])
     if before:
         print_log("Without masks in the data or the checkpoint, the model has no mask branch.")
     evaluate_boxes_only(cfg)
