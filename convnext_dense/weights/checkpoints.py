@@ -29,6 +29,7 @@ CLASSIFIERS = {
     "decode_head.conv_seg.weight": 0,
 }
 
+WEIGHTLESS = ("panoptic_fusion_head",)  # parts of a model without parameters
 MASK_PARTS = ("mask_head", "mask_embed")  # in names of parameters; the second is of queries
 
 
@@ -87,7 +88,7 @@ def check_parts(model: Mapping[str, Any], checkpoint: Mapping[str, Any], source:
         UserError: When the config has a backbone, neck or head that the file does not contain.
     """
     parts = [name for name in model if name.endswith(("backbone", "neck", "head"))]
-    needed = sorted(name for name in parts if model[name] is not None)
+    needed = sorted(name for name in parts if model[name] is not None and name not in WEIGHTLESS)
     in_file = sorted({name.split(".")[0] for name in model_state(checkpoint)})
     if set(needed) - set(in_file):
         raise UserError(

@@ -73,9 +73,11 @@ def without_numbers(node) -> None:
 def test_the_heads_of_each_family_are_fitted_as_its_config_states_them(name):
     cfg = model_of(name)
     stated = numbers(cfg.model)
-    assert sum(key.rpartition(".")[2] != "num_stuff_classes" for key in stated) - (
-        "semantic_head" in str(stated)
-    ) == FAMILIES[name]
+    assert (
+        sum(key.rpartition(".")[2] != "num_stuff_classes" for key in stated)
+        - ("semantic_head" in str(stated))
+        == FAMILIES[name]
+    )
     without_numbers(cfg.model)
     set_num_classes(cfg, 80, "the test")
     assert numbers(cfg.model) == stated
@@ -112,7 +114,9 @@ def test_mask2former_has_a_weight_for_every_class():
     set_num_classes(again, 3, "x")
     check_head_weights(again, ("a", "b", "c"))
     assert again.model == cfg.model
-    with pytest.raises(UserError, match="model.panoptic_head has a class_weight of 4 numbers for 2"):
+    with pytest.raises(
+        UserError, match="model.panoptic_head has a class_weight of 4 numbers for 2"
+    ):
         check_head_weights(cfg, ("a", "b"))
 
 
@@ -135,7 +139,9 @@ def test_rtmdet_ins_becomes_rtmdet_where_there_are_no_masks():
 
 
 def test_a_model_of_masks_alone_is_refused_on_boxes():
-    with pytest.raises(UserError, match=r"model\.panoptic_head learns from masks, and there are no"):
+    with pytest.raises(
+        UserError, match=r"model\.panoptic_head learns from masks, and there are no"
+    ):
         drop_mask_branch(recipe("mask2former"))
     with pytest.raises(UserError, match=r"model\.mask_head learns from masks"):
         loader = dict(dataset=dict(pipeline=[dict(type="LoadAnnotations", with_mask=True)]))
