@@ -34,6 +34,8 @@ FUSION = "fusion_head"  # puts results of other heads together, without paramete
 
 MASK_PARTS = ("mask_head", "mask_embed")  # in names of parameters; the second is of queries
 
+MASK_PARTS = ("mask_head", "mask_embed")  # in names of parameters; the second is of queries
+
 
 def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The parameters and buffers of a checkpoint's model, in this project's names.

@@ -21,10 +21,7 @@ from tests.miniature import CONFIGS
 
 HEADS = CONFIGS / "heads"
 MERGE = dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.6), max_per_img=12)
-TINY = {
-    "model.backbone.arch": dict(_delete_=True, depths=(1, 1, 1, 1), dims=(8, 16, 16, 16)),
-    "model.test_cfg.max_per_img": 12,
-}
+TINY = {"model.backbone.arch": dict(_delete_=True, depths=(1, 1, 1, 1), dims=(8, 16, 16, 16))}
 
 
 def build(name: str, **options):
