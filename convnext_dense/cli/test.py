@@ -133,7 +133,7 @@ def _tested(flags: TestFlags) -> str:
         return checkpoint_of(flags.config, flags.checkpoint)
     if view_flags(flags):
         raise UserError(
-            f"{folder} is an exported model, which is tested on whole images as it is: leave "
+            f"{folder} is an exported model, which is tested on whole images as they are: leave "
             f"{view_flags(flags)[0]} out, or test the checkpoint that it was exported from."
         )
     return str(folder)

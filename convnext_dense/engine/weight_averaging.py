@@ -1,6 +1,7 @@
 """The moving average of the weights: kept beside the plain ones, evaluated and saved with them."""
 
 import copy
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -82,7 +83,7 @@ class WeightAverageHook(GatheringHook):
         pairs = {id(mine): (mine, current[name]) for name, mine in averaged.items()}.values()
         floating = [pair for pair in pairs if pair[0].is_floating_point()]
         with torch.no_grad():
-            get_ema_multi_avg_fn(self.decay)(*zip(*floating, strict=True), None)
+            move_averages(*zip(*floating, strict=True), self.decay)
             for mine, theirs in pairs:
                 if not mine.is_floating_point():  # counters
                     mine.copy_(theirs)
@@ -100,6 +101,13 @@ class WeightAverageHook(GatheringHook):
         if self._saved is not None:
             load_gathered(self.model, self._saved)
             self._saved = None
+
+
+def move_averages(
+    averages: Sequence[torch.Tensor], current: Sequence[torch.Tensor], decay: float
+) -> None:
+    """Moves averages towards the current tensors, in place and all at once."""
+    get_ema_multi_avg_fn(decay)(averages, current, None)
 
 
 def check_decay(decay: Any) -> float:

@@ -43,7 +43,15 @@ randomness = dict(seed=5)
 
 def make_flags(**given) -> Namespace:
     """The flags of a command line that gives these."""
-    names = ("freeze", "head_lr_mult", "lora", "early_stop", "save_best", "augment")
+    names = (
+        "freeze",
+        "head_lr_mult",
+        "lora",
+        "average_weights",
+        "early_stop",
+        "save_best",
+        "augment",
+    )
     return Namespace(**{**dict.fromkeys(names), "balance": False, "few": False, **given})
 
 

@@ -173,7 +173,7 @@ def test_options_that_do_not_fit_are_refused_at_once(work_dirs, array):
         (dict(batch_size=2.5), "got 2.5"),
         (dict(threshold=None), "got None"),
         (dict(whole=True), "whole=True belongs to tile"),
-        (dict(probabilities=True), "not a detector's"),
+        (dict(probabilities=True), "a segmentor's and a classifier's"),
     ):
         with pytest.raises(UserError, match=words):
             model.predict(array, **options)
@@ -222,8 +222,11 @@ def test_a_classifier_gives_what_its_network_gives(tmp_path, array, monkeypatch)
     expected = logits.softmax(1)[0].numpy()
     assert results[0].probabilities == pytest.approx(expected, abs=1e-5)
     assert results[0].probabilities.sum() == pytest.approx(1, abs=1e-5)
-    for options in (dict(tile=64), dict(tta=True)):
-        with pytest.raises(UserError, match="A classifier"):
+    for options, words in (
+        (dict(tile=64), "tile is for detectors and segmentors"),
+        (dict(tta=True), "A classifier is not tested in several views"),
+    ):
+        with pytest.raises(UserError, match=words):
             list(model.predict(array, **options))
 
 

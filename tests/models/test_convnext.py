@@ -334,7 +334,7 @@ OPTIONS = dict(
 @pytest.mark.parametrize(
     ("kind", "own"),
     [
-        (ConvNeXt, dict(out_indices=(0, 1, 2, 3))),
+        (ConvNeXt, dict(out_indices=(0, 1, 2, 3), channels_last=True)),
         (ConvNeXtClassifier, dict(num_classes=inspect.Parameter.empty, head_init_scale=1.0)),
     ],
 )

@@ -11,7 +11,7 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from convnext_dense.benchmark.modes import AMP, Options
-from convnext_dense.engine.weight_averaging import WeightAverageHook
+from convnext_dense.engine.weight_averaging import move_averages
 from convnext_dense.models import ConvNeXt
 from convnext_dense.models.trunk import parse_arch
 
@@ -150,7 +150,7 @@ def average_by_loop(averages: list[Tensor], parameters: list[Tensor]) -> None:
 
 def average_at_once(averages: list[Tensor], parameters: list[Tensor]) -> None:
     """As in a training."""
-    WeightAverageHook(EMA_DECAY).update(averages, parameters, None)
+    move_averages(averages, parameters, EMA_DECAY)
 
 
 def _parameters(arch: str, options: Options) -> list[nn.Parameter]:
