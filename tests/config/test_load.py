@@ -11,6 +11,7 @@ from convnext_dense.config.load import load_config
 from convnext_dense.config.options import merge_options, parse_options
 from convnext_dense.config.plain import format_python
 from convnext_dense.config.reading import read_config
+from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.errors import UserError
 from tests.miniature import COCO, CONFIGS, SHAPES
@@ -187,6 +188,11 @@ def test_a_dict_takes_the_place_of_a_name():
 def test_an_option_that_is_no_value(text):
     with pytest.raises(UserError, match=r"model\.arch=.* is no value: close each bracket"):
         parse_options({"model.arch": text})
+
+
+def test_a_name_means_one_config():
+    files = [path for path in CONFIGS.rglob("*.py") if "_base_" not in path.parts]
+    assert len({path.stem for path in files}) == len(files) > 100
 
 
 def test_missing_data_names_the_flag(tmp_path):
