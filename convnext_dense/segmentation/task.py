@@ -87,6 +87,12 @@ class SegmentationTask(Task):
         """Classes of the labels, of which every file is read."""
         return read_present_classes(dataset)
 
+    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
+        """See :func:`convnext_dense.segmentation.trial_batch.trial_batch`."""
+        from convnext_dense.segmentation.trial_batch import trial_batch  # needs the toolbox
+
+        return trial_batch(cfg, images, size)
+
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.labels.check_images.check_segmentation_images`."""
         return check_segmentation_images(cfg, dataset, every, training)
