@@ -2,9 +2,11 @@
 
 Measured is a process that trains: on a CPU the growth of its resident memory, with a C library that
 returns freed tensors at once; on a GPU the bytes that torch allocated at most. Images and objects
-are made up, of the largest size of the config; what the data's loading takes is in neither figure.
+are made up, of the largest size of the config; the images themselves, which the data's loading
+holds, are in neither figure.
 """
 
+import gc
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -61,7 +63,7 @@ def predicted_mib(case: Case) -> float:
 
 
 def measured_mib(case: Case) -> float | None:
-    """MiB that three steps of a process of its own need; None where the system does not tell."""
+    """MiB that two steps of a process of its own need; None where the system does not tell."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_measure_here, case).result()
 
@@ -69,6 +71,7 @@ def measured_mib(case: Case) -> float | None:
 def _config_of(case: Case) -> tuple[Config, Size]:
     torch.set_num_threads(case.threads)
     cfg = load_config(case.config, cfg_options=case.options)
+    cfg.custom_hooks = []  # an average of the weights is no part of a step
     task_of(cfg).assume_classes(cfg)
     return cfg, case.size or largest_images(cfg)
 
@@ -79,19 +82,21 @@ def _measure_here(case: Case) -> float | None:
     cfg, size = _config_of(case)
     cfg.optim_wrapper.accumulative_counts = case.accumulated
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmengine"):
-        _train(cfg, case, (64, 64), least_batch(cfg))  # imports, and what libraries keep
+        few = task_of(cfg).trial_batch(cfg, least_batch(cfg), (64, 64))
+        _train(cfg, case, few)  # imports, and what libraries keep
+        batch = task_of(cfg).trial_batch(cfg, case.images, size)
+        gc.collect()  # the little model's, whose parts know each other
         before = reset_peak()
-        _train(cfg, case, size, case.images)
+        _train(cfg, case, batch)
     peak = peak_bytes()
     return None if before is None or peak is None else (peak - before) / MIB
 
 
-def _train(cfg: Config, case: Case, size: Size, images: int) -> None:
-    """Three steps of a model of its own."""
+def _train(cfg: Config, case: Case, batch: dict[str, Any]) -> None:
+    """Two steps of a model of its own: the second one has the optimizer's state from the start."""
     model = build_trial_model(cfg, case.checkpointing)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper.copy())
-    batch = task_of(cfg).trial_batch(cfg, images, size)
-    for _ in range(3 * case.accumulated):
+    for _ in range(2 * case.accumulated):
         with wrapper.optim_context(model):
             losses = model(**model.data_preprocessor.cast_data(batch), mode="loss")
         wrapper.update_params(model.parse_losses(losses)[0])

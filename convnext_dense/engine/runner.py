@@ -34,6 +34,7 @@ from convnext_dense.data.fit_schedule import plan_of
 from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
+from convnext_dense.engine.processes import connect
 from convnext_dense.engine.random_state import seed_each_process, use_repeatable_kernels
 from convnext_dense.engine.resuming.adapt import adapt
 from convnext_dense.engine.resuming.former import EPOCH_LENGTH
@@ -147,7 +148,7 @@ class DenseRunner(Runner):
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Connects processes without GPUs through gloo, where mmengine asks for a CUDA device."""
         if self.distributed and not torch.cuda.is_available():
-            torch.distributed.init_process_group("gloo")
+            connect(self.cfg)
         super().setup_env(env_cfg)
 
     @staticmethod

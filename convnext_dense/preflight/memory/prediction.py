@@ -34,6 +34,7 @@ from convnext_dense.tasks import task_of
 
 MARGIN = 1.1  # a setting fits where it has so much more than it is predicted to need
 GRID = 32  # pixels: sides of the small images are multiples of it
+LEAST = 64  # pixels: smaller ones end in maps of one pixel, which some heads do not take
 SMALL = 256 * 256  # pixels up to which a step is tried at full size
 SHARE = 1 / 2  # of the side of larger images
 
@@ -107,7 +108,7 @@ class Prediction:
 
 
 def predict_memory(
-    cfg: Config, size: Size, checkpointing: bool | str, *, processes: int = 1
+    cfg: Config, size: Size, checkpointing: bool | str | None, *, processes: int = 1
 ) -> Prediction:
     """Builds the model of a config, runs small steps with it, and forgets it again.
 
@@ -122,13 +123,15 @@ def predict_memory(
         return without_drawing(lambda: _predict(cfg, size, checkpointing, processes))
 
 
-def _predict(cfg: Config, size: Size, checkpointing: bool | str, processes: int) -> Prediction:
+def _predict(cfg: Config, size: Size, checkpointing: bool | str | None, processes: int) -> Prediction:
     model = build_trial_model(cfg, checkpointing)
     small, large = trial_sizes(size, multiple_of(cfg))
-    least = least_batch(cfg)
+    few = 2 if math.prod(size) <= SMALL else least_batch(cfg)
+    # More images at the larger size: that is how a batch grows, and tiny maps have kernels of their
+    # own.
+    trials = [(few, small), (few, large), (2 * few, large)]
     try:
-        record(cfg, model, least, small)  # what is made once: workspaces, tables of anchors
-        trials = [(least, small), (least, large), (2 * least, small)]
+        record(cfg, model, few, small)  # what is made once: workspaces, tables of anchors
         curves = [record(cfg, model, images, sides) for images, sides in trials]
         activations = fit_places(curves, [(n, math.prod(sides)) for n, sides in trials])
         return Prediction(standing_bytes(cfg, model, processes), activations, size)
@@ -139,7 +142,7 @@ def _predict(cfg: Config, size: Size, checkpointing: bool | str, processes: int)
             torch.cuda.empty_cache()
 
 
-def build_trial_model(cfg: Config, checkpointing: bool | str) -> nn.Module:
+def build_trial_model(cfg: Config, checkpointing: bool | str | None) -> nn.Module:
     """The model of a config as it trains, on the device, with weights as they are built.
 
     Stochastic depth is off: a batch that drops no sample needs the most.
@@ -225,7 +228,7 @@ def trial_sizes(size: Size, multiple: int) -> tuple[Size, Size]:
 
 
 def _round(side: float, multiple: int) -> int:
-    return max(multiple, round(side / multiple) * multiple)
+    return max(round(side / multiple), math.ceil(LEAST / multiple)) * multiple
 
 
 def multiple_of(cfg: Config) -> int:
