@@ -102,9 +102,7 @@ class Prediction:
         kept = standing.weights + standing.optimizer + standing.copies
         if accumulated == 1:
             return kept + self.activations.peak(images, pixels, gradients=True)
-        return (
-            kept + standing.gradients + self.activations.peak(images, pixels, gradients=False)
-        )
+        return kept + standing.gradients + self.activations.peak(images, pixels, gradients=False)
 
 
 def predict_memory(
@@ -123,7 +121,9 @@ def predict_memory(
         return without_drawing(lambda: _predict(cfg, size, checkpointing, processes))
 
 
-def _predict(cfg: Config, size: Size, checkpointing: bool | str | None, processes: int) -> Prediction:
+def _predict(
+    cfg: Config, size: Size, checkpointing: bool | str | None, processes: int
+) -> Prediction:
     model = build_trial_model(cfg, checkpointing)
     small, large = trial_sizes(size, multiple_of(cfg))
     few = 2 if math.prod(size) <= SMALL else least_batch(cfg)
