@@ -233,9 +233,9 @@ def apply_setting(
         cfg.train_dataloader.batch_size = record["batch"]
         accumulate(cfg, record["accumulation"])
         kind = record["checkpointing"]
-        if kind in CHECKPOINTING or kind == "off":
-            if kind != "off" or "with_cp" in cfg.model.backbone:
-                cfg.model.backbone.with_cp = False if kind == "off" else kind
+        known = kind in (*CHECKPOINTING, "off")
+        if known and (kind != "off" or "with_cp" in cfg.model.backbone):
+            cfg.model.backbone.with_cp = False if kind == "off" else kind
         if not own_data:
             scale_iterations(cfg, record["accumulation"] / written, options)
         cfg[RECORD] = dict(record)
