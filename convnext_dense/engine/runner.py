@@ -34,7 +34,6 @@ from convnext_dense.data.fit_schedule import plan_of
 from convnext_dense.data.text_files import opening_annotation_files
 from convnext_dense.engine.fused_kernels import log_choice
 from convnext_dense.engine.gathering import GatheringHook
-from convnext_dense.engine.processes import connect
 from convnext_dense.engine.random_state import seed_each_process, use_repeatable_kernels
 from convnext_dense.engine.resuming.adapt import adapt
 from convnext_dense.engine.resuming.former import EPOCH_LENGTH
@@ -51,6 +50,7 @@ from convnext_dense.models.lora import add_adapters, reset_adapters
 from convnext_dense.runs.checkpointing import check_resumable
 from convnext_dense.runs.console import LogText, use_console
 from convnext_dense.runs.data_workers import DataWorkerSetup
+from convnext_dense.runs.processes import connect
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import (

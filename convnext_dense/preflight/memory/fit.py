@@ -20,7 +20,6 @@ from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.check_images import build_dataset
 from convnext_dense.data.fit_schedule import Batch, batch_of, iterations_per_epoch
 from convnext_dense.engine.accumulation import accumulate
-from convnext_dense.engine.processes import connect
 from convnext_dense.errors import UserError
 from convnext_dense.models.trunk import Trunk
 from convnext_dense.preflight.memory.choice import (
@@ -42,6 +41,7 @@ from convnext_dense.preflight.memory.prediction import (
 )
 from convnext_dense.preflight.step_probe import resident_bytes
 from convnext_dense.runs import AUTO
+from convnext_dense.runs.processes import connect
 
 RECORD = "fitted_to_memory"  # in a config
 BATCH = "train_dataloader.batch_size"
