@@ -14,20 +14,16 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
 from convnext_dense.benchmark.memory import MIB, give_freed_memory_back
 from convnext_dense.config.load import load_config
+from convnext_dense.config.names import find_config
 from convnext_dense.config.safe_reading import safe_reading
-from convnext_dense.preflight.memory.image_size import largest_images
-from convnext_dense.preflight.memory.prediction import (
-    Size,
-    build_trial_model,
-    least_batch,
-    predict_memory,
-)
+from convnext_dense.preflight.memory.image_size import Size, largest_images
+from convnext_dense.preflight.memory.prediction import predict_memory
+from convnext_dense.preflight.memory.trial import build_trial_model, least_batch
 from convnext_dense.preflight.step_probe import peak_bytes, reset_peak
 from convnext_dense.tasks import task_of
 
@@ -37,13 +33,12 @@ class Case:
     """A training whose memory is compared.
 
     Attributes:
-        config: File of a config.
+        config: File or name of a config.
         checkpointing: The backbone's ``with_cp``.
         images: Of a batch.
         accumulated: Batches of a step.
         size: Height and width of the images; None: the largest of the config.
         options: Entries of the config that are replaced.
-        threads: CPU threads.
     """
 
     config: str
@@ -52,12 +47,11 @@ class Case:
     accumulated: int = 1
     size: Size | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    threads: int = 1
 
 
 def predicted_mib(case: Case) -> float:
     """MiB that are predicted for the case."""
-    cfg, size = _config_of(case)
+    cfg, size = settled(case)
     prediction = predict_memory(cfg, size, case.checkpointing)
     return prediction.bytes(case.images, case.accumulated) / MIB
 
@@ -65,21 +59,22 @@ def predicted_mib(case: Case) -> float:
 def measured_mib(case: Case) -> float | None:
     """MiB that two steps of a process of its own need; None where the system does not tell."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_measure_here, case).result()
+        return pool.submit(_measure_here, case, torch.get_num_threads()).result()
 
 
-def _config_of(case: Case) -> tuple[Config, Size]:
-    torch.set_num_threads(case.threads)
-    cfg = load_config(case.config, cfg_options=case.options)
+def settled(case: Case) -> tuple[Config, Size]:
+    """The config of a case with as many classes as its recipe's data, and its images' size."""
+    cfg = load_config(find_config(case.config), cfg_options=case.options)
     cfg.custom_hooks = []  # an average of the weights is no part of a step
     task_of(cfg).assume_classes(cfg)
     return cfg, case.size or largest_images(cfg)
 
 
 @safe_reading()  # a spawned process does not inherit it
-def _measure_here(case: Case) -> float | None:
+def _measure_here(case: Case, threads: int) -> float | None:
+    torch.set_num_threads(threads)
     give_freed_memory_back()
-    cfg, size = _config_of(case)
+    cfg, size = settled(case)
     cfg.optim_wrapper.accumulative_counts = case.accumulated
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmengine"):
         few = task_of(cfg).trial_batch(cfg, least_batch(cfg), (64, 64))
@@ -100,8 +95,3 @@ def _train(cfg: Config, case: Case, batch: dict[str, Any]) -> None:
         with wrapper.optim_context(model):
             losses = model(**model.data_preprocessor.cast_data(batch), mode="loss")
         wrapper.update_params(model.parse_losses(losses)[0])
-
-
-def device_name() -> str:
-    """The device that is measured, as torch names it."""
-    return torch.cuda.get_device_name() if get_device() == "cuda" else "CPU"

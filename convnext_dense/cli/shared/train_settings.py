@@ -22,13 +22,9 @@ from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.settle import settle_finetuning
 from convnext_dense.finetune.settle_data import settle_data
-from convnext_dense.preflight.memory.fit import (
-    ACCUMULATION,
-    CHECKPOINTED,
-    fit_memory,
-    keep_setting,
-    kept_setting,
-)
+from convnext_dense.preflight.memory.fit import fit_memory
+from convnext_dense.preflight.memory.setting import keep_setting, kept_setting
+from convnext_dense.preflight.memory.splits import ACCUMULATION, CHECKPOINTED
 from convnext_dense.runs import AUTO
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.tasks import task_of

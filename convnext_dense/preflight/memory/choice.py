@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from convnext_dense.errors import UserError
-from convnext_dense.preflight.memory.prediction import MARGIN
 from convnext_dense.text_table import format_columns
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
+# A setting fits where there is so much more than it is predicted to need: for what lies between
+# tensors, and for what libraries keep.
+MARGIN = 1.1
+RESERVE = 64 * MIB
 # From the fastest on: nothing is computed twice; activations of the MLPs; whole blocks.
 CHECKPOINTING = (False, "gelu", "block")
 
@@ -45,6 +48,11 @@ def possible_splits(
     return [s for s in (Split(batch, images // batch) for batch in batches) if allowed(s)]
 
 
+def needed(predicted: float) -> float:
+    """Bytes that there must be for a setting with this prediction."""
+    return predicted * MARGIN + RESERVE
+
+
 def choose(
     splits: Sequence[Split],
     checkpointing: Iterable[bool | str],
@@ -66,18 +74,19 @@ def choose(
     for kind in checkpointing:
         predict = predictor(kind)
         tried = [Row(kind, split, predict(split)) for split in splits]
-        fitting = [place for place, row in enumerate(tried) if row.predicted * MARGIN <= usable]
+        fitting = [place for place, row in enumerate(tried) if needed(row.predicted) <= usable]
         if fitting:
             best = fitting[0]
             return Choice(tried[best], [*rows, *tried[max(0, best - 1) : best + 1]])
         rows.append(min(tried, key=lambda row: row.predicted))
     least = min(rows, key=lambda row: row.predicted)
-    missing = (least.predicted * MARGIN - usable) / GIB
+    missing = (needed(least.predicted) - usable) / GIB
     raise UserError(
         f"--fit-memory: even batches of {least.split.batch} with checkpointing "
-        f"{kind_name(least.checkpointing)} need {least.predicted * MARGIN / GIB:.2f} GiB with a "
-        f"margin of {MARGIN - 1:.0%}, {missing:.2f} GiB more than there are: take smaller images, "
-        "a smaller model, or --freeze backbone."
+        f"{kind_name(least.checkpointing)} need {needed(least.predicted) / GIB:.2f} GiB, of which "
+        f"{least.predicted / GIB:.2f} GiB are predicted and the rest is a margin; that is "
+        f"{missing:.2f} GiB more than there are: take smaller images, a smaller model, or "
+        "--freeze backbone."
     )
 
 
