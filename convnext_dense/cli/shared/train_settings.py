@@ -127,6 +127,8 @@ def _fit_memory(settled: SettledConfig, flags: TrainFlags) -> None:
         return
     if launcher.rank(flags.launcher) == 0:
         print(said)
+        if flags.compile:
+            print("  Predicted without --compile, whose steps need other amounts.")
 
 
 def _fits_schedule(cfg: Config, flags: TrainFlags) -> bool:
