@@ -182,6 +182,25 @@ class Task(ABC):
 
     # Before a run
 
+    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
+        """A batch made up for a trial of the memory, as large as one of real data may be.
+
+        Args:
+            cfg: A config that was fitted to its data.
+            images: How many.
+            size: Height and width of each in pixels.
+
+        Returns:
+            The arguments of the model's ``forward``, on the CPU: normalised images, ground truth.
+
+        Raises:
+            UserError: For a task that does not know them.
+        """
+        raise UserError(
+            f"--fit-memory cannot make up batches of {self.name}: leave it out, and choose the "
+            "batch with --cfg-options train_dataloader.batch_size=N."
+        )
+
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """Opens images and ground truth of a dataset.
 

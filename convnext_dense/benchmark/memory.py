@@ -57,7 +57,7 @@ def _named_step(name: str, options: Options) -> Step:
 def _peak_here(make: Callable[[], Step], device: str, threads: int | None) -> float | None:
     if threads:
         torch.set_num_threads(threads)
-    _give_freed_memory_back()
+    give_freed_memory_back()
     before = _resident_mib("VmRSS")
     step = make()
     step()
@@ -70,7 +70,7 @@ def _peak_here(make: Callable[[], Step], device: str, threads: int | None) -> fl
     return None if before is None or peak is None else peak - before
 
 
-def _give_freed_memory_back() -> None:
+def give_freed_memory_back() -> None:
     """Makes glibc map each tensor separately; by default it raises this limit up to 32 MiB."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**17)

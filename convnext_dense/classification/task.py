@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.registry import DATASETS
 
 from convnext_dense.data.class_folders.check_images import check_classified_images
@@ -56,6 +57,15 @@ class ClassificationTask(Task):
         if dataset.reader != "list":
             return []
         return DATASETS.get(dataset.type).some_files(dataset.data_root, "list", sys.maxsize)
+
+    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
+        """Noise, and the same probability of every class."""
+        backbone = cfg.model.backbone
+        classes = backbone.num_classes
+        return dict(
+            inputs=torch.randn(images, backbone.get("in_channels", 3), *size),
+            targets=torch.full((images, classes), 1 / classes),
+        )
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.class_folders.check_images.check_classified_images`."""

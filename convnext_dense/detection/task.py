@@ -95,6 +95,12 @@ class DetectionTask(Task):
             for info in map(dataset.get_data_info, range(len(dataset)))
         ]
 
+    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
+        """See :func:`convnext_dense.detection.trial_batch.trial_batch`."""
+        from convnext_dense.detection.trial_batch import trial_batch  # needs the toolbox
+
+        return trial_batch(cfg, images, size)
+
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.coco.check_images.check_detection_images`."""
         return check_detection_images(cfg, dataset, every)

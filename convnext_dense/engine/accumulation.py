@@ -1,6 +1,7 @@
 """A step of several batches, interrupted between two of them."""
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import all_gather_object, all_reduce
 from mmengine.registry import HOOKS
 from torch import Tensor
@@ -10,6 +11,18 @@ from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import gather_tensors, own_shard, plain_model
 
 SAVED = "gradients"
+
+
+def accumulate(cfg: Config, batches: int) -> None:
+    """Makes a step of the optimizer of several batches.
+
+    A sampler that can end an epoch with a complete step (``step_size``) is told to; with others, a
+    step may begin in one epoch and end in the next.
+    """
+    cfg.optim_wrapper.accumulative_counts = batches
+    sampler = cfg.train_dataloader.sampler
+    if "step_size" in sampler:
+        sampler.step_size = batches * cfg.train_dataloader.batch_size
 
 
 @HOOKS.register_module()

@@ -50,6 +50,7 @@ from convnext_dense.models.lora import add_adapters, reset_adapters
 from convnext_dense.runs.checkpointing import check_resumable
 from convnext_dense.runs.console import LogText, use_console
 from convnext_dense.runs.data_workers import DataWorkerSetup
+from convnext_dense.runs.processes import connect
 from convnext_dense.runs.work_folder import environment
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import (
@@ -147,7 +148,7 @@ class DenseRunner(Runner):
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Connects processes without GPUs through gloo, where mmengine asks for a CUDA device."""
         if self.distributed and not torch.cuda.is_available():
-            torch.distributed.init_process_group("gloo")
+            connect(self.cfg)
         super().setup_env(env_cfg)
 
     @staticmethod

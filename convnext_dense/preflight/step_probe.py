@@ -108,6 +108,13 @@ def peak_bytes() -> int | None:
     return None
 
 
+def resident_bytes() -> int | None:
+    """The bytes of memory that this process has now; None where the system does not tell."""
+    with contextlib.suppress(OSError):
+        return _resident("VmRSS")
+    return None
+
+
 def _resident(name: str) -> int | None:
     lines = Path("/proc/self/status").read_text().splitlines()
     sizes = [line.split()[1] for line in lines if line.startswith(f"{name}:")]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from convnext_dense.config.config_tree import evaluators
 from convnext_dense.config.reading import add_import
@@ -86,6 +87,21 @@ class SegmentationTask(Task):
     def classes_of_images(self, dataset: Any) -> list[set[int]]:
         """Classes of the labels, of which every file is read."""
         return read_present_classes(dataset)
+
+    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
+        """Noise in which every pixel has the first class."""
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample  # needs the toolbox
+
+        meta = dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size)
+        samples = [
+            SegDataSample(
+                metainfo=meta, gt_sem_seg=PixelData(data=torch.zeros(1, *size, dtype=torch.long))
+            )
+            for _ in range(images)
+        ]
+        channels = cfg.model.backbone.get("in_channels", 3)
+        return dict(inputs=torch.randn(images, channels, *size), data_samples=samples)
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.labels.check_images.check_segmentation_images`."""

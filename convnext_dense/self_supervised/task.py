@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
+from mmengine.registry import TRANSFORMS
 
 from convnext_dense.config.config_tree import datasets
 from convnext_dense.data.check_images import SAMPLE, SHOWN, refuse_unreadable
@@ -21,6 +23,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.self_supervised.images import find_images
 from convnext_dense.self_supervised.masking import check_patch_size, choose_patch_size
 from convnext_dense.self_supervised.teacher import Teacher
+from convnext_dense.self_supervised.views import GRID, LOCAL_SHARE
 from convnext_dense.tasks import Task
 
 KIND = "UnlabelledImages"
@@ -72,6 +75,23 @@ class SelfSupervisedTask(Task):
     def listed_images(self, cfg: Any, dataset: Any) -> list[str]:
         """All files of the folder."""
         return find_images(dataset.data_root)
+
+    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
+        """Noise: as many views of each image as the config's transform makes, local ones in
+        proportion to the global ones."""
+        (data,) = self.datasets(cfg, "train")
+        views = TRANSFORMS.build(data.transform)
+        counts = getattr(views, "counts", dict(inputs=1))
+        local = [max(GRID, round(side * LOCAL_SHARE / GRID) * GRID) for side in size]
+        channels = cfg.model.backbone.get("in_channels", 3)
+        return dict(
+            {
+                name: torch.randn(images * count, channels, *(size if name == "inputs" else local))
+                for name, count in counts.items()
+                if count
+            },
+            paths=[""] * images,
+        )
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """Opens a sample of the images, or all of them.

@@ -251,7 +251,7 @@ ENTRIES = [  # what a user may call -> something that it calls
     (
         memory._peak_here,
         (None, "cpu", None),
-        "convnext_dense.benchmark.memory._give_freed_memory_back",
+        "convnext_dense.benchmark.memory.give_freed_memory_back",
     ),
     (Predictor, (SHAPES, "a.pth"), "convnext_dense.inference.trained.opening.read_checkpoint"),
     (Predictor.__call__, (PREDICTOR, "a.jpg"), "convnext_dense.predictor.read_image"),

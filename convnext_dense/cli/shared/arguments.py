@@ -133,6 +133,15 @@ def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
         "--accumulate", type=int, metavar="N", help="batches whose gradients make one step"
     )
     parser.add_argument(
+        "--fit-memory",
+        nargs="?",
+        const=AUTO,
+        type=float,
+        metavar="GIB",
+        help="choose batch, accumulation and checkpointing for this memory, keeping the recipe's "
+        "images a step (default: what the GPU has free)",
+    )
+    parser.add_argument(
         "--fsdp", action="store_true", help="divide the model among the processes, to save memory"
     )
     parser.add_argument(

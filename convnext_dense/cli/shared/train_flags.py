@@ -1,5 +1,6 @@
 """The flags of a training, as a value that is handed on."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ class TrainFlags:
     auto_scale_lr: bool = False
     max_iters: int | None = None
     accumulate: int | None = None
+    fit_memory: float | str | None = None
     fsdp: bool = False
     compile: bool = False
     shape_buckets: int | None = None
@@ -77,6 +79,8 @@ class TrainFlags:
             raise UserError("--ema belongs to --backbone-weights: name the pretraining run too.")
         if self.backbone_weights and self.load_from:
             raise UserError("--backbone-weights and --load-from exclude each other: give one.")
+        if isinstance(self.fit_memory, float) and not 0 < self.fit_memory < math.inf:
+            raise UserError(f"--fit-memory must be GiB above 0, got {self.fit_memory:g}.")
         for flag in ("accumulate", "max_iters"):
             value = getattr(self, flag)
             if value is not None and value < 1:

@@ -17,10 +17,14 @@ from convnext_dense.data.fit_batch import fit_batch
 from convnext_dense.data.fit_schedule import LEARNING_RATE, fit_schedule
 from convnext_dense.data.own.own_data import own_data_step
 from convnext_dense.data.schedule_table import format_schedule_table
+from convnext_dense.engine.accumulation import accumulate
 from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.settle import settle_finetuning
 from convnext_dense.finetune.settle_data import settle_data
+from convnext_dense.preflight.memory.fit import fit_memory
+from convnext_dense.preflight.memory.setting import keep_setting, kept_setting
+from convnext_dense.preflight.memory.splits import ACCUMULATION, CHECKPOINTED
 from convnext_dense.runs import AUTO
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.tasks import task_of
@@ -96,12 +100,49 @@ def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
     settle_finetuning(settled, flags)
     if said and launcher.rank(flags.launcher) == 0:
         print(said)
+    _fit_memory(settled, flags)
     if flags.own_data is not None:
         fit = _fit_schedule if task_of(settled.cfg).fits_schedule else _fit_batch
         fit(settled, flags)
     if flags.max_iters is not None:
         with settled.changing("--max-iters") as cfg:
             stop_after(cfg, flags.max_iters, flags.cfg_options or {})
+
+
+def _fit_memory(settled: SettledConfig, flags: TrainFlags) -> None:
+    """``--fit-memory``, or what it decided for the run that is resumed."""
+    options = dict(flags.cfg_options or {})
+    if flags.accumulate is not None:
+        options[ACCUMULATION] = flags.accumulate
+    common = dict(
+        processes=launcher.world_size(flags.launcher), own_data=_fits_schedule(settled.cfg, flags)
+    )
+    kept = None if {BATCH_SIZE, ACCUMULATION, CHECKPOINTED} & set(options) else _kept_memory(flags)
+    if kept is not None:
+        said = keep_setting(settled, kept, options, **common)
+    elif flags.fit_memory is not None:
+        buckets = flags.shape_buckets
+        said = fit_memory(settled, flags.fit_memory, options, shape_buckets=buckets, **common)
+    else:
+        return
+    if launcher.rank(flags.launcher) == 0:
+        print(said)
+        if flags.compile:
+            print("  Predicted without --compile, whose steps need other amounts.")
+
+
+def _fits_schedule(cfg: Config, flags: TrainFlags) -> bool:
+    return flags.own_data is not None and task_of(cfg).fits_schedule
+
+
+def _kept_memory(flags: TrainFlags) -> dict | None:
+    """The decision in the checkpoint that is resumed; None without one."""
+    if flags.resume is None:
+        return None
+    source = newest_whole(work_folder(flags)) if flags.resume == AUTO else flags.resume
+    if source is None or not Path(source).is_file():
+        return None
+    return kept_setting(read_checkpoint(source))
 
 
 def _start(cfg: Config, flags: TrainFlags) -> Start | None:
@@ -148,18 +189,6 @@ def _fit_batch(settled: SettledConfig, flags: TrainFlags) -> None:
             f"batch of the recipe. The learning rate stays; --cfg-options {BATCH_SIZE}=N sets "
             "another batch."
         )
-
-
-def accumulate(cfg: Config, batches: int) -> None:
-    """Makes a step of the optimizer of several batches.
-
-    A sampler that can end an epoch with a complete step (``step_size``) is told to; with others, a
-    step may begin in one epoch and end in the next.
-    """
-    cfg.optim_wrapper.accumulative_counts = batches
-    sampler = cfg.train_dataloader.sampler
-    if "step_size" in sampler:
-        sampler.step_size = batches * cfg.train_dataloader.batch_size
 
 
 def stop_after(cfg: Config, max_iters: int, cfg_options: dict) -> None:
