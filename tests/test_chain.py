@@ -56,12 +56,9 @@ def pretrained(folder) -> Path:
     return folder / "cls"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "figure"),
-    [
-        pytest.param(list(MINIATURES)[1], "segm_mAP", marks=pytest.mark.slow),
-        (list(MINIATURES)[2], "mIoU"),
-    ],
+    ("config", "figure"), [(list(MINIATURES)[1], "segm_mAP"), (list(MINIATURES)[2], "mIoU")]
 )
 def test_from_pretraining_to_a_test_in_several_views(folder, pretrained, config, figure):
     task = config.split("/")[0]

@@ -218,6 +218,7 @@ def results(config: Path, root: Path, file: Path, work_dir: Path, options: dict)
     return json.loads(Path(flags.out).read_text())
 
 
+@pytest.mark.slow
 def test_the_tool_tests_an_old_detector_as_our_own(
     small, detector_flags, data_root, options, tmp_path
 ):

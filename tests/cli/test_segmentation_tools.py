@@ -38,6 +38,7 @@ def test_a_run_writes_its_metrics(trained):
     assert (trained[0] / "iter_2.pth").is_file() and (trained[0] / "iter_1.pth").is_file()
 
 
+@pytest.mark.slow
 def test_resume_and_test(trained, data_root, tmp_path):
     work_dir = tmp_path / "copy"
     shutil.copytree(trained[0], work_dir)
@@ -73,6 +74,7 @@ def test_scores_or_not_and_either_class_have_the_same_figures(trained, data_root
     assert all("confidence" in row for row in json.loads((tmp_path / "out.json").read_text()))
 
 
+@pytest.mark.slow
 def test_several_views(trained, data_root, tmp_path):
     found = []
     for bound in (256, 0.01):

@@ -28,9 +28,8 @@ def stored(model: Exported) -> list:
     return [model.folder / "config.json", model.trained.source]
 
 
-@pytest.mark.parametrize(
-    "runtime", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_segmentor_has_its_checkpoints_figures(segmentor, runtime, data_root, tmp_path):
     ours = figures_of(stored(segmentor), data_root, tmp_path / "torch")
     theirs = figures_of([segmentor.runtimes[runtime].source], data_root, tmp_path / "exported")

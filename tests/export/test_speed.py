@@ -14,6 +14,7 @@ def peers(model) -> list[str]:
     return [exported.PREFIX + one.source for one in model.runtimes.values()]
 
 
+@pytest.mark.slow
 def test_a_detector_beside_its_exports(detector):
     out = run(
         "benchmark", "detect", detector.trained.source, "--against", *peers(detector),

@@ -107,6 +107,7 @@ def test_every_name_mmcv_asks_for_exists():
     assert all(callable(getattr(module, name)) for name in module.requested_names())
 
 
+@pytest.mark.slow
 def test_detection_and_segmentation_libraries_import():
     """In a new process: nothing may have been imported before `install()`."""
     for library in ("mmdet", "mmseg"):
