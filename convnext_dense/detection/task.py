@@ -15,12 +15,9 @@ from convnext_dense.data.coco.fit_config import (
     min_size,
     remarks_on,
 )
-from convnext_dense.data.coco.heads import (
-    assume_num_classes,
-    drop_mask_branch,
-    set_num_classes,
-)
+from convnext_dense.data.coco.mask_branch import drop_mask_branch
 from convnext_dense.data.coco.prepare import prepare_detection
+from convnext_dense.data.head_classes import COCO_THINGS, assume_num_classes, set_num_classes
 from convnext_dense.data.images import read_shown
 from convnext_dense.detection.augment.choices import augmentation_steps
 from convnext_dense.tasks import ClassCounts, Task
@@ -54,7 +51,7 @@ class DetectionTask(Task):
 
     def assume_classes(self, cfg: Any) -> None:
         """COCO's 80 classes."""
-        assume_num_classes(cfg)
+        assume_num_classes(cfg.model, COCO_THINGS)
 
     def fit_to_checkpoint(
         self,
@@ -65,7 +62,7 @@ class DetectionTask(Task):
     ) -> None:
         """Sets the number of classes, and drops the mask branch that a checkpoint lacks."""
         if classes is not None:
-            set_num_classes(cfg, len(classes), source)
+            set_num_classes(cfg.model, len(classes), source)
         if not has_masks(content):
             drop_mask_branch(cfg)
 

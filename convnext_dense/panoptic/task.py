@@ -6,6 +6,12 @@ from typing import Any
 
 from convnext_dense.config.reading import add_import
 from convnext_dense.data.coco.fit_config import annotation_path, image_folder
+from convnext_dense.data.head_classes import (
+    COCO_STUFF,
+    COCO_THINGS,
+    assume_num_classes,
+    set_num_classes,
+)
 from convnext_dense.data.panoptic.annotation_file import (
     count_segments,
     read_panoptic,
@@ -18,12 +24,9 @@ from convnext_dense.data.panoptic.fit_config import (
     panoptic_datasets,
     remarks_on,
 )
-from convnext_dense.data.panoptic.heads import set_classes
 from convnext_dense.data.panoptic.prepare import prepare_panoptic
 from convnext_dense.errors import UserError
 from convnext_dense.tasks import ClassCounts, Task
-
-COCO = (80, 53)  # its things and stuff
 
 
 class PanopticTask(Task):
@@ -59,7 +62,7 @@ class PanopticTask(Task):
 
     def assume_classes(self, cfg: Any) -> None:
         """COCO's 80 things and 53 stuff."""
-        set_classes(cfg.model, *COCO, "COCO")
+        assume_num_classes(cfg.model, COCO_THINGS, COCO_STUFF)
 
     def fit_to_checkpoint(
         self,
@@ -82,7 +85,7 @@ class PanopticTask(Task):
                 "training of this project."
             )
         things = len(meta["thing_classes"])
-        set_classes(cfg.model, things, len(classes) - things, source)
+        set_num_classes(cfg.model, things, source, stuff=len(classes) - things)
 
     def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
         """The files that the annotation file names."""

@@ -122,12 +122,16 @@ def test_coco_is_assumed_where_no_data_is_read(name):
 
 
 def test_a_fixed_number_that_is_another_is_refused(fit):
-    with pytest.raises(UserError, match=r"PanopticFPNHead.num_stuff_classes is 53 .* has 1: remo"):
+    with pytest.raises(
+        UserError, match=r"semantic_head is built for 53 stuff classes but .* gives 1: rem"
+    ):
         fit(**{"model.semantic_head.num_stuff_classes": 53})
 
 
 def test_wrong_weights_of_classes_are_refused(fit):
-    with pytest.raises(UserError, match=r"class_weight has 3 numbers: give two, .*, or 8"):
+    with pytest.raises(
+        UserError, match=r"panoptic_head has a class_weight of 3 numbers for 7 .* give 8"
+    ):
         fit(QUERIES, **{"model.panoptic_head.loss_cls.class_weight": [1.0, 2.0, 0.1]})
 
 
