@@ -2,9 +2,11 @@
 
 import json
 import sys
+from copy import deepcopy
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 
 from convnext_dense.config.config_tree import walk
 from convnext_dense.config.load import load_config
@@ -205,6 +207,21 @@ def test_missing_config_and_wrong_options(tmp_path):
     (tmp_path / "broken.py").write_text("model = dict(\n")
     with pytest.raises(UserError, match="broken.py cannot be read"):
         load_fitted_config(tmp_path / "broken.py")
+
+
+def test_weights_of_mmsegmentations_own_backbone_are_refused(tmp_path):
+    words = "model.pretrained='open-mmlab://resnet50_v1c' names weights of another backbone: set "
+    (tmp_path / "stock.py").write_text(
+        '_base_ = "mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py"'
+    )
+    stock = read_config(tmp_path / "stock.py")
+    assert load_config(stock).model.pretrained == "open-mmlab://resnet50_v1c"
+    stock.model.backbone = dict(type="ConvNeXt", arch="atto")
+    with pytest.raises(UserError, match=words):
+        load_config(stock)
+    with pytest.raises(UserError, match=words), DefaultScope.overwrite_default_scope("mmseg"):
+        MODELS.build(deepcopy(stock.model))  # as mmsegmentation's own tools do
+    assert load_config(stock, cfg_options={"model.pretrained": None}).model.pretrained is None
 
 
 def test_a_misspelt_option_is_named():
