@@ -13,6 +13,7 @@ from mmengine.registry import registry
 from convnext_dense.benchmark.whole_models import is_config
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
+from convnext_dense.config.names import shipped_configs
 from convnext_dense.config.plain import format_plain
 from convnext_dense.config.reading import read_config
 from convnext_dense.engine.runner import DenseRunner
@@ -20,7 +21,7 @@ from convnext_dense.errors import UserError
 from tests.miniature import CONFIGS, SHAPES
 
 TOOLS = Path(__file__).parents[2] / "tools"
-ALL = sorted(path for path in CONFIGS.parent.glob("*/*.py"))
+ALL = shipped_configs().values()
 FEW = [
     SHAPES,
     CONFIGS / "mask_rcnn_swin_t_3x.py",

@@ -16,7 +16,8 @@ from convnext_dense.data.shapes.panoptic import add_panoptic
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.data_check import check_data
 from convnext_dense.tasks import task_of
-from tests.panoptic.conftest import CONFIGS, FPN, QUERIES
+from tests.miniature import leaves
+from tests.panoptic.conftest import FPN, QUERIES
 
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 
@@ -113,9 +114,9 @@ def test_heads_are_fitted_with_things_first(fit, config):
         assert evaluator.segments.endswith("my rooms/segments/val")
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted(CONFIGS.glob("*.py"))])
-def test_coco_is_assumed_where_no_data_is_read(name):
-    cfg = load_config(CONFIGS / name)
+@pytest.mark.parametrize("path", leaves("panoptic"), ids=lambda path: path.stem)
+def test_coco_is_assumed_where_no_data_is_read(path):
+    cfg = load_config(path)
     task_of(cfg).assume_classes(cfg)
     fusion = cfg.model.panoptic_fusion_head
     assert (fusion.num_things_classes, fusion.num_stuff_classes) == (80, 53)
