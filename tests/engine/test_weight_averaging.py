@@ -87,11 +87,8 @@ def test_the_decay_of_a_run(steps, decay):
 def averaging(iterations: int, decay: float | None, checkpoint: dict | None = None) -> dict:
     """The checkpoint of a run of this length that has begun, or resumed, with its average."""
     runner, hook = fake_runner(Net()), WeightAverageHook(decay)
-    runner.cfg, runner.train_dataloader = (
-        Config(dict(train_cfg=dict(max_iters=iterations))),
-        [0] * 5,
-    )
-    runner.logger = logging.getLogger("averaging")
+    runner.cfg = Config(dict(train_cfg=dict(max_iters=iterations)))
+    runner.train_dataloader, runner.logger = [0] * 5, logging.getLogger("averaging")
     if checkpoint:
         runner._resume = True
         hook.after_load_checkpoint(runner, checkpoint)
