@@ -238,7 +238,7 @@ def test_the_report_of_a_config(tmp_path):
     report = lr_report(config(), tmp_path / "curve.png")
     assert json.loads(json.dumps(report)) == report  # plain values: the tool prints it as JSON
     assert len(report["groups"]) == 13 and report["base_lr"] == 1e-3
-    assert report["iterations"] == 2 * report["iterations_per_epoch"] == 2 * 58_633
+    assert report["iterations"] == 2 * report["iterations_per_epoch"] == 2 * 59_144
     assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
