@@ -1,15 +1,13 @@
 """The paper's figures in the docstrings of the configs: all are read, and as they are printed."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from convnext_dense.config.names import shipped_configs
+from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.paper.tables.dense_rows import ROWS
 from convnext_dense.paper.tables.figures import find_config, paper_figures
-
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize(
