@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from convnext_dense.config import shipped
+from convnext_dense.config.names import shipped_configs
 from convnext_dense.data.shapes.dataset import prepare_shapes
 
 CONFIGS = Path(__file__).parents[1] / "configs/detection"
 SHAPES = CONFIGS / "cascade_convnext_a_shapes.py"
 COCO = CONFIGS / "cascade_convnext_t_3x.py"
+
+
+def leaves(*tasks: str) -> list[Path]:
+    """The shipped configs of some tasks that can be trained, those in sub-folders too."""
+    found = shipped_configs().values()
+    return [path for path in found if path.relative_to(shipped.CONFIGS).parts[0] in tasks]
 
 
 @pytest.fixture(scope="session")

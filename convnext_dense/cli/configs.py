@@ -52,7 +52,7 @@ def describe(name: str, path: Path) -> dict[str, Any]:
         name=name,
         task=task_of_path(path),
         pretraining=pretraining(path),
-        paper=", ".join(f"{value:.1f} {key}" for key, value in figures.items()) or None,
+        paper=", ".join(f"{value} {key}" for key, value in figures.items()) or None,
         figures=figures,
         official_file=OFFICIAL_FILES.get(name),
         path=str(path),

@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from convnext_dense.errors import UserError
+from convnext_dense.models.backbone import refuse_pretrained
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -47,11 +48,14 @@ VALUES: dict[str, Check] = {
 
 
 def check_values(cfg: Config) -> None:
-    """Checks numbers of loaders, loops, optimizer and windows, where the config has them.
+    """Checks numbers of loaders, loops, optimizer and windows, and whose weights are named.
 
     Raises:
         UserError: Names the setting and what it must be.
     """
+    model = cfg.get("model") or {}
+    if model.get("pretrained") and (model.get("backbone") or {}).get("type") == "ConvNeXt":
+        refuse_pretrained(model.pretrained)
     for path, (fits, needed) in VALUES.items():
         node: Any = cfg._cfg_dict
         for name in path.split("."):

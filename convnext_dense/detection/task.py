@@ -1,36 +1,34 @@
 """Detection and instance segmentation as a task: COCO files, mmdet's models."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convnext_dense.config.reading import add_import
+from convnext_dense.data.coco.annotated_task import AnnotatedTask
 from convnext_dense.data.coco.annotation_file import count_instances, read_summary
 from convnext_dense.data.coco.check_images import check_detection_images
 from convnext_dense.data.coco.fit_config import (
     annotation_path,
     coco_datasets,
     fit_to_annotations,
-    image_folder,
     min_size,
     remarks_on,
 )
-from convnext_dense.data.coco.heads import (
-    assume_num_classes,
-    drop_mask_branch,
-    set_num_classes,
-)
+from convnext_dense.data.coco.mask_branch import drop_mask_branch
 from convnext_dense.data.coco.prepare import prepare_detection
+from convnext_dense.data.head_classes import COCO_THINGS, assume_num_classes, set_num_classes
 from convnext_dense.data.images import read_shown
 from convnext_dense.detection.augment.choices import augmentation_steps
-from convnext_dense.tasks import ClassCounts, Task
 from convnext_dense.weights.checkpoints import has_masks
 
 
-class DetectionTask(Task):
+class DetectionTask(AnnotatedTask):
     """Detection with annotation files in COCO's format."""
 
     name = "detection"
+    unit = "instances"
+    unused = "no instance"
+    entries = ("instances", "bbox_label", "ignore_flag")
 
     def datasets(self, cfg: Any, split: str) -> list[Any]:
         """Datasets with a COCO file."""
@@ -54,7 +52,7 @@ class DetectionTask(Task):
 
     def assume_classes(self, cfg: Any) -> None:
         """COCO's 80 classes."""
-        assume_num_classes(cfg)
+        assume_num_classes(cfg.model, COCO_THINGS)
 
     def fit_to_checkpoint(
         self,
@@ -65,35 +63,30 @@ class DetectionTask(Task):
     ) -> None:
         """Sets the number of classes, and drops the mask branch that a checkpoint lacks."""
         if classes is not None:
-            set_num_classes(cfg, len(classes), source)
+            set_num_classes(cfg.model, len(classes), source)
         if not has_masks(content):
             drop_mask_branch(cfg)
 
-    def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
-        """The files that the annotation file names."""
-        folder = image_folder(dataset)
-        return [os.path.join(folder, n) for n in read_summary(annotation_path(dataset)).file_names]
+    def file_names(self, dataset: Any) -> Sequence[str]:
+        """Those of a COCO file."""
+        return read_summary(annotation_path(dataset)).file_names
+
+    def count_used(self, dataset: Any, classes: tuple[str, ...]) -> Mapping[str, int]:
+        """Instances of large enough images."""
+        summary = read_summary(annotation_path(dataset))
+        return count_instances(summary, classes, min_size(dataset))
 
     def use_channels(self, cfg: Any) -> None:
-        """mmdet normalises 1 or 3 channels alone, and draws colours alone."""
-        module = "convnext_dense.detection.any_channels"
-        cfg.model.data_preprocessor.type = "AnyChannelsPreprocessor"
+        """mmdet's hook draws colours alone, too."""
+        super().use_channels(cfg)
         drawing = (cfg.get("default_hooks") or {}).get("visualization")
         if drawing and drawing.type == "DetVisualizationHook":
             drawing.type = "AnyChannelsVisualizationHook"
-        add_import(cfg, module)
 
     def augmentation_steps(self, cfg: Any, choice: str) -> list[dict[str, Any]]:
         """See :func:`convnext_dense.detection.augment.choices.augmentation_steps`."""
         add_import(cfg, "convnext_dense.detection.augment.steps")
         return augmentation_steps(cfg, choice)
-
-    def classes_of_images(self, dataset: Any) -> list[set[int]]:
-        """Classes of the instances that are trained on."""
-        return [
-            {one["bbox_label"] for one in info["instances"] if not one["ignore_flag"]}
-            for info in map(dataset.get_data_info, range(len(dataset)))
-        ]
 
     def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
         """See :func:`convnext_dense.detection.trial_batch.trial_batch`."""
@@ -116,23 +109,6 @@ class DetectionTask(Task):
             f"{len(summary.file_names):,} images, {summary.num_annotations:,} "
             f"annotations: {summary.path}"
         )
-
-    def count_unused_images(self, dataset: Any, used: int) -> str:
-        """mmdet leaves out images without an instance, and small ones."""
-        listed = len(read_summary(annotation_path(dataset)).file_names)
-        if listed <= used:
-            return ""
-        return f"{listed - used} of {listed} left out: no instance, or too small"
-
-    def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts:
-        """Instances that training uses."""
-        names = tuple(dataset.metainfo["classes"])
-        counts: dict[str, int] = dict.fromkeys(names, 0)
-        for data in self.datasets(cfg, "train"):
-            summary = read_summary(annotation_path(data))
-            for name, count in count_instances(summary, names, min_size(data)).items():
-                counts[name] += count
-        return ClassCounts("instances", counts)
 
     def data_browser(self) -> Any:
         """Boxes and masks on images."""

@@ -22,6 +22,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.weights.checkpoints import AVERAGE
 
 SUFFIX = "_ema"  # of the figures
+AVERAGE_DECAY = "average_decay"  # in a checkpoint's meta
 LONGEST = 0.9999  # the decay of table 5 of the paper, whose runs have 94,000 steps and more
 SHARE = 10  # a decay that is not given looks back over at most one in so many steps of the run
 
@@ -39,7 +40,7 @@ class WeightAverageHook(GatheringHook):
 
     Args:
         decay: Share of the average that a step keeps (.9999 in table 5 of the paper). None: by the
-            length of the run (:func:`decay_of`).
+            length of the run (:func:`decay_of`); a resumed run keeps the one that it began with.
 
     Attributes:
         model: The averaged model; None while there is none (a checkpoint without one is tested).
@@ -51,18 +52,20 @@ class WeightAverageHook(GatheringHook):
         self.decay = None if decay is None else check_decay(decay)
         self.model: nn.Module | None = None
         self._saved: dict[str, torch.Tensor] | None = None
+        self._begun_with: float | None = None  # the decay of a run that is resumed
         self._gathered: dict[str, torch.Tensor] = {}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Takes the average of a checkpoint that is resumed or tested, not of starting weights."""
         if runner._resume or runner._train_loop is None:
             self._saved = checkpoint.get(AVERAGE)
+            self._begun_with = (checkpoint.get("meta") or {}).get(AVERAGE_DECAY)
 
     def before_train(self, runner) -> None:
         """Starts from the weights as they are, or goes on with the resumed average."""
         self._build(runner)
         if self.decay is None:
-            self.decay = decay_of(steps_of(runner))
+            self.decay = self._begun_with or decay_of(steps_of(runner))
             runner.logger.info(
                 f"The weights are averaged over some {1 / (1 - self.decay):,.0f} steps (decay "
                 f"{self.decay:g})."
@@ -95,6 +98,7 @@ class WeightAverageHook(GatheringHook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Saves the average beside the plain weights."""
         checkpoint[AVERAGE] = self._gathered
+        checkpoint["meta"][AVERAGE_DECAY] = self.decay
 
     def _build(self, runner) -> None:
         self.model = copy_model(plain_model(runner), runner.cfg).eval().requires_grad_(False)

@@ -18,7 +18,7 @@ from convnext_dense.config.plain import read_plain_file
 from convnext_dense.config.reading import add_import
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.data.bands.settings import Start
-from convnext_dense.data.coco.heads import drop_mask_branch
+from convnext_dense.data.coco.mask_branch import drop_mask_branch
 from convnext_dense.data.fit import settle_with_data
 from convnext_dense.errors import UserError
 from convnext_dense.exported.description import Description, read_description

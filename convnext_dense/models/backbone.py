@@ -1,15 +1,28 @@
 """ConvNeXt as the backbone of dense prediction, with feature maps at strides 4 to 32."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 
+from convnext_dense.errors import UserError
 from convnext_dense.models.signatures import takes_options_of
 from convnext_dense.models.staged_network import check_out_indices
 from convnext_dense.models.trunk import Trunk
+
+
+def refuse_pretrained(weights: str) -> NoReturn:
+    """Refuses the weights that a model of mmsegmentation names for its own backbone.
+
+    Raises:
+        UserError: Always; it says where weights of this backbone are named.
+    """
+    raise UserError(
+        f"model.pretrained={weights!r} names weights of another backbone: set "
+        "model.pretrained=None, and name those of ConvNeXt in model.backbone.init_cfg."
+    )
 
 
 @MODELS.register_module()
@@ -40,6 +53,8 @@ class ConvNeXt(Trunk):
         channels_last: bool = True,
         **trunk_options: Any,
     ) -> None:
+        if "pretrained" in trunk_options:  # mmsegmentation's models hand theirs on
+            refuse_pretrained(trunk_options["pretrained"])
         emitted = check_out_indices(out_indices)
         super().__init__(arch, num_stages=emitted[-1] + 1, **trunk_options)
         self.out_indices = emitted

@@ -19,7 +19,9 @@ HEADS = (
     "LRASPPHead", "LightHamHead", "NLHead", "OCRHead", "PSAHead", "PSPHead", "PointHead",
     "SETRMLAHead", "SegformerHead", "UPerHead",
 )  # fmt: skip
-# ... and one that reads the first map besides.
+# ... of which one reads the last of them alone, unless it is told to add the others ...
+HEAD_ON_LAST, ADDS_OTHERS = "EncHead", "add_lateral"
+# ... and one reads the first map besides.
 HEADS_ON_FIRST = ("DepthwiseSeparableASPPHead",)
 HEAD_INSIDE = {"IterativeDecodeHead": "kernel_generate_head"}  # which reads the maps for it
 Node = dict[str, Any]
@@ -110,11 +112,18 @@ def _renumber_heads(heads: list[Node], read: list[int], count: int) -> None:
     for head in heads:
         places = [read.index(place % count) for place in _places(head)]
         head["in_index"] = places if _is_list(head.get("in_index")) else places[0]
+        if _reads_last_alone(head):
+            head["in_channels"] = head["in_channels"][-1:]
 
 
 def _places(head: Node) -> list[int]:
     index = head.get("in_index", -1)
-    return list(index) if _is_list(index) else [index]
+    places = list(index) if _is_list(index) else [index]
+    return places[-1:] if _reads_last_alone(head) else places
+
+
+def _reads_last_alone(head: Node) -> bool:
+    return _kind(head) == HEAD_ON_LAST and not head.get(ADDS_OTHERS)
 
 
 def _is_list(value: Any) -> bool:

@@ -17,8 +17,8 @@ from convnext_dense.optim.stepping import (
 POINTS = 4000  # more than the width of the drawing in pixels
 ASSUMED_EPOCH = 1000
 IMAGENET = {"imagenet/train": 1_281_167, "imagenet22k": 14_197_122}  # folder -> images
-# COCO train2017 without its 1,021 images that show no object (mmdet's `filter_empty_gt`).
-COCO_TRAIN_FILE, COCO_TRAIN_IMAGES = "instances_train2017.json", 117_266
+COCO_TRAIN_FILES = ("instances_train2017.json", "panoptic_train2017.json")
+COCO_TRAIN_IMAGES, COCO_WITHOUT_OBJECT = 118_287, 1_021
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def epoch_length(cfg: Mapping) -> tuple[int, str]:
     batch = (cfg.get("auto_scale_lr") or {}).get("base_batch_size") or loader["batch_size"]
     if annotations.is_file():
         images, source = len(DATASETS.build(loader["dataset"])), str(annotations)
-    elif annotations.name == COCO_TRAIN_FILE and "dataset" not in loader["dataset"]:
-        images, source = COCO_TRAIN_IMAGES, "COCO train2017"
+    elif annotations.name in COCO_TRAIN_FILES and "dataset" not in loader["dataset"]:
+        images, source = coco_train_images(loader["dataset"]), "COCO train2017"
     elif folder := next((f for f in IMAGENET if str(annotations).endswith(f)), None):
         images, source = IMAGENET[folder], folder
     else:
@@ -108,6 +108,12 @@ def epoch_length(cfg: Mapping) -> tuple[int, str]:
         length,
         f"{length:,} iterations an epoch: {images:,} images ({source}), {batch} a step",
     )
+
+
+def coco_train_images(dataset: Mapping) -> int:
+    """Images of COCO train2017 that a dataset uses: ``filter_empty_gt`` leaves some out."""
+    filtered = (dataset.get("filter_cfg") or {}).get("filter_empty_gt", False)
+    return COCO_TRAIN_IMAGES - (COCO_WITHOUT_OBJECT if filtered else 0)
 
 
 def draw_curve(curve: LrCurve, path: str | Path, note: str = "") -> None:

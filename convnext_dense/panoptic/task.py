@@ -4,8 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convnext_dense.config.reading import add_import
-from convnext_dense.data.coco.fit_config import annotation_path, image_folder
+from convnext_dense.data.coco.annotated_task import AnnotatedTask
+from convnext_dense.data.coco.fit_config import annotation_path
+from convnext_dense.data.head_classes import (
+    COCO_STUFF,
+    COCO_THINGS,
+    assume_num_classes,
+    set_num_classes,
+)
 from convnext_dense.data.panoptic.annotation_file import (
     count_segments,
     read_panoptic,
@@ -18,18 +24,17 @@ from convnext_dense.data.panoptic.fit_config import (
     panoptic_datasets,
     remarks_on,
 )
-from convnext_dense.data.panoptic.heads import set_classes
 from convnext_dense.data.panoptic.prepare import prepare_panoptic
 from convnext_dense.errors import UserError
-from convnext_dense.tasks import ClassCounts, Task
-
-COCO = (80, 53)  # its things and stuff
 
 
-class PanopticTask(Task):
+class PanopticTask(AnnotatedTask):
     """Panoptic segmentation."""
 
     name = "panoptic"
+    unit = "segments"
+    unused = "no thing, no annotation"
+    entries = ("segments_info", "category", "is_crowd")
     no_views = (
         "views of an image cannot be merged for a panoptic model: its segments cover the image "
         "without overlapping, and no rule says which segments of two views are one: leave it out"
@@ -59,7 +64,7 @@ class PanopticTask(Task):
 
     def assume_classes(self, cfg: Any) -> None:
         """COCO's 80 things and 53 stuff."""
-        set_classes(cfg.model, *COCO, "COCO")
+        assume_num_classes(cfg.model, COCO_THINGS, COCO_STUFF)
 
     def fit_to_checkpoint(
         self,
@@ -82,25 +87,17 @@ class PanopticTask(Task):
                 "training of this project."
             )
         things = len(meta["thing_classes"])
-        set_classes(cfg.model, things, len(classes) - things, source)
+        set_num_classes(cfg.model, things, source, stuff=len(classes) - things)
 
-    def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
-        """The files that the annotation file names."""
-        folder = image_folder(dataset)
-        images = read_panoptic(annotation_path(dataset)).images
-        return [os.path.join(folder, image.file_name) for image in images]
+    def file_names(self, dataset: Any) -> Sequence[str]:
+        """Those of a panoptic file."""
+        return [image.file_name for image in read_panoptic(annotation_path(dataset)).images]
 
-    def use_channels(self, cfg: Any) -> None:
-        """mmdet normalises 1 or 3 channels alone."""
-        cfg.model.data_preprocessor.type = "AnyChannelsPreprocessor"
-        add_import(cfg, "convnext_dense.detection.any_channels")
-
-    def classes_of_images(self, dataset: Any) -> list[set[int]]:
-        """Classes of the segments that are trained on."""
-        return [
-            {one["category"] for one in info["segments_info"] if not one["is_crowd"]}
-            for info in map(dataset.get_data_info, range(len(dataset)))
-        ]
+    def count_used(self, dataset: Any, classes: tuple[str, ...]) -> Mapping[str, int]:
+        """Segments of images with a thing that are large enough."""
+        summary = read_panoptic(annotation_path(dataset))
+        images = trained_images(summary, classes, dataset.get("filter_cfg"))
+        return count_segments(images, classes)
 
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.panoptic.check_images.check_panoptic_images`."""
@@ -117,24 +114,6 @@ class PanopticTask(Task):
             f"{len(summary.images):,} images, {summary.num_segments:,} segments of "
             f"{len(summary.things)} things and {len(summary.stuff)} stuff: {summary.path}"
         )
-
-    def count_unused_images(self, dataset: Any, used: int) -> str:
-        """Images without a thing, and small ones, are left out."""
-        listed = len(read_panoptic(annotation_path(dataset)).images)
-        if listed <= used:
-            return ""
-        return f"{listed - used} of {listed} left out: no thing, no annotation, or too small"
-
-    def count_classes(self, cfg: Any, dataset: Any, opened: Sequence[Any]) -> ClassCounts:
-        """Segments that training uses."""
-        names = tuple(dataset.metainfo["classes"])
-        counts: dict[str, int] = dict.fromkeys(names, 0)
-        for data in self.datasets(cfg, "train"):
-            summary = read_panoptic(annotation_path(data))
-            images = trained_images(summary, names, data.get("filter_cfg"))
-            for name, count in count_segments(images, names).items():
-                counts[name] += count
-        return ClassCounts("segments", counts)
 
     def data_browser(self) -> Any:
         """Segments over images."""

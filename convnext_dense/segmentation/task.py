@@ -9,12 +9,12 @@ import torch
 from convnext_dense.config.config_tree import evaluators
 from convnext_dense.config.reading import add_import
 from convnext_dense.data.check_images import build_dataset
+from convnext_dense.data.head_classes import set_num_classes
 from convnext_dense.data.labels.check_images import check_segmentation_images, remarks_on_labels
 from convnext_dense.data.labels.fit_config import (
     assume_label_classes,
     fit_to_labels,
     label_datasets,
-    set_label_classes,
 )
 from convnext_dense.data.labels.own_labels import use_own_labels
 from convnext_dense.data.layouts.prepare import prepare_own_labels
@@ -62,7 +62,7 @@ class SegmentationTask(Task):
     ) -> None:
         """Sets the number of classes."""
         if classes is not None:
-            set_label_classes(cfg, len(classes), source)
+            set_num_classes(cfg.model, len(classes), source)
 
     def image_paths(self, cfg: Any, dataset: Any) -> list[str]:
         """The files that mmsegmentation lists."""

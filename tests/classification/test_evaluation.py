@@ -163,7 +163,7 @@ def test_the_average_moves_once_a_step(accumulate):
             expected = 0.9 * expected + 0.1 * model.layer.weight.detach()
     assert torch.allclose(hook.model.layer.weight, expected, atol=1e-7)
     assert not torch.allclose(expected, model.layer.weight, atol=1e-3)
-    checkpoint = {}
+    checkpoint = dict(meta={})
     hook.gather(runner)
     hook.before_save_checkpoint(runner, checkpoint)
     assert torch.equal(checkpoint["state_dict_ema"]["layer.weight"], hook.model.layer.weight)

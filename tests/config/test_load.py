@@ -1,13 +1,17 @@
 """What the engine settles before anything is built, and what it refuses."""
 
+import ast
 import json
 import sys
+from copy import deepcopy
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 
 from convnext_dense.config.config_tree import walk
 from convnext_dense.config.load import load_config
+from convnext_dense.config.names import shipped_configs
 from convnext_dense.config.options import merge_options, parse_options
 from convnext_dense.config.plain import format_python
 from convnext_dense.config.reading import read_config
@@ -207,6 +211,21 @@ def test_missing_config_and_wrong_options(tmp_path):
         load_fitted_config(tmp_path / "broken.py")
 
 
+def test_weights_of_mmsegmentations_own_backbone_are_refused(tmp_path):
+    words = "model.pretrained='open-mmlab://resnet50_v1c' names weights of another backbone: set "
+    (tmp_path / "stock.py").write_text(
+        '_base_ = "mmseg::pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py"'
+    )
+    stock = read_config(tmp_path / "stock.py")
+    assert load_config(stock).model.pretrained == "open-mmlab://resnet50_v1c"
+    stock.model.backbone = dict(type="ConvNeXt", arch="atto")
+    with pytest.raises(UserError, match=words):
+        load_config(stock)
+    with pytest.raises(UserError, match=words), DefaultScope.overwrite_default_scope("mmseg"):
+        MODELS.build(deepcopy(stock.model))  # as mmsegmentation's own tools do
+    assert load_config(stock, cfg_options={"model.pretrained": None}).model.pretrained is None
+
+
 def test_a_misspelt_option_is_named():
     with pytest.raises(UserError, match="has no 'modle'; the nearest is 'model'"):
         load_config(COCO, cfg_options={"modle.backbone.arch": "small"})
@@ -287,12 +306,12 @@ def test_recipes_are_the_papers(name):
     assert ("22k" in backbone.init_cfg.checkpoint) == ("in22k" in name)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_configs().values(), ids=lambda path: path.stem)
 def test_leaf_configs_are_short(path):
     """At most 15 lines of settings after the docstring and the bases."""
-    code = path.read_text().split('"""')[2]
-    settings = code.split("]\n", 1)[1]
-    assert len([line for line in settings.splitlines() if line.strip()]) <= 15
+    docstring, bases, *settings = ast.parse(path.read_text(encoding="utf-8")).body
+    assert ast.get_docstring(ast.Module([docstring], [])) and bases.targets[0].id == "_base_"
+    assert sum(node.end_lineno - node.lineno + 1 for node in settings) <= 15
 
 
 def test_neither_pkg_resources_nor_distutils_is_needed(data_root, options, monkeypatch):

@@ -13,20 +13,20 @@ from mmengine.registry import registry
 from convnext_dense.benchmark.whole_models import is_config
 from convnext_dense.cli.shared.train_flags import TrainFlags
 from convnext_dense.cli.shared.train_settings import fit_settings, load_settings
+from convnext_dense.config.names import shipped_configs
 from convnext_dense.config.plain import format_plain
 from convnext_dense.config.reading import read_config
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.errors import UserError
-from tests.miniature import CONFIGS, SHAPES
+from tests.miniature import SHAPES
 
 TOOLS = Path(__file__).parents[2] / "tools"
-ALL = sorted(path for path in CONFIGS.parent.glob("*/*.py"))
-FEW = [
-    SHAPES,
-    CONFIGS / "mask_rcnn_swin_t_3x.py",
-    CONFIGS.parent / "segmentation/upernet_convnext_t_512_160k.py",
-    CONFIGS.parent / "classification/convnext_t_in1k_300e.py",
-]
+FEW = (
+    SHAPES.stem,
+    "mask_rcnn_swin_t_3x",
+    "upernet_convnext_t_512_160k",
+    "convnext_t_in1k_300e",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,10 @@ def kinds(node):
 
 @pytest.mark.parametrize(
     "config",
-    [one if one in FEW else pytest.param(one, marks=pytest.mark.slow) for one in ALL],
-    ids=lambda path: path.stem,
+    [
+        pytest.param(path, id=name, marks=() if name in FEW else pytest.mark.slow)
+        for name, path in shipped_configs().items()
+    ],
 )
 def test_nothing_changes_on_the_way(config, tmp_path, monkeypatch):
     expected = read_config(config).to_dict()

@@ -1,22 +1,22 @@
 """Recipes on weights of V2 and DINOv3: what they set; two steps and a test of each, made small."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from convnext_dense.config.load import load_config
-from convnext_dense.config.names import find_shipped
+from convnext_dense.config.names import find_shipped, shipped_configs
 from convnext_dense.models import VARIANTS, ConvNeXt
 from convnext_dense.models.staged_network import BACKBONE
 from convnext_dense.weights import ZOO, load_pretrained, read_checkpoint
-from tests.miniature import CONFIGS
 from tests.running import run
 
 LEAVES = sorted(
-    path.stem
-    for path in CONFIGS.parent.glob("*/*convnext_[tb]_*.py")
-    if "_v2" in path.stem or "_dinov3" in path.stem
+    name
+    for name in shipped_configs()
+    if re.search("convnext_[tb]_", name) and ("_v2" in name or "_dinov3" in name)
 )
 ATTO = VARIANTS["atto"]["dims"]
 SEGMENTOR = """

@@ -7,9 +7,9 @@ from convnext_dense.config.reading import read_config
 from convnext_dense.data import fit_schedule as fitting
 from convnext_dense.data.schedule_table import format_schedule_table
 from convnext_dense.errors import UserError
-from convnext_dense.optim.schedule_curve import COCO_TRAIN_IMAGES, lr_curve
+from convnext_dense.optim.schedule_curve import coco_train_images, lr_curve
 from tests.datasets.test_labels import ADE
-from tests.miniature import CONFIGS, SHAPES
+from tests.miniature import CONFIGS, SHAPES, leaves
 
 ONE_X = CONFIGS / "mask_rcnn_convnext_t_1x.py"
 THREE_X = CONFIGS / "cascade_convnext_t_3x.py"
@@ -170,4 +170,7 @@ def test_the_table_tells_all_numbers(monkeypatch):
 
 
 def test_cocos_size_is_one_fact():
-    assert read_config(ONE_X).recipe_pictures == COCO_TRAIN_IMAGES
+    for path in leaves("detection", "panoptic"):
+        cfg = read_config(path)
+        if "coco" in cfg.train_dataloader.dataset.data_root:
+            assert cfg.recipe_pictures == coco_train_images(cfg.train_dataloader.dataset), path

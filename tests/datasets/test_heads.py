@@ -4,15 +4,19 @@ from copy import deepcopy
 from pathlib import Path
 
 import mmdet
+import mmseg
 import pytest
 from mmengine.config import Config, ConfigDict
 
-from convnext_dense.data.coco.heads import (
-    assume_num_classes,
-    check_head_weights,
+from convnext_dense.config.config_tree import walk
+from convnext_dense.data.coco.mask_branch import (
     drop_mask_branch,
     predicts_masks,
     read_what_is_predicted,
+)
+from convnext_dense.data.head_classes import (
+    assume_num_classes,
+    check_head_weights,
     set_num_classes,
 )
 from convnext_dense.errors import UserError
@@ -79,16 +83,56 @@ def test_the_heads_of_each_family_are_fitted_as_its_config_states_them(name):
         == FAMILIES[name]
     )
     without_numbers(cfg.model)
-    set_num_classes(cfg, 80, "the test")
+    set_num_classes(cfg.model, 80, "the test")
     assert numbers(cfg.model) == stated
 
 
 def test_a_number_that_is_fixed_is_compared():
     with pytest.raises(UserError, match=r"model\.bbox_head is built for 80 classes but x gives 3"):
-        set_num_classes(model_of("dino/dino-4scale_r50_8xb2-12e_coco"), 3, "x")
+        set_num_classes(model_of("dino/dino-4scale_r50_8xb2-12e_coco").model, 3, "x")
     panoptic = model_of("mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic")
-    with pytest.raises(UserError, match="has num_stuff_classes=53, and x gives instances alone"):
-        set_num_classes(panoptic, 80, "x")
+    with pytest.raises(UserError, match="is built for 53 stuff classes but x gives 0"):
+        set_num_classes(panoptic.model, 80, "x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco",
+        "maskformer/maskformer_r50_ms-16xb1-75e_coco",
+        "mask2former/mask2former_r50_8xb2-lsj-50e_coco-panoptic",
+    ],
+)
+def test_things_and_stuff_are_counted_as_mmdets_configs_state_them(name):
+    cfg = model_of(name)
+    stated, weights = numbers(cfg.model), class_weights(cfg.model)
+    assert {53, 80} <= set(stated.values()) and len(weights) == (not name.startswith("pano"))
+    for weight in weights:
+        weight[1:-1] = []  # left are that of every class, and that of "no object"
+    without_numbers(cfg.model)
+    set_num_classes(cfg.model, 80, "the test", stuff=53)
+    assert numbers(cfg.model) == stated
+    assert [len(weight) for weight in class_weights(cfg.model)] == [134] * len(weights)
+
+
+def class_weights(model) -> list[list[float]]:
+    heads = [(head.get("loss_cls") or {}).get("class_weight") for head in walk(model)]
+    return [weights for weights in heads if weights is not None]
+
+
+def test_a_head_of_stuff_needs_stuff():
+    cfg = model_of("panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco")
+    without_numbers(cfg.model)
+    with pytest.raises(UserError, match=r"semantic_head \(PanopticFPNHead\) learns stuff, and x"):
+        set_num_classes(cfg.model, 80, "x")
+
+
+def test_a_segmentor_without_a_part_named_backbone_is_looked_into():
+    configs = Path(mmseg.__file__).parent / ".mim/configs"
+    model = Config.fromfile(configs / "san/san-vit-b16_coco-stuff164k-640x640.py").model
+    model.decode_head.pop("num_classes")
+    set_num_classes(model, 7, "x")
+    assert model.decode_head.num_classes == 7
 
 
 def test_a_head_that_nobody_knows_is_refused_by_its_key():
@@ -96,10 +140,10 @@ def test_a_head_that_nobody_knows_is_refused_by_its_key():
     cfg.model.odd_head = ConfigDict(type="OddHead")
     cfg.model.bbox_head.pop("num_classes")
     with pytest.raises(UserError, match=r"model\.odd_head \(OddHead\) is a head whose number"):
-        set_num_classes(cfg, 3, "x")
+        set_num_classes(cfg.model, 3, "x")
     cfg.model.odd_head.num_classes = 4
     with pytest.raises(UserError, match=r"model\.odd_head is built for 4 classes"):
-        set_num_classes(cfg, 3, "x")
+        set_num_classes(cfg.model, 3, "x")
 
 
 def recipe(name: str) -> Config:
@@ -108,22 +152,22 @@ def recipe(name: str) -> Config:
 
 def test_mask2former_has_a_weight_for_every_class():
     cfg = recipe("mask2former_instance")
-    set_num_classes(cfg, 3, "x")
+    set_num_classes(cfg.model, 3, "x")
     assert cfg.model.panoptic_head.loss_cls.class_weight == [1.0, 1.0, 1.0, 0.1]
     again = deepcopy(cfg)  # as a resumed run has it
-    set_num_classes(again, 3, "x")
-    check_head_weights(again, ("a", "b", "c"))
+    set_num_classes(again.model, 3, "x")
+    check_head_weights(again.model, ("a", "b", "c"))
     assert again.model == cfg.model
     with pytest.raises(
         UserError, match="model.panoptic_head has a class_weight of 4 numbers for 2"
     ):
-        check_head_weights(cfg, ("a", "b"))
+        check_head_weights(cfg.model, ("a", "b"))
 
 
 @pytest.mark.parametrize("name", ["rtmdet", "dino", "mask2former_instance"])
 def test_without_data_heads_have_the_classes_of_coco(name):
     cfg = recipe(name)
-    assume_num_classes(cfg)
+    assume_num_classes(cfg.model, 80)
     found = {v for k, v in numbers(cfg.model).items() if not k.endswith("stuff_classes")}
     assert found == {80}
 

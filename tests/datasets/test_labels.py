@@ -170,14 +170,6 @@ def test_recipes_are_the_papers(name):
     assert (poly.power, poly.eta_min, poly.begin, poly.end) == (1.0, 0.0, 0, 160000)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
-def test_leaf_configs_are_short(path):
-    """At most 15 lines of settings after the docstring and the bases."""
-    code = path.read_text().split('"""')[2]
-    settings = code.split("]\n", 1)[1]
-    assert len([line for line in settings.splitlines() if line.strip()]) <= 15
-
-
 def test_a_look_without_data_has_classes_too():
     for path, expected in ((ADE, 150), (SHAPES, 2)):
         cfg = load_config(path)

@@ -10,7 +10,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.heads import drop_mask_branch, set_num_classes
+from convnext_dense.data.coco.mask_branch import drop_mask_branch
+from convnext_dense.data.head_classes import set_num_classes
 
 CONFIGS = Path(__file__).parents[2] / "configs/detection"
 CLASSES = 4
@@ -21,7 +22,7 @@ def build_detector(name: str, masks: bool):
     """Mask R-CNN (``mask_rcnn``) or Cascade Mask R-CNN (``cascade``), small, in eval mode."""
     cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
     init_default_scope("mmdet")
-    set_num_classes(cfg, CLASSES, "the test")
+    set_num_classes(cfg.model, CLASSES, "the test")
     if not masks:
         drop_mask_branch(cfg)
     cfg.model.test_cfg.rcnn.max_per_img = 12

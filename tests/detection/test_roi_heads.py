@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.heads import set_num_classes
+from convnext_dense.data.head_classes import set_num_classes
 from convnext_dense.detection.roi_extractor import Float32RoIExtractor, RowRoIAlign
 from convnext_dense.detection.roi_heads import OwnClassCascadeRoIHead, OwnClassRoIHead
 from convnext_dense.detection.tta import check_supported
@@ -154,7 +154,7 @@ def test_other_classes_are_left_out(detector, name, stages):
 def test_configs_that_name_mmdets_heads_still_work(detector, name):
     model = detector(name)
     cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
-    set_num_classes(cfg, CLASSES, "the test")
+    set_num_classes(cfg.model, CLASSES, "the test")
     cfg.model.roi_head.type = STOCK[name].__name__
     cfg.model.test_cfg.rcnn.max_per_img = 12
     old = MODELS.build(cfg.model).eval()

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.heads import set_num_classes
+from convnext_dense.data.head_classes import set_num_classes
 from convnext_dense.detection.roi_extractor import RowRoIAlign
 from convnext_dense.detection.row_heads import (
     RowMaskHead,
@@ -57,7 +57,7 @@ def test_a_training_step_is_mmdets(detector, monkeypatch, name):
     torch.manual_seed(0)
     nn.init.normal_(ours.rpn_head.rpn_cls.weight, std=0.5)
     cfg = load_config(CONFIGS / f"{name}_convnext_a_shapes.py")
-    set_num_classes(cfg, CLASSES, "the test")
+    set_num_classes(cfg.model, CLASSES, "the test")
     parts = cfg.model.rpn_head, cfg.model.roi_head.mask_head
     parts[0].type, parts[1].type = "StableRPNHead", "FCNMaskHead"
     plain = MODELS.build(cfg.model).train()

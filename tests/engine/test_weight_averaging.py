@@ -1,6 +1,7 @@
 """The moving average of the weights, against torch's and timm's, and in runs of dense models."""
 
 import json
+import logging
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -81,6 +82,31 @@ def test_the_average_is_that_of_other_libraries(library, accumulate):
 ])  # fmt: skip
 def test_the_decay_of_a_run(steps, decay):
     assert decay_of(steps) == pytest.approx(decay)
+
+
+def averaging(iterations: int, decay: float | None, checkpoint: dict | None = None) -> dict:
+    """The checkpoint of a run of this length that has begun, or resumed, with its average."""
+    runner, hook = fake_runner(Net()), WeightAverageHook(decay)
+    runner.cfg = Config(dict(train_cfg=dict(max_iters=iterations)))
+    runner.train_dataloader, runner.logger = [0] * 5, logging.getLogger("averaging")
+    if checkpoint:
+        runner._resume = True
+        hook.after_load_checkpoint(runner, checkpoint)
+    hook.before_train(runner)
+    hook.gather(runner)
+    written = dict(meta={})
+    hook.before_save_checkpoint(runner, written)
+    return written
+
+
+def test_a_resumed_run_keeps_the_decay_that_it_began_with():
+    begun = averaging(2000, None)
+    longer = averaging(20_000, None, begun)
+    again = averaging(40_000, None, longer)
+    assert [one["meta"]["average_decay"] for one in (begun, longer, again)] == [0.995] * 3
+    assert averaging(20_000, 0.9, begun)["meta"]["average_decay"] == 0.9  # a number wins
+    without = dict(meta={})  # of a run that kept no average
+    assert averaging(20_000, None, without)["meta"]["average_decay"] == 0.9995
 
 
 @pytest.mark.parametrize("decay", [0, 1, -0.1, 2, True, "long", float("nan")])

@@ -7,8 +7,8 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.heads import drop_mask_branch, set_num_classes
-from convnext_dense.data.labels.fit_config import set_label_classes
+from convnext_dense.data.coco.mask_branch import drop_mask_branch
+from convnext_dense.data.head_classes import set_num_classes
 from convnext_dense.data.shapes.drawing import CLASSES
 from convnext_dense.models import ConvNeXtClassifier
 from convnext_dense.tasks import task_of
@@ -52,11 +52,10 @@ def write_checkpoint(
         CONFIGS / f"{config}.py", data_root=path.parent / NO_DATA, cfg_options=options
     )
     task = task_of(cfg)
-    fit = {"detection": set_num_classes, "segmentation": set_label_classes}[task.name]
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         cfg.model.backbone.init_cfg = None
-        fit(cfg, len(names), "the test")
+        set_num_classes(cfg.model, len(names), "the test")
         if not has_masks:
             drop_mask_branch(cfg)
         if cfg.model.backbone.get("in_channels", 3) != 3:

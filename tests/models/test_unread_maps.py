@@ -153,6 +153,27 @@ def test_segmentors_give_the_same(name):
     assert [n for n in without_gradient(narrow) if "backbone" in n] == []
 
 
+@pytest.mark.parametrize("add_lateral, read", [(False, (2, 3)), (True, (1, 2, 3))])
+def test_encnet_reads_the_last_map_alone_unless_it_adds_the_others(add_lateral, read):
+    model = segmentor("encnet/encnet_r50-d8_4xb4-80k_ade20k-512x512")
+    model.decode_head.update(
+        in_index=(1, 2, 3), in_channels=list(ARCH["dims"][1:]), num_codes=4, add_lateral=add_lateral
+    )
+    whole, narrow = both(model, "mmseg")
+    assert model.backbone.out_indices == read
+    assert list(model.decode_head.in_channels) == list(ARCH["dims"][1:] if add_lateral else (20,))
+    outputs = []
+    for one in (whole.eval(), narrow.eval()):
+        maps = one.backbone(images())
+        outputs.append([*one.decode_head(maps), one.auxiliary_head(maps)])
+        sum(out.sum() for out in outputs[-1]).backward()
+    for out, other in zip(*outputs, strict=True):
+        assert torch.equal(out, other)
+    assert [n for n in without_gradient(whole) if "backbone" in n]
+    assert [n for n in without_gradient(narrow) if "backbone" in n] == []
+    assert drop_unread_maps(model) == []
+
+
 def heads(*nodes: dict, **more) -> ConfigDict:
     backbone = dict(type="ConvNeXt", arch="atto")
     return ConfigDict(backbone=backbone, decode_head=list(nodes), **more)

@@ -16,7 +16,8 @@ from convnext_dense.data.shapes.panoptic import add_panoptic
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.data_check import check_data
 from convnext_dense.tasks import task_of
-from tests.panoptic.conftest import CONFIGS, FPN, QUERIES
+from tests.miniature import leaves
+from tests.panoptic.conftest import FPN, QUERIES
 
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 
@@ -113,21 +114,25 @@ def test_heads_are_fitted_with_things_first(fit, config):
         assert evaluator.segments.endswith("my rooms/segments/val")
 
 
-@pytest.mark.parametrize("name", [path.name for path in sorted(CONFIGS.glob("*.py"))])
-def test_coco_is_assumed_where_no_data_is_read(name):
-    cfg = load_config(CONFIGS / name)
+@pytest.mark.parametrize("path", leaves("panoptic"), ids=lambda path: path.stem)
+def test_coco_is_assumed_where_no_data_is_read(path):
+    cfg = load_config(path)
     task_of(cfg).assume_classes(cfg)
     fusion = cfg.model.panoptic_fusion_head
     assert (fusion.num_things_classes, fusion.num_stuff_classes) == (80, 53)
 
 
 def test_a_fixed_number_that_is_another_is_refused(fit):
-    with pytest.raises(UserError, match=r"PanopticFPNHead.num_stuff_classes is 53 .* has 1: remo"):
+    with pytest.raises(
+        UserError, match=r"semantic_head is built for 53 stuff classes but .* gives 1: rem"
+    ):
         fit(**{"model.semantic_head.num_stuff_classes": 53})
 
 
 def test_wrong_weights_of_classes_are_refused(fit):
-    with pytest.raises(UserError, match=r"class_weight has 3 numbers: give two, .*, or 8"):
+    with pytest.raises(
+        UserError, match=r"panoptic_head has a class_weight of 3 numbers for 7 .* give 8"
+    ):
         fit(QUERIES, **{"model.panoptic_head.loss_cls.class_weight": [1.0, 2.0, 0.1]})
 
 

@@ -1,14 +1,13 @@
 """The paper's figures in the docstrings of the configs: all are read, and as they are printed."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from convnext_dense.config.names import shipped_configs
+from convnext_dense.config.shipped import CONFIGS
 from convnext_dense.paper.tables.dense_rows import ROWS
 from convnext_dense.paper.tables.figures import find_config, paper_figures
-
-CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize(
@@ -19,6 +18,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("upernet_swin_t_512_160k", {"mIoU of several scales": 45.8}),
         ("convnext_t_in1k_300e", {"top1": 82.1}),
         ("convnext_xl_in22k_ft1k_384_30e", {"top1_ema": 87.8}),
+        ("resnet200_00_resnet", {"top1": 78.2}),
+        ("resnet50_07_move_up_depthwise_conv", {"top1": 79.92}),  # +- 0.08
         ("convnext_b_in22k_90e", {}),  # stated after fine-tuning, not of this run
         ("mask_rcnn_convnext_t_1x", {}),
         ("convnext_a_shapes", {}),
@@ -32,7 +33,7 @@ def test_figures_of_a_config(name, expected):
 
 def test_every_statement_with_a_table_has_figures():
     read = 0
-    for config in sorted(CONFIGS.glob("*/*.py")):
+    for config in shipped_configs().values():
         found = paper_figures(config)
         if found and "(table" in found.text and "after fine-tuning" not in found.text:
             assert found.figures, config
@@ -41,8 +42,14 @@ def test_every_statement_with_a_table_has_figures():
     assert all(paper_figures(find_config(row.model, CONFIGS)).figures for row in ROWS)
 
 
+def test_configs_are_found_in_sub_folders_too():
+    for name, path in shipped_configs().items():
+        assert find_config(name, CONFIGS) == path
+
+
 def test_unknown_configs():
     assert find_config("nothing", CONFIGS) is None
+    assert find_config("runtime", CONFIGS) is None  # a part of others
     assert paper_figures(CONFIGS / "detection/_base_/runtime.py") is None
 
 

@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 
 from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_shipped
-from convnext_dense.data.labels.fit_config import set_label_classes
+from convnext_dense.data.head_classes import set_num_classes
 from convnext_dense.optim.layer_decay import is_decayed
 from tests.exact import assert_same_checkpoints
 from tests.running import run
@@ -24,7 +24,7 @@ CLASSES = 7
 def build(name, **options):
     """A recipe's config and model."""
     cfg = load_config(find_shipped(name), cfg_options=options, amp="off")
-    set_label_classes(cfg, CLASSES, "the test")
+    set_num_classes(cfg.model, CLASSES, "the test")
     cfg.model.backbone.pop("init_cfg", None)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope("mmseg"):

@@ -12,7 +12,8 @@ from mmseg.structures import SegDataSample
 from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_shipped
 from convnext_dense.data.class_weights import check_class_weights
-from convnext_dense.data.labels.fit_config import assume_label_classes, set_label_classes
+from convnext_dense.data.head_classes import set_num_classes
+from convnext_dense.data.labels.fit_config import assume_label_classes
 from convnext_dense.errors import UserError
 from convnext_dense.segmentation.views import SegmentationViews
 
@@ -23,7 +24,7 @@ OPTIONS = {"model.backbone.arch": NARROW, "model.decode_head.in_channels": [16, 
 
 def config(name="mask2former_convnext_a_shapes", **options):
     cfg = load_config(find_shipped(name), cfg_options={**OPTIONS, **options})
-    set_label_classes(cfg, CLASSES, "the test")
+    set_num_classes(cfg.model, CLASSES, "the test")
     return cfg
 
 
@@ -123,7 +124,7 @@ def test_class_weights_follow_the_data():
     assert cfg.model.decode_head.loss_cls.class_weight == [1.0] * 150 + [0.1]
     # another run's, as at a resume, are counted anew
     del cfg.model.decode_head["num_classes"]
-    set_label_classes(cfg, 3, "the test")
+    set_num_classes(cfg.model, 3, "the test")
     assert cfg.model.decode_head.loss_cls.class_weight == [1.0] * 3 + [0.1]
 
 

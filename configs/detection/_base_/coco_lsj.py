@@ -1,19 +1,13 @@
-"""COCO 2017 with large-scale jitter in squares of 1024 pixels: Mask2Former's data."""
+"""COCO 2017 with large-scale jitter, as Mask2Former has it."""
 
-_base_ = ["coco_instance.py"]
+_base_ = ["coco_instance.py", "lsj.py"]
 
-side = 1024
 train_pipeline = [
     dict(type="LoadImage"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="RandomFlip", prob=0.5),
-    dict(type="RandomResize", scale=(side, side), ratio_range=(0.1, 2.0), keep_ratio=True),
-    dict(
-        type="RandomCrop",
-        crop_size=(side, side),
-        recompute_bbox=True,
-        allow_negative_crop=True,
-    ),
+    _base_.lsj.resize,
+    _base_.lsj.crop,
     dict(type="TidyInstances"),
     dict(type="PackDetInputs"),
 ]

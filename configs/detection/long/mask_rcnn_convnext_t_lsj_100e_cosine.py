@@ -14,9 +14,7 @@ _base_ = [
     "../_base_/runtime.py",
 ]
 model = dict(
-    data_preprocessor=dict(
-        batch_augments=[dict(type="BatchFixedSizePad", size=_base_.image_size, pad_mask=True)]
-    ),
+    data_preprocessor=dict(batch_augments=[_base_.lsj.pad]),
     backbone=dict(
         arch="tiny",
         drop_path_rate=0.4,

@@ -1,19 +1,13 @@
-"""COCO 2017 panoptic with large-scale jitter in squares of 1024 pixels: Mask2Former's data."""
+"""COCO 2017 panoptic with large-scale jitter, as Mask2Former has it."""
 
-_base_ = ["coco_panoptic.py"]
+_base_ = ["coco_panoptic.py", "../../detection/_base_/lsj.py"]
 
-side = 1024
 train_pipeline = [
     dict(type="LoadImage"),
     dict(type="LoadSegments"),
     dict(type="RandomFlip", prob=0.5),
-    dict(type="RandomResize", scale=(side, side), ratio_range=(0.1, 2.0), keep_ratio=True),
-    dict(
-        type="RandomCrop",
-        crop_size=(side, side),
-        recompute_bbox=True,
-        allow_negative_crop=True,
-    ),
+    _base_.lsj.resize,
+    _base_.lsj.crop,
     dict(type="PackDetInputs"),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -13,7 +13,7 @@ Ours: not trained to the end yet (docs/results.md).
 _base_ = [
     "../_base_/upernet_ade20k_512.py",
     "../_base_/heads.py",
-    "../_base_/schedule_160k.py",
+    "../_base_/schedule_160k_mask2former.py",
     "../_base_/runtime.py",
 ]
 custom_imports = dict(imports=[*_base_.custom_imports.imports, "mmdet.models"])
@@ -28,16 +28,4 @@ model = dict(
     auxiliary_head=None,
     test_cfg=dict(_delete_=True, mode="whole"),
 )
-undecayed = dict(decay_mult=0.0)
-optim_wrapper = dict(
-    optimizer=dict(lr=1e-4),
-    paramwise_cfg=dict(
-        custom_keys=dict(
-            backbone=dict(lr_mult=0.1),
-            query_embed=undecayed,
-            query_feat=undecayed,
-            level_embed=undecayed,
-        )
-    ),
-    clip_grad=dict(max_norm=0.01, norm_type=2),
-)
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

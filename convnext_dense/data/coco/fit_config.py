@@ -27,14 +27,13 @@ from convnext_dense.data.coco.evaluation_limits import METRIC, remark_limits
 from convnext_dense.data.coco.explain_sizes import explain_misfit
 from convnext_dense.data.coco.find_images import check_images_exist
 from convnext_dense.data.coco.findings import DoesNotFit
-from convnext_dense.data.coco.heads import (
-    check_head_weights,
+from convnext_dense.data.coco.mask_branch import (
     drop_mask_branch,
     evaluate_boxes_only,
     predicts_masks,
     read_what_is_predicted,
-    set_num_classes,
 )
+from convnext_dense.data.head_classes import check_head_weights, set_num_classes
 from convnext_dense.data.mending.offer import offering_to_mend
 
 
@@ -73,8 +72,8 @@ def fit_to_annotations(
             if split == "train":
                 check_trainable(summary, classes, min_size(dataset))
         _set_evaluator_files(cfg, split, of_split)
-    set_num_classes(cfg, len(classes), known[0].path)
-    check_head_weights(cfg, classes)
+    set_num_classes(cfg.model, len(classes), known[0].path)
+    check_head_weights(cfg.model, classes)
     _fit_masks(cfg, summaries)
 
 

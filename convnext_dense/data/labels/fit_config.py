@@ -12,7 +12,11 @@ from mmengine.config import Config, ConfigDict
 
 from convnext_dense.config.config_tree import SPLITS, datasets, walk
 from convnext_dense.data.class_names import dataset_classes
-from convnext_dense.data.class_weights import check_class_weights, spread_class_weights
+from convnext_dense.data.head_classes import (
+    assume_num_classes,
+    check_head_weights,
+    set_num_classes,
+)
 from convnext_dense.data.labels.folders import check_list, check_pairs
 from convnext_dense.data.layouts.pairs_file import check_files
 from convnext_dense.data.text_files import read_text
@@ -20,7 +24,6 @@ from convnext_dense.errors import MissingDataError, UserError
 
 CLASS_FILE = "classes.txt"
 LISTED_PAIRS = "ListedPairs"  # the dataset of a file of pairs
-HEADS = ("decode_head", "auxiliary_head")
 MAX_CLASSES = 255  # a label is a byte, and 255 is ignored
 
 
@@ -57,30 +60,13 @@ def fit_to_labels(
         for node in walk(cfg.get(f"{split}_dataloader")):
             if node.get("type") == "LoadLabels":
                 node.num_classes = len(names)
-    set_label_classes(cfg, len(names), source)
-    for name, head in _heads(cfg):
-        # A head that classifies masks tells "no object" apart too.
-        check_class_weights(head, f"model.{name}", names, background="loss_cls" in head)
+    set_num_classes(cfg.model, len(names), source)
+    check_head_weights(cfg.model, names)
 
 
 def label_datasets(cfg: Config, split: str) -> list[ConfigDict]:
     """The datasets of a split that have label images."""
     return [data for data in datasets(cfg, split) if "seg_map_path" in data.get("data_prefix", {})]
-
-
-def set_label_classes(cfg: Config, num_classes: int, source: str) -> None:
-    """Sets ``num_classes`` of every decode and auxiliary head that does not fix it.
-
-    Raises:
-        UserError: When a head fixes another number.
-    """
-    for name, head in _heads(cfg):
-        if head.setdefault("num_classes", num_classes) != num_classes:
-            raise UserError(
-                f"model.{name} is built for {head.num_classes} classes but {source} gives "
-                f"{num_classes}: remove num_classes from the config."
-            )
-        spread_class_weights(head, num_classes)
 
 
 def assume_label_classes(cfg: Config) -> None:
@@ -89,17 +75,8 @@ def assume_label_classes(cfg: Config) -> None:
     For looking at a model (its learning rates, its size), never for training one.
     """
     own = [dataset_classes(cfg, data.type) for data in label_datasets(cfg, "train")]
-    for _, head in _heads(cfg) if own else ():
-        spread_class_weights(head, head.setdefault("num_classes", len(own[0]) or 2))
-
-
-def _heads(cfg: Config) -> list[tuple[str, ConfigDict]]:
-    """The decode and auxiliary heads with their names in the model."""
-    named_heads = []
-    for name in HEADS:
-        heads = cfg.model.get(name) or []
-        named_heads += [(name, head) for head in (heads if isinstance(heads, list) else [heads])]
-    return named_heads
+    if own:
+        assume_num_classes(cfg.model, len(own[0]) or 2)
 
 
 def _check_folders(data: ConfigDict) -> None:

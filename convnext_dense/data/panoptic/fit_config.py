@@ -12,13 +12,13 @@ from convnext_dense.data.class_names import remark_absent
 from convnext_dense.data.coco.compare_classes import check_known
 from convnext_dense.data.coco.find_images import SHOWN, check_images_exist, missing_images
 from convnext_dense.data.coco.fit_config import annotation_path, image_folder
+from convnext_dense.data.head_classes import check_head_weights, set_num_classes
 from convnext_dense.data.panoptic.annotation_file import (
     PanopticSummary,
     count_segments,
     read_panoptic,
     trained_images,
 )
-from convnext_dense.data.panoptic.heads import set_classes
 from convnext_dense.errors import UserError
 
 DATASET, METRIC = "PanopticDataset", "PanopticQualityMetric"
@@ -61,18 +61,19 @@ def fit_to_panoptic(
     chosen = classes or _fixed_classes(cfg)
     classes = classes or _things_first(chosen or first.classes, first)
     things = tuple(name for name in classes if name in first.things)
+    stuff = classes[len(things) :]
     for split, of_split in found.items():
         for dataset, summary in zip(panoptic_datasets(cfg, split), of_split, strict=True):
             _check_files(dataset, summary)
             _check_classes(classes, things, summary, chosen is None, first)
-            stuff = classes[len(things) :]
             dataset.metainfo = dict(classes=classes, thing_classes=things, stuff_classes=stuff)
             if split == "train":
                 _check_trainable(summary, things, dataset.get("filter_cfg"))
             for evaluator in evaluators(cfg, split):
                 if evaluator.get("type") == METRIC:
                     evaluator.update(ann_file=summary.path, segments=segments_folder(dataset))
-    set_classes(cfg.model, len(things), len(classes) - len(things), first.path)
+    set_num_classes(cfg.model, len(things), first.path, stuff=len(stuff))
+    check_head_weights(cfg.model, things, stuff)
 
 
 def _things_first(names: Sequence[str], summary: PanopticSummary) -> tuple[str, ...]:

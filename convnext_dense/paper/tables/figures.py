@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-NUMBER = r"(\d+\.\d)"
+NUMBER = r"(\d+\.\d+)"
+SEEDS = r"(?: \+- \d\.\d+ over three seeds)?"
 # Text in a docstring -> key in metrics.json. Docstrings have percent, metrics.json fractions.
 PATTERNS = {
     f"{NUMBER} box AP": "bbox_mAP",
@@ -13,7 +14,7 @@ PATTERNS = {
     f"{NUMBER} mIoU at a single scale": "mIoU",
     f"at a single scale, {NUMBER} at several": "mIoU of several scales",
     f"{NUMBER} mIoU at several scales": "mIoU of several scales",
-    rf"{NUMBER} top-1 \(table \d\)\.": "top1",
+    rf"{NUMBER}{SEEDS} top-1 \(table \d+\)\.": "top1",
     rf"{NUMBER} top-1 \(table \d\), of the averaged weights": "top1_ema",
 }
 STATEMENT = re.compile(r"^Paper(?: \(table \d\))?: .*?(?=^\w+:|^\s*$|\bOurs:|\Z)", re.M | re.S)
@@ -45,5 +46,6 @@ def paper_figures(config: Path) -> PaperFigures | None:
 
 
 def find_config(name: str, configs: Path) -> Path | None:
-    """The config file of that name in any folder of ``configs``."""
-    return next(iter(sorted(configs.glob(f"*/{name}.py"))), None)
+    """The config of that name that can be trained, in any folder below ``configs``."""
+    found = sorted(configs.rglob(f"{name}.py"))
+    return next((one for one in found if "_base_" not in one.relative_to(configs).parts), None)

@@ -168,7 +168,7 @@ def _metric_key(cell: Cell, configs: Path) -> str:
 
 def has_other_data(run: Training, config: str, configs: Path) -> bool:
     """Whether a run used other data than its config's recipe."""
-    path = find_config(config, configs) or next(configs.rglob(f"{config}.py"), None)
+    path = find_config(config, configs)
     if path is None:
         return False
     recipe = read_config(path)

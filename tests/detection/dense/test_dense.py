@@ -8,8 +8,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 
 from convnext_dense.config.load import load_config
-from convnext_dense.data.coco.heads import set_num_classes
 from convnext_dense.data.fit import load_fitted_config
+from convnext_dense.data.head_classes import set_num_classes
 from convnext_dense.engine import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.export.detectors.one_stage import check_one_stage
@@ -28,7 +28,7 @@ def build(name: str, **options):
     """An untrained model whose scores are far apart, in evaluation mode."""
     cfg = load_config(HEADS / f"{name}_convnext_a_shapes.py", cfg_options=options)
     init_default_scope("mmdet")
-    set_num_classes(cfg, 4, "the test")
+    set_num_classes(cfg.model, 4, "the test")
     torch.manual_seed(3)
     model = MODELS.build(cfg.model).eval()
     model.init_weights()
