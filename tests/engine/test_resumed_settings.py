@@ -203,8 +203,12 @@ STOP = dict(type="EarlyStopHook", monitor="score", rule="greater", patience=2)
         ),
         ({"default_hooks.checkpoint": BEST}, "save best", ["none", "score"]),
         ({"custom_hooks": [STOP]}, "early stop", ["none", "after", "2", "evaluations"]),
+        (
+            {"custom_hooks": [dict(type="WeightAverageHook", decay=0.9)]},
+            "averaged weights", ["none", "decay", "0.9", "begins", "here,"],
+        ),
     ],
-    ids=["none", "step", "setting", "sampler", "best", "stop"],
+    ids=["none", "step", "setting", "sampler", "best", "stop", "average"],
 )  # fmt: skip
 def test_changed_images_and_scores_are_told(tmp_path, changes, row, cells):
     """What the checkpoint's config has and what this run has; neither is built or trained."""
@@ -217,6 +221,14 @@ def test_changed_images_and_scores_are_told(tmp_path, changes, row, cells):
         one[: len(row.split()) + len(cells)] for one in rows
     ]
     assert not changed_rows({}, now)  # of an unknown run nothing is told
+
+
+def test_an_average_that_is_not_kept_is_told(tmp_path):
+    hook = dict(type="WeightAverageHook", decay=None)
+    before, now = config(tmp_path, {"custom_hooks": [hook]}), config(tmp_path, {})
+    (row,) = changed_rows(read_plain(before.pretty_text), now)
+    assert row[:3] == ("averaged weights", "decay by the length", "none")
+    assert row[3] == "ends here: --average-weights keeps it"
 
 
 def test_a_changed_sampler_is_not_called_unchanged(tmp_path):

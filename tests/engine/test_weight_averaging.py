@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_shipped
-from convnext_dense.engine.weight_averaging import WeightAverageHook, decay_of
+from convnext_dense.engine.weight_averaging import WeightAverageHook, decay_of, steps_of
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.average import average_weights, describe_average, use_average_alone
 from convnext_dense.inference.model import load
@@ -107,6 +107,16 @@ def test_a_resumed_run_keeps_the_decay_that_it_began_with():
     assert averaging(20_000, 0.9, begun)["meta"]["average_decay"] == 0.9  # a number wins
     without = dict(meta={})  # of a run that kept no average
     assert averaging(20_000, None, without)["meta"]["average_decay"] == 0.9995
+
+
+def test_a_run_that_is_stopped_early_has_the_decay_of_its_schedule():
+    """``--max-iters`` on a recipe that counts iterations: the schedule stays, and so the decay."""
+    runner = fake_runner(Net())
+    schedule = [dict(type="LinearLR", by_epoch=False, end=50), dict(type="PolyLR", by_epoch=True)]
+    whole = dict(type="CosineAnnealingLR", by_epoch=False, begin=50, end=2000)
+    runner.cfg = Config(dict(train_cfg=dict(max_iters=20), param_scheduler=[*schedule, whole]))
+    runner.train_dataloader = [0] * 5
+    assert steps_of(runner) == 2000
 
 
 @pytest.mark.parametrize("decay", [0, 1, -0.1, 2, True, "long", float("nan")])

@@ -44,7 +44,9 @@ def prepare_panoptic(own_data: OwnData) -> OwnData:
     sides = _divide(own_data, path)
     folder = own_data.segments[os.path.abspath(path)]
     segments = {os.path.abspath(file): folder for file in sides.values()}
-    sources = {split: (images, file) for split, file in sides.items()}
+    sources = {
+        split: (images, sides["train" if split == "train" else "val"]) for split in own_data.splits
+    }
     return replace(own_data, sources=sources, segments=segments)
 
 

@@ -11,6 +11,9 @@ from convnext_dense.optim.stepping import as_list
 
 COUNTED = ("step_size", "epoch_images")  # settings of a sampler that follow from others
 EARLY_STOP = "EarlyStopHook"
+AVERAGE = "WeightAverageHook"
+# Of the average: what its lack means in the run or in its checkpoint.
+LOST, BEGUN = "ends here: --average-weights keeps it", "begins here, from the weights as they are"
 Row = tuple[str, str, str, str]
 
 
@@ -27,6 +30,7 @@ def changed_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]
         ("sampler", "train_dataloader", _sampler),
         ("save best", "default_hooks", _save_best),
         ("early stop", "custom_hooks", _early_stop),
+        ("averaged weights", "custom_hooks", _average),
     ):
         if section not in before:
             continue
@@ -39,6 +43,8 @@ def changed_rows(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]
 def _rows(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Row]:
     """What both consist of, side by side, in as many rows as that needs."""
     note = "other settings" if [*before] == [*now] else ""
+    if name == "averaged weights" and not (before and now):
+        note = LOST if before else BEGUN
     for number, pair in enumerate(zip_longest(before or ["none"], now or ["none"], fillvalue="")):
         yield ("", *pair, "") if number else (name, *pair, note)
 
@@ -71,6 +77,13 @@ def _early_stop(hooks: Any) -> Iterator[tuple[str, Any]]:
     for hook in as_list(hooks):
         if type_name(hook["type"]) == EARLY_STOP:
             yield f"after {hook['patience']} evaluations of {hook['monitor']}", None
+
+
+def _average(hooks: Any) -> Iterator[tuple[str, Any]]:
+    for hook in as_list(hooks):
+        if type_name(hook["type"]) == AVERAGE:
+            decay = hook.get("decay")
+            yield ("decay by the length" if decay is None else f"decay {decay:g}"), None
 
 
 def _text(node: Any) -> str:
