@@ -174,6 +174,7 @@ def test_the_command_needs_no_config(images, tmp_path, capsys):
     pretrain(*words)
     said = capsys.readouterr().out
     assert "train_dataloader.batch_size 64 -> 10: the 11 training images are fewer" in said
+    assert "The learning rate is scaled with it" in said and "rate stays" not in said
     last = [line.strip() for line in said.splitlines() if line.strip()][-2:]
     assert [line.split()[2] for line in last] == [
         "upernet_convnext_a_shapes", "mask_rcnn_convnext_a_shapes",

@@ -184,10 +184,11 @@ def _fit_batch(settled: SettledConfig, flags: TrainFlags) -> None:
         images = fit_batch(cfg, launcher.world_size(flags.launcher))
     now = settled.cfg.train_dataloader.batch_size
     if now != before and launcher.rank(flags.launcher) == 0:
+        scaled = (settled.cfg.get("auto_scale_lr") or {}).get("enable")
         print(
             f"{BATCH_SIZE} {before} -> {now}: the {images:,} training images are fewer than a "
-            f"batch of the recipe. The learning rate stays; --cfg-options {BATCH_SIZE}=N sets "
-            "another batch."
+            f"batch of the recipe. The learning rate {'is scaled with it' if scaled else 'stays'}; "
+            f"--cfg-options {BATCH_SIZE}=N sets another batch."
         )
 
 
