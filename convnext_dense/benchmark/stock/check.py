@@ -207,7 +207,11 @@ def batch(family: Family, config: Config, images: int) -> dict:
         ]
         scale = min(scales, default=1)
         samples = [detection_sample(family.size, i, classes, scale) for i in range(images)]
-        reads_masks = any(node.get("with_mask") for node in nodes(config.to_dict()))
+        # mmdet's reader of panoptic data has them where nothing is said.
+        reads_masks = any(
+            node.get("with_mask", "LoadPanopticAnnotations" in str(node.get("type")))
+            for node in nodes(config.to_dict())
+        )
         for sample in samples:
             if "rpn_head" in config.model:  # it would be left out where there are proposals
                 del sample.proposals
