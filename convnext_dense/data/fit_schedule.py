@@ -98,7 +98,12 @@ class Fit:
 
 
 def fit_schedule(
-    cfg: Config, recipe: Config, options: Mapping[str, Any], epochs: int | None, processes: int
+    cfg: Config,
+    recipe: Config,
+    options: Mapping[str, Any],
+    epochs: int | None,
+    processes: int,
+    batches_a_step: float = 1,
 ) -> Fit:
     """Fits length, warmup, milestones and intervals of a run to its training images.
 
@@ -108,6 +113,8 @@ def fit_schedule(
         options: ``--cfg-options``: what they say about the schedule stays.
         epochs: ``--epochs``: passes over the training images instead of the rule's.
         processes: Number of training processes.
+        batches_a_step: Of ``--fit-memory``, for each batch of the recipe's steps: the warmup keeps
+            its steps.
 
     Raises:
         UserError: For a set without a batch, or a recipe that cannot be scaled.
@@ -123,7 +130,7 @@ def fit_schedule(
     before = recipe_length(recipe, size.base)
     total, reason = choose_total(size, before, options, epochs)
     iterations = total * size.per_epoch if before.by_epoch else total
-    warmup = min(before.warmup, iterations // WARMUP_SHARE)
+    warmup = min(round(before.warmup * batches_a_step), iterations // WARMUP_SHARE)
     warmup = warmup if warmup > 1 else 0
     run = Length(total, iterations, warmup, before.by_epoch)
     cfg.train_cfg["max_epochs" if run.by_epoch else "max_iters"] = total

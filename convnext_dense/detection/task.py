@@ -88,12 +88,6 @@ class DetectionTask(AnnotatedTask):
         add_import(cfg, "convnext_dense.detection.augment.steps")
         return augmentation_steps(cfg, choice)
 
-    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
-        """See :func:`convnext_dense.detection.trial_batch.trial_batch`."""
-        from convnext_dense.detection.trial_batch import trial_batch  # needs the toolbox
-
-        return trial_batch(cfg, images, size)
-
     def check_images(self, cfg: Any, dataset: Any, every: bool, training: bool) -> list[Any]:
         """See :func:`convnext_dense.data.coco.check_images.check_detection_images`."""
         return check_detection_images(cfg, dataset, every)

@@ -3,12 +3,14 @@
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, all_reduce
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import gather_tensors, own_shard, plain_model
+from convnext_dense.optim.stepping import as_list
 
 SAVED = "gradients"
 
@@ -23,6 +25,16 @@ def accumulate(cfg: Config, batches: int) -> None:
     sampler = cfg.train_dataloader.sampler
     if "step_size" in sampler:
         sampler.step_size = batches * cfg.train_dataloader.batch_size
+
+
+def whole_iterations(cfg: Config, per_epoch: int) -> int:
+    """Iterations of a run's whole schedule, whatever ``--max-iters`` says."""
+    counted = cfg.get("train_cfg") or {}
+    if counted.get("max_epochs") is not None:
+        return counted["max_epochs"] * per_epoch
+    entries = as_list(cfg.get("param_scheduler"))
+    ends = [entry.get("end") or 0 for entry in entries if not entry.get("by_epoch", True)]
+    return max(counted.get("max_iters", 0), *ends, 0)
 
 
 @HOOKS.register_module()
@@ -44,7 +56,14 @@ class PartialStepHook(GatheringHook):
             self._resumed = checkpoint.get(SAVED, {})
 
     def before_train(self, runner) -> None:
-        """Gives them to the parameters."""
+        """Gives them to the parameters; a step that a stop interrupts is not taken there."""
+        wrapper = runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapper):
+            # mmengine takes what there is of a step at the last iteration: that of the schedule,
+            # and not that of --max-iters, after which the run may be resumed.
+            counts = whole_iterations(runner.cfg, len(runner.train_dataloader))
+            wrapper._max_counts = max(counts, runner.train_loop.max_iters)
+            wrapper._remainder_counts = wrapper._max_counts % wrapper._accumulative_counts
         for name, parameter in plain_model(runner).named_parameters():
             if name in self._resumed:
                 gradient = self._resumed[name].to(parameter.device)

@@ -14,12 +14,11 @@ from mmengine.runner.amp import autocast
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from convnext_dense.data.fit_schedule import plan_of
+from convnext_dense.engine.accumulation import whole_iterations
 from convnext_dense.engine.finite_checks import last_step_was_taken
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import copy_model, gather_tensors, load_gathered, plain_model
 from convnext_dense.errors import UserError
-from convnext_dense.optim.stepping import as_list
 from convnext_dense.weights.checkpoints import AVERAGE
 
 SUFFIX = "_ema"  # of the figures
@@ -139,10 +138,8 @@ def decay_of(steps: int) -> float:
 
 def steps_of(runner) -> int:
     """The optimizer's steps of a run's whole schedule, whatever ``--max-iters`` says."""
-    plan = plan_of(runner.cfg.train_cfg, len(runner.train_dataloader))
-    entries = as_list(runner.cfg.get("param_scheduler"))
-    ends = [entry.get("end") or 0 for entry in entries if not entry.get("by_epoch", True)]
-    return max(plan.total, *ends, 0) // runner.optim_wrapper._accumulative_counts
+    iterations = whole_iterations(runner.cfg, len(runner.train_dataloader))
+    return iterations // runner.optim_wrapper._accumulative_counts
 
 
 def averaged_model(runner) -> nn.Module | None:

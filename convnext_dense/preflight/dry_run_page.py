@@ -13,6 +13,8 @@ from convnext_dense.data.image_scan import OpenedImage
 from convnext_dense.data.schedule_table import largest_rate
 from convnext_dense.engine.runner import DenseRunner
 from convnext_dense.engine.sharding import plain_model
+from convnext_dense.preflight.memory.choice import GIB
+from convnext_dense.preflight.memory.setting import RECORD
 from convnext_dense.preflight.start_page import finetuning_rows, remark_rows
 from convnext_dense.preflight.step_probe import StepMeasurements, memory_parts
 from convnext_dense.runs.work_folder import environment
@@ -182,6 +184,8 @@ def _parameters(runner: DenseRunner) -> str:
 
 
 def _memory(cfg: Config, runner: DenseRunner, measured: StepMeasurements) -> str:
+    if fitted := cfg.get(RECORD):  # its trial has raised what this process holds
+        return f"about {fitted['predicted_gib'] * GIB / GB:.1f} GB, as --fit-memory predicts"
     batch = cfg.train_dataloader.batch_size
     parts = memory_parts(runner, measured, batch)
     activations = parts.pop("activations")

@@ -78,6 +78,7 @@ LOGGED = {
     '"FileClient" will be deprecated': "mmengine's checkpoint hook calls it",
     '"HardDiskBackend" is the alias of': "mmengine's checkpoint hook names it",
     "Checkpoints will be saved to": "the first lines and the last ones name the work folder",
+    "Resumed iteration number is not divisible by": "the gradients of its batches are resumed too",
     "Exp name:": "the first line names the config",
 }
 # Lines that pycocotools prints whenever an annotation file is opened.

@@ -180,6 +180,22 @@ def test_without_a_change_nothing_is_touched(tmp_path, at):
     assert "Nothing is left" in log if at == 40 else "goes on as it would have" in log
 
 
+ITERATIONS = {
+    "train_cfg": dict(_delete_=True, type="ResumableIterLoop", max_iters=40),
+    "param_scheduler": [dict(type="PolyLR", by_epoch=False, begin=0, end=40)],
+}
+
+
+@pytest.mark.parametrize("counted", [{}, ITERATIONS], ids=["epochs", "iterations"])
+def test_a_stop_inside_a_step_is_resumed_exactly(tmp_path, counted):
+    """``--max-iters`` is no multiple of ``--accumulate``: the step is taken when it is whole."""
+    changes = {**TWO, **EACH, **counted}
+    train(tmp_path / "whole", changes)
+    train(tmp_path / "run", {**changes, "train_cfg.max_iters": 3})
+    train(tmp_path / "run", changes, resume=3)
+    assert_same_checkpoints(tmp_path / "run/iter_40.pth", tmp_path / "whole/iter_40.pth")
+
+
 STEPS = [dict(type="LoadNumber"), dict(type="Flip", prob=(0.5,)), dict(type="PackNumber")]
 BEST = dict(type="CheckpointHook", interval=1, by_epoch=False, save_best="score", rule="greater")
 STOP = dict(type="EarlyStopHook", monitor="score", rule="greater", patience=2)

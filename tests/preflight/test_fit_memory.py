@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 
 from convnext_dense.benchmark.training_memory import Case, measured_mib, predicted_mib, settled
+from convnext_dense.cli.main import parse_tool
 from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_config
 from convnext_dense.config.settled_config import SettledConfig
@@ -23,10 +24,11 @@ from convnext_dense.preflight.memory.choice import (
     choose,
     possible_splits,
 )
-from convnext_dense.preflight.memory.fit import fit_memory, usable_bytes
+from convnext_dense.preflight.memory.fit import check_limit, fit_memory
 from convnext_dense.preflight.memory.image_size import largest_images
 from convnext_dense.preflight.memory.prediction import predict_memory
 from convnext_dense.preflight.memory.setting import (
+    ACCUMULATION,
     RECORD,
     apply_setting,
     keep_setting,
@@ -56,17 +58,31 @@ def test_the_least_checkpointing_then_the_largest_batch(usable, kind, batch):
 
 
 def test_what_does_not_fit_is_refused_with_what_is_missing():
-    with pytest.raises(
-        UserError, match=r"need 0\.50 GiB, of which 0\.40 .* 0\.30 GiB more .*--freeze"
-    ):
+    sentence = r"needs 0\.50 GiB \(0\.40 predicted, .* there are 0\.20: give it 0\.30 GiB more"
+    with pytest.raises(UserError, match=sentence):
         choose(possible_splits(16), (False, "gelu", "block"), predictor, 0.2 * GIB)
 
 
-def test_a_cpu_needs_a_number():
+def flag(*words: str) -> float | str:
+    """What the command reads after ``--fit-memory``."""
+    _, args = parse_tool("train", [CLASSIFIER, "--fit-memory", *words])
+    return args.fit_memory
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_the_flag_without_a_number_means_the_gpu(words):
+    assert flag(*words) == AUTO
     if torch.cuda.is_available():
         pytest.skip("a GPU tells what it has free")
     with pytest.raises(UserError, match="needs a number on a CPU"):
-        usable_bytes(AUTO)
+        check_limit(AUTO)
+
+
+def test_the_flag_with_a_number(capsys):
+    assert flag("2.5") == 2.5
+    with pytest.raises(SystemExit):
+        flag("4GiB")
+    assert "a number of GiB, such as 8, not '4GiB'" in capsys.readouterr().err
 
 
 def test_iterations_grow_with_the_batches_of_a_step_and_given_ones_stay():
@@ -123,7 +139,7 @@ def fitted(**settings) -> tuple[SettledConfig, dict]:
     settled_config = SettledConfig(load_config(find_config("upernet_convnext_a_shapes")))
     decision = dict(limit_gib=2.0, predicted_gib=1.5, image=[112, 112], processes=1, batch=1,
                     accumulation=2, checkpointing="gelu") | settings  # fmt: skip
-    apply_setting(settled_config, decision, "test", {}, own_data=False)
+    apply_setting(settled_config, decision, "test", {}, refitted=False)
     return settled_config, decision
 
 
@@ -136,10 +152,12 @@ def test_a_setting_in_a_config_and_back_from_a_checkpoint():
     assert kept_setting(dict(meta=dict(cfg=settled_config.recipe.pretty_text))) is None
 
     again = SettledConfig(settled_config.recipe)
-    keep_setting(again, decision, {}, processes=1, own_data=False)
+    keep_setting(again, decision, {}, processes=1, refitted=False)
     assert again.cfg.to_dict() == cfg.to_dict()
+    with pytest.raises(UserError, match="fitted to memory with optim_wrapper.acc.*=2, .* leave 4"):
+        keep_setting(again, decision, {ACCUMULATION: 4}, processes=1, refitted=False)
     with pytest.raises(UserError, match="for 1 processes, and there are 2 now"):
-        keep_setting(again, decision, {}, processes=2, own_data=False)
+        keep_setting(again, decision, {}, processes=2, refitted=False)
 
 
 @pytest.mark.slow
@@ -160,7 +178,9 @@ def _choose_in_one_of_two(rank: int, limits: list[float], folder) -> None:
     settled_config = SettledConfig(settled(Case(CLASSIFIER))[0])
     settled_config.cfg.launcher = "pytorch"
     with contextlib.suppress(UserError):
-        said = fit_memory(settled_config, limits[rank], {}, processes=2, own_data=False)
+        said = fit_memory(
+            settled_config, limits[rank], {}, processes=2, own_data=False, refitted=False
+        )
         (folder / f"{rank}.txt").write_text(said)
         (folder / f"{rank}.json").write_text(json.dumps(settled_config.cfg[RECORD].to_dict()))
 

@@ -136,7 +136,7 @@ def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
         "--fit-memory",
         nargs="?",
         const=AUTO,
-        type=float,
+        type=_gib,
         metavar="GIB",
         help="choose batch, accumulation and checkpointing for this memory, keeping the recipe's "
         "images a step (default: what the GPU has free)",
@@ -154,6 +154,16 @@ def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --compile: pad a detector's batches to multiples of PIXELS, so that few sizes "
         "are compiled, each by itself",
     )
+
+
+def _gib(text: str) -> float | str:
+    """A number of GiB; argparse hands on what stands for the flag without one too."""
+    if text == AUTO:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number of GiB, such as 8, not {text!r}") from None
 
 
 def _add_origin_arguments(parser: argparse.ArgumentParser) -> None:

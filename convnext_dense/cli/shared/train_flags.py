@@ -80,7 +80,9 @@ class TrainFlags:
         if self.backbone_weights and self.load_from:
             raise UserError("--backbone-weights and --load-from exclude each other: give one.")
         if isinstance(self.fit_memory, float) and not 0 < self.fit_memory < math.inf:
-            raise UserError(f"--fit-memory must be GiB above 0, got {self.fit_memory:g}.")
+            raise UserError(
+                f"--fit-memory takes a number of GiB above 0, such as 8, got {self.fit_memory:g}."
+            )
         for flag in ("accumulate", "max_iters"):
             value = getattr(self, flag)
             if value is not None and value < 1:

@@ -23,8 +23,12 @@ from convnext_dense.errors import UserError
 from convnext_dense.finetune.settle import settle_finetuning
 from convnext_dense.finetune.settle_data import settle_data
 from convnext_dense.preflight.memory.fit import fit_memory
-from convnext_dense.preflight.memory.setting import keep_setting, kept_setting
-from convnext_dense.preflight.memory.splits import ACCUMULATION, CHECKPOINTED
+from convnext_dense.preflight.memory.setting import (
+    ACCUMULATION,
+    batches_a_step,
+    keep_setting,
+    kept_setting,
+)
 from convnext_dense.runs import AUTO
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.tasks import task_of
@@ -115,14 +119,14 @@ def _fit_memory(settled: SettledConfig, flags: TrainFlags) -> None:
     if flags.accumulate is not None:
         options[ACCUMULATION] = flags.accumulate
     common = dict(
-        processes=launcher.world_size(flags.launcher), own_data=_fits_schedule(settled.cfg, flags)
+        processes=launcher.world_size(flags.launcher), refitted=_fits_schedule(settled.cfg, flags)
     )
-    kept = None if {BATCH_SIZE, ACCUMULATION, CHECKPOINTED} & set(options) else _kept_memory(flags)
+    kept = _kept_memory(flags)
     if kept is not None:
         said = keep_setting(settled, kept, options, **common)
     elif flags.fit_memory is not None:
-        buckets = flags.shape_buckets
-        said = fit_memory(settled, flags.fit_memory, options, shape_buckets=buckets, **common)
+        common.update(own_data=flags.own_data is not None, shape_buckets=flags.shape_buckets)
+        said = fit_memory(settled, flags.fit_memory, options, **common)
     else:
         return
     if launcher.rank(flags.launcher) == 0:
@@ -170,7 +174,9 @@ def _fit_schedule(settled: SettledConfig, flags: TrainFlags) -> None:
         elif "auto_scale_lr" in cfg:
             cfg.auto_scale_lr.enable = True
         processes = launcher.world_size(flags.launcher)
-        fitted = fit_schedule(cfg, recipe, options, flags.epochs, processes)
+        fitted = fit_schedule(
+            cfg, recipe, options, flags.epochs, processes, batches_a_step(settled)
+        )
     if launcher.rank(flags.launcher) == 0:
         print(format_schedule_table(settled.cfg, recipe, fitted, flags.max_iters))
 

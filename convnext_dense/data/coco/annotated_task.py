@@ -38,6 +38,12 @@ class AnnotatedTask(Task):
         folder = image_folder(dataset)
         return [os.path.join(folder, name) for name in self.file_names(dataset)]
 
+    def trial_batch(self, cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
+        """See :func:`convnext_dense.data.trial_objects.trial_batch`."""
+        from convnext_dense.data.trial_objects import trial_batch  # needs the toolbox
+
+        return trial_batch(cfg, images, size)
+
     def use_channels(self, cfg: Any) -> None:
         """mmdet normalises 1 or 3 channels alone."""
         cfg.model.data_preprocessor.type = "AnyChannelsPreprocessor"

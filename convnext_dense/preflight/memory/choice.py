@@ -80,13 +80,12 @@ def choose(
             return Choice(tried[best], [*rows, *tried[max(0, best - 1) : best + 1]])
         rows.append(min(tried, key=lambda row: row.predicted))
     least = min(rows, key=lambda row: row.predicted)
-    missing = (needed(least.predicted) - usable) / GIB
     raise UserError(
-        f"--fit-memory: even batches of {least.split.batch} with checkpointing "
-        f"{kind_name(least.checkpointing)} need {needed(least.predicted) / GIB:.2f} GiB, of which "
-        f"{least.predicted / GIB:.2f} GiB are predicted and the rest is a margin; that is "
-        f"{missing:.2f} GiB more than there are: take smaller images, a smaller model, or "
-        "--freeze backbone."
+        f"--fit-memory: the smallest setting, batches of {least.split.batch} with checkpointing "
+        f"{kind_name(least.checkpointing)}, needs {needed(least.predicted) / GIB:.2f} GiB "
+        f"({least.predicted / GIB:.2f} predicted, and a margin), and there are "
+        f"{max(0, usable) / GIB:.2f}: give it {(needed(least.predicted) - usable) / GIB:.2f} GiB "
+        "more, or take smaller images, a smaller model, or frozen parts."
     )
 
 

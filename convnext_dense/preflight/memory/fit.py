@@ -5,7 +5,8 @@ learning rate needs no change. What a recipe counts in iterations is multiplied 
 step, so that the run has the recipe's steps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from convnext_dense.preflight.memory.choice import (
     MIB,
     RESERVE,
     Choice,
+    Split,
     choose,
     kind_name,
     table,
@@ -46,6 +48,7 @@ def fit_memory(
     *,
     processes: int,
     own_data: bool,
+    refitted: bool,
     shape_buckets: int | None = None,
 ) -> str:
     """Chooses batch, accumulation and checkpointing for the memory, and puts them into a config.
@@ -55,7 +58,8 @@ def fit_memory(
         limit: GiB of each process, or ``AUTO``: what the GPU has free.
         options: ``--cfg-options``, ``--accumulate`` among them: what they name is not chosen.
         processes: Number of training processes.
-        own_data: Whether the schedule is fitted to own data afterwards.
+        own_data: Whether the data are a user's, who may have fewer images than a batch.
+        refitted: Whether the schedule is fitted to them afterwards.
         shape_buckets: ``--shape-buckets``.
 
     Returns:
@@ -65,14 +69,19 @@ def fit_memory(
         UserError: Where nothing fits, or where it cannot be told.
     """
     cfg = settled.cfg
+    check_limit(limit)
     if processes > 1:
         connect(cfg)
+    size = largest_images(cfg, shape_buckets)
+    first: list[Any] = [None]
+    if get_rank() == 0:
+        first = [_prepared(settled, size, options, processes, own_data)]
+    # Not before the first trial, which leaves the libraries that a training needs too.
     usable, source = usable_bytes(limit)
     usable = min(all_gather_object(usable))
-    size = largest_images(cfg, shape_buckets)
     decided: list[Any] = [None]
     if get_rank() == 0:
-        decided = [_decided(settled, size, options, processes, own_data, usable)]
+        decided = [first[0] if isinstance(first[0], str) else _decided(*first[0], usable)]
     broadcast_object_list(decided)
     choice = decided[0]
     if isinstance(choice, str):
@@ -88,53 +97,77 @@ def fit_memory(
         checkpointing=kind_name(chosen.checkpointing),
     )
     recipe_sees = images_of_step(settled, options, processes)
-    apply_setting(settled, record, "--fit-memory", options, own_data)
+    apply_setting(settled, record, "--fit-memory", options, refitted)
     step = f"{recipe_sees} images a step in {processes} process{'es' if processes > 1 else ''}"
     head = f"--fit-memory: {usable / GIB:.2f} GiB {source}; {step}, of {size[0]} x {size[1]} pixels"
     return "\n".join([head, *table(choice), *_remarks(cfg, processes, recipe_sees)])
 
 
-def _decided(
+Predictor = Callable[[bool | str], Callable[[Split], float]]
+Prepared = tuple[list[Split], tuple[bool | str | None, ...], Predictor]
+
+
+def _prepared(
     settled: SettledConfig,
     size: tuple[int, int],
     options: Mapping[str, Any],
     processes: int,
     own_data: bool,
-    usable: float,
-) -> Choice | str:
-    """The choice, or the sentence of a refusal: all processes are to raise it."""
+) -> Prepared | str:
+    """What is chosen among, with the first kind predicted; or the sentence of a refusal."""
     cfg = settled.cfg
 
-    def predictor(kind: bool | str):
+    @cache
+    def predictor(kind: bool | str) -> Callable[[Split], float]:
         prediction = predict_memory(cfg, size, kind, processes=processes)
         return lambda split: prediction.bytes(split.batch, split.accumulated)
 
     try:
-        splits = allowed_splits(settled, options, processes, own_data)
-        return choose(splits, checkpointing_kinds(cfg, options), predictor, usable)
+        splits, kinds = (
+            allowed_splits(settled, options, processes, own_data),
+            checkpointing_kinds(cfg, options),
+        )
+        predictor(kinds[0])
+    except UserError as error:
+        return str(error)
+    return splits, kinds, predictor
+
+
+def _decided(
+    splits: list[Split],
+    kinds: tuple[bool | str | None, ...],
+    predictor: Predictor,
+    usable: float,
+) -> Choice | str:
+    """The choice, or the sentence of a refusal: all processes are to raise it."""
+    try:
+        return choose(splits, kinds, predictor, usable)
     except UserError as error:
         return str(error)
 
 
-def usable_bytes(limit: float | str) -> tuple[float, str]:
-    """Bytes for the training of this process, and what they are.
+def check_limit(limit: float | str) -> None:
+    """Asks for a number where there is no GPU that could tell one.
 
     Raises:
         UserError: On a CPU without a number.
     """
-    on_gpu = torch.cuda.is_available()
+    if limit == AUTO and not torch.cuda.is_available():
+        raise UserError(
+            "--fit-memory needs a number on a CPU: the GiB that the training process may have, as "
+            "in --fit-memory 8."
+        )
+
+
+def usable_bytes(limit: float | str) -> tuple[float, str]:
+    """Bytes for the training of this process, and what they are."""
+    if not torch.cuda.is_available():
+        taken = resident_bytes() or 0
+        return limit * GIB - taken, f"are left of {limit:g} (the program itself has the rest)"
+    free = torch.cuda.mem_get_info()[0]
     if limit == AUTO:
-        if not on_gpu:
-            raise UserError(
-                "--fit-memory needs a number on a CPU: the GiB that the training process may have, "
-                "as in --fit-memory 8."
-            )
-        return torch.cuda.mem_get_info()[0], "are free on the GPU"
-    if on_gpu:
-        free = torch.cuda.mem_get_info()[0] / GIB
-        return limit * GIB, f"as given ({free:.2f} GiB are free on the GPU)"
-    taken = resident_bytes() or 0
-    return limit * GIB - taken, f"are left of {limit:g} (the program itself has the rest)"
+        return free, "are free on the GPU"
+    return limit * GIB, f"as given ({free / GIB:.2f} GiB are free on the GPU)"
 
 
 def _remarks(cfg: Config, processes: int, step: int) -> list[str]:

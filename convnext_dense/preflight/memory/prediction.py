@@ -9,6 +9,8 @@ Counted are tensors, as torch's allocators count them. What the libraries take b
 fragments between tensors) is left to the choice's margin.
 """
 
+import contextlib
+import ctypes
 import gc
 import math
 from collections.abc import Callable
@@ -112,6 +114,13 @@ def _predict(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        give_back_free_memory()
+
+
+def give_back_free_memory() -> None:
+    """Returns to the system what the C library keeps of the trial: the run does not need it."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def fit_places(curves: list[Curve], trials: list[tuple[int, int]]) -> Activations:

@@ -13,6 +13,10 @@ from convnext_dense.errors import UserError
 from convnext_dense.preflight.memory.choice import CHECKPOINTING
 
 RECORD = "fitted_to_memory"  # in a config
+# What is chosen, as --cfg-options names it.
+BATCH = "train_dataloader.batch_size"
+ACCUMULATION = "optim_wrapper.accumulative_counts"
+CHECKPOINTED = "model.backbone.with_cp"
 # What may count iterations, of the loop and of hooks.
 COUNTED = ("begin", "end", "T_max", "step_size", "milestones")
 
@@ -22,7 +26,7 @@ def apply_setting(
     record: Mapping[str, Any],
     reason: str,
     options: Mapping[str, Any],
-    own_data: bool,
+    refitted: bool,
 ) -> None:
     """Puts a decision into a config, under a reason.
 
@@ -31,19 +35,26 @@ def apply_setting(
         record: The decision as a run keeps it (``RECORD``).
         reason: Of the changes.
         options: ``--cfg-options``: what they name stays.
-        own_data: Whether the schedule is fitted to own data afterwards.
+        refitted: Whether the schedule is fitted to own data afterwards.
     """
-    written = settled.recipe.get("optim_wrapper", {}).get("accumulative_counts", 1)
     with settled.changing(f"{reason}, {record['limit_gib']:g} GiB") as cfg:
         cfg.train_dataloader.batch_size = record["batch"]
         accumulate(cfg, record["accumulation"])
         kind = record["checkpointing"]
-        known = kind in (*CHECKPOINTING, "off")
-        if known and (kind != "off" or "with_cp" in cfg.model.backbone):
+        chosen = kind in (*CHECKPOINTING, "off") and CHECKPOINTED not in options
+        if chosen and (kind != "off" or "with_cp" in cfg.model.backbone):
             cfg.model.backbone.with_cp = False if kind == "off" else kind
-        if not own_data:
-            scale_iterations(cfg, record["accumulation"] / written, options)
         cfg[RECORD] = dict(record)
+        if not refitted:
+            scale_iterations(cfg, batches_a_step(settled), options)
+
+
+def batches_a_step(settled: SettledConfig) -> float:
+    """Batches of a step for each one of the recipe, where ``--fit-memory`` has decided; else 1."""
+    if RECORD not in settled.cfg:
+        return 1
+    written = settled.recipe.get("optim_wrapper", {}).get("accumulative_counts", 1)
+    return settled.cfg[RECORD]["accumulation"] / written
 
 
 def scale_iterations(cfg: Config, factor: float, options: Mapping[str, Any]) -> None:
@@ -93,20 +104,27 @@ def keep_setting(
     options: Mapping[str, Any],
     *,
     processes: int,
-    own_data: bool,
+    refitted: bool,
 ) -> str:
     """Gives a resumed run the decision of the run that it continues; returns a line about it.
 
     Raises:
-        UserError: For another number of processes.
+        UserError: For another number of processes, and options that name another batch.
     """
+    for name, entry in ((BATCH, "batch"), (ACCUMULATION, "accumulation")):
+        if options.get(name, record[entry]) != record[entry]:
+            raise UserError(
+                f"The run was fitted to memory with {name}={record[entry]}, and its iterations are "
+                f"counted in such batches: leave {options[name]} out, or start a new run from its "
+                "weights with --load-from."
+            )
     if record["processes"] != processes:
         raise UserError(
             f"The run was fitted to memory for {record['processes']} processes, and there are "
             f"{processes} now: resume with as many, or start a new run from its weights with "
             "--load-from and --fit-memory."
         )
-    apply_setting(settled, record, "--fit-memory of the run that is resumed", options, own_data)
+    apply_setting(settled, record, "--fit-memory of the run that is resumed", options, refitted)
     return (
         f"--fit-memory, as the run that is resumed: batches of {record['batch']}, "
         f"{record['accumulation']} a step, checkpointing {record['checkpointing']}, predicted "

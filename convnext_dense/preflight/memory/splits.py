@@ -12,23 +12,20 @@ from convnext_dense.data.fit_schedule import Batch, batch_of, iterations_per_epo
 from convnext_dense.errors import UserError
 from convnext_dense.models.trunk import Trunk
 from convnext_dense.preflight.memory.choice import CHECKPOINTING, Split, possible_splits
+from convnext_dense.preflight.memory.setting import ACCUMULATION, BATCH, CHECKPOINTED
 from convnext_dense.preflight.memory.trial import least_batch
-
-BATCH = "train_dataloader.batch_size"
-ACCUMULATION = "optim_wrapper.accumulative_counts"
-CHECKPOINTED = "model.backbone.with_cp"
 
 
 def images_of_step(settled: SettledConfig, options: Mapping[str, Any], processes: int) -> int:
     """Images of a step of the optimizer that are to be kept.
 
-    The recipe's; where both batch and accumulation are given, theirs.
+    The recipe's. Where batch and accumulation are both given, theirs; and where the recipe itself
+    scales its learning rate with the images of a step, those of its batch.
     """
-    cfg = settled.cfg
-    base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
-    scaled = (cfg.get("auto_scale_lr") or {}).get("enable")
-    if base is None or scaled or (BATCH in options and ACCUMULATION in options):
-        return batch_of(cfg, processes).step
+    base = (settled.cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    scales = (settled.recipe.get("auto_scale_lr") or {}).get("enable")
+    if base is None or scales or (BATCH in options and ACCUMULATION in options):
+        return batch_of(settled.cfg, processes).step
     return base
 
 
@@ -56,13 +53,26 @@ def allowed_splits(
             and (total is None or iterations_per_epoch(cfg, total, _as_batch(split, processes)) > 0)
         )
 
-    splits = possible_splits(images // processes, allowed) if images % processes == 0 else []
-    if not splits:
+    step = f"--fit-memory keeps the recipe's {images} images a step"
+    if images % processes:
         raise UserError(
-            f"--fit-memory keeps the recipe's {images} images a step, and they cannot be divided "
-            f"among {processes} process{'es' if processes > 1 else ''} in equal batches as the "
-            "flags, the model and the data want them: take another number of processes, or leave "
-            "batch size and --accumulate to --fit-memory."
+            f"{step}, and {processes} processes cannot have equally many of them: take a number of "
+            f"processes that divides {images}."
+        )
+    splits = possible_splits(images // processes, allowed)
+    if not splits:
+        given = {BATCH: f"{BATCH}={options.get(BATCH)}",
+                 ACCUMULATION: f"--accumulate {options.get(ACCUMULATION)}"}  # fmt: skip
+        named = [text for name, text in given.items() if name in options]
+        reason = (
+            f"does not divide the {images // processes} of a process into batches that the model "
+            "and the data can have: give another number, or leave it to --fit-memory"
+        )
+        raise UserError(
+            f"{step}, and {' with '.join(named)} {reason}."
+            if named
+            else f"{step}, which make no batches that the model and the data can have: choose the "
+            f"batch with --cfg-options {BATCH}=N."
         )
     return splits
 
