@@ -85,6 +85,9 @@ def test_train_test_and_predict(config, flags, rooms, tmp_path):
             model(image, **options)
     run("predict", work, image, "--out", tmp_path / "found", "--format", "csv")
     assert np.array_equal(read_segments(tmp_path / "found/000001_segments.png"), result.segment_map)
+    refused = run("predict", work, image, image, "--out", tmp_path / "views", "--tta", code=2)
+    assert "no rule says which segments of two views" in refused and "left out" not in refused
+    assert not (tmp_path / "views").exists()
     refused = run("test", config, work, "--work-dir", out, "--tta", code=2)
     assert "views of an image cannot be merged for a panoptic model" in refused
     with pytest.raises(UserError, match="cannot be exported: how a panoptic model puts its segm"):

@@ -1,5 +1,7 @@
 """RTMDet, RTMDet-Ins, DINO and Mask2Former as the recipes build them, in miniature."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -68,8 +70,10 @@ def test_masks_belong_to_the_boxes_that_are_left(dense):
 
 @pytest.mark.parametrize("name", ["dino", "mask2former_instance"])
 def test_sets_are_not_merged(name):
-    with pytest.raises(UserError, match="--tta merges views by suppressing .* predicts a set"):
-        predict(make_views(), build(name), picture())
+    model = build(name)
+    for refused in (make_views().check_model, partial(predict, make_views(), image=picture())):
+        with pytest.raises(UserError, match="--tta merges views by suppressing .* predicts a set"):
+            refused(model)
 
 
 @pytest.mark.parametrize("name", ["rtmdet_ins", "dino", "mask2former_instance"])
