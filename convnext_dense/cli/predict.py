@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -40,10 +41,11 @@ def run(args: argparse.Namespace) -> None:
     _refuse_overwriting(named, stems, out)
     if args.probabilities and any(video_of(name) is not None for name in named):
         raise UserError("--probabilities is for images: a video's would fill a disk.")
-    make_folder(out)
     model = load(source, config, args.device, args.ema)
     if not isinstance(model, Model):
         raise UserError(f"{source} is a backbone alone, which finds nothing: name a whole model.")
+    model.check_options(**_options(args))
+    make_folder(out)
     job = Job(model, args, out, names)
     videos = {name: stem for name, stem in stems.items() if video_of(name) is not None}
     images = {name: stem for name, stem in stems.items() if name not in videos}
@@ -144,19 +146,8 @@ class Job:
         writer.add(replace(result, source=source), stem)
 
     def _results(self, source, on_error) -> Iterator[Result]:
-        args = self.args
-        for result in self.model.predict(
-            source,
-            batch_size=args.batch_size,
-            threshold=args.threshold,
-            tile=args.tile,
-            overlap=args.overlap,
-            whole=args.whole,
-            tta=args.tta,
-            probabilities=args.probabilities,
-            on_error=on_error,
-            value_range=args.value_range,
-        ):
+        options = dict(_options(self.args), value_range=self.args.value_range)
+        for result in self.model.predict(source, on_error=on_error, **options):
             self._count(result)
             yield result
 
@@ -178,6 +169,12 @@ class Job:
         else:
             found = counted(len(self.found), "class", "classes")
         return f"{found} in {counted(self.count, self.unit, f'{self.unit}s')}"
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that may not fit the model."""
+    names = ("batch_size", "threshold", "tile", "overlap", "whole", "tta", "probabilities")
+    return {name: getattr(args, name) for name in names}
 
 
 def counted(number: int, one: str, several: str) -> str:

@@ -107,6 +107,14 @@ class DetectionViews:
         """What ``metrics.json`` says about a test in several views."""
         return {"tta": True, "tta_views": len(self)}
 
+    def check_model(self, model: nn.Module) -> None:
+        """Refuses a detector that is not supported.
+
+        Raises:
+            UserError: With the reason.
+        """
+        check_supported(model)
+
     @torch.no_grad()
     def predict(self, model: nn.Module, batch: dict[str, list]) -> list[DetDataSample]:
         """Tests the images of a batch one by one.

@@ -30,17 +30,19 @@ class ExportedNetwork(Network):
         self.task, self.classes = description.task, description.classes
         self.reading = Reading(description.channels, description.value_range)
 
-    def prepare(self, image: np.ndarray, name: str, views: bool) -> Prepared:
-        """See :func:`convnext_dense.exported.preparation.prepare`.
+    def check_views(self) -> None:
+        """Refuses them: the views are the trained model's.
 
         Raises:
-            UserError: Where several views are asked for.
+            UserError: Always.
         """
-        if views:
-            raise UserError(
-                "An exported model is not tested in several views: leave tta out, or take the "
-                "checkpoint that it was exported from."
-            )
+        raise UserError(
+            "An exported model is not tested in several views: leave tta out, or take the "
+            "checkpoint that it was exported from."
+        )
+
+    def prepare(self, image: np.ndarray, name: str, views: bool) -> Prepared:
+        """See :func:`convnext_dense.exported.preparation.prepare`."""
         return check_size(prepare(image, name, self.description), name)
 
     def size(self, prepared: Prepared) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from convnext_dense.atomic_files import explaining_full_disks, write_atomically
 from convnext_dense.atomic_files import make_folder as make_parent
 from convnext_dense.config.plain import format_plain, format_python, read_plain
+from convnext_dense.config.renamed import rename_saved
 from convnext_dense.data.class_names import class_names
 from convnext_dense.errors import UserError
 from convnext_dense.hub.data_facts import count_data
@@ -26,6 +27,7 @@ from convnext_dense.weights.loading import find_state_dict
 from convnext_dense.weights.saving import write_safetensors
 
 KEPT_META = ("best_thresholds", "epoch", "iter")
+KINDS = ("thing_classes", "stuff_classes")  # a panoptic model's heads are built from them
 
 
 def push(
@@ -149,20 +151,24 @@ def _config_of(content: Mapping[str, Any], source: Path) -> Config:
     if not isinstance(text, str):
         raise UserError(f"{source} stores no config: only checkpoints of a training can be pushed.")
     try:
-        return Config(read_plain(text))
+        cfg = Config(read_plain(text))
     except (SyntaxError, ValueError) as error:
         raise UserError(
             f"The config in {source} is more than plain data ({error}) and cannot be pushed."
         ) from error
+    rename_saved(cfg)
+    return cfg
 
 
 def _meta(content: Mapping[str, Any], classes: tuple[str, ...], metrics: Mapping) -> dict[str, Any]:
     """What a model's user needs beside the weights, as JSON knows it."""
     meta = content.get("meta") or {}
-    palette = (meta.get("dataset_meta") or {}).get("palette")
+    of_data = meta.get("dataset_meta") or {}
+    palette = of_data.get("palette")
     colours = (
         [[int(part) for part in colour] for colour in palette] if palette is not None else None
     )
     found = {"best_thresholds": metrics.get("best_thresholds"), **meta}
     kept = {key: found[key] for key in KEPT_META if found.get(key) is not None}
-    return {"dataset_meta": {"classes": list(classes), "palette": colours}, **kept}
+    kinds = {key: list(of_data[key]) for key in KINDS if key in of_data}
+    return {"dataset_meta": {"classes": list(classes), "palette": colours, **kinds}, **kept}

@@ -194,6 +194,34 @@ class Model:
             UserError: For an option that does not fit the model, at once; for an image that cannot
                 be read or predicted, when its turn comes.
         """
+        self.check_options(batch_size, threshold, tile, overlap, whole, tta, probabilities)
+        least = self._thresholds(threshold)
+        if tile is None:
+            step = Whole(self.network, tta, probabilities)
+        else:
+            options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
+            step = Tiles(self.network, tta, probabilities, options)
+        reading = self.network.reading
+        if value_range is not None:
+            reading = replace(reading, value_range=check_range(value_range))
+        read = images(source, bgr, on_error, reading)
+        return self._results(read, step, batch_size, least, on_error)
+
+    def check_options(
+        self,
+        batch_size: int = 1,
+        threshold: float | str = UNMEASURED,
+        tile: int | None = None,
+        overlap: float = 0.2,
+        whole: bool = False,
+        tta: bool = False,
+        probabilities: bool = False,
+    ) -> None:
+        """Refuses options of :meth:`predict` that do not fit the model; reads no image.
+
+        Raises:
+            UserError: Names the option.
+        """
         if not isinstance(batch_size, Integral) or batch_size < 1:
             raise UserError(f"batch_size must be a whole number from 1 on, got {batch_size!r}.")
         if tile is None and whole:
@@ -202,18 +230,12 @@ class Model:
             raise UserError("probabilities are a segmentor's and a classifier's: leave them out.")
         if tile is not None and self.task not in ("detection", "segmentation"):
             raise UserError("tile is for detectors and segmentors: others see whole images.")
-        least = self._thresholds(threshold)
-        if tile is None:
-            step = Whole(self.network, tta, probabilities)
-        else:
+        if tile is not None:
             check_tiles(tile, overlap)
-            options = dict(tile=tile, overlap=overlap, whole=whole, batch_size=batch_size)
-            step = Tiles(self.network, tta, probabilities, options)
-        reading = self.network.reading
-        if value_range is not None:
-            reading = replace(reading, value_range=check_range(value_range))
-        read = images(source, bgr, on_error, reading)
-        return self._results(read, step, batch_size, least, on_error)
+        if tta:
+            with self.network.working():
+                self.network.check_views()
+        self._thresholds(threshold)
 
     def _results(
         self,

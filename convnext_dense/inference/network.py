@@ -56,6 +56,14 @@ class Network(ABC):
     threshold: float | None = None
 
     @abstractmethod
+    def check_views(self) -> None:
+        """Says whether images can be predicted in several views.
+
+        Raises:
+            UserError: Where there are no views, or their results cannot be merged.
+        """
+
+    @abstractmethod
     def prepare(self, image: np.ndarray, name: str, views: bool) -> Any:
         """An image as :meth:`predict` takes it.
 

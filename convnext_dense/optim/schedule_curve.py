@@ -29,7 +29,7 @@ class LrCurve:
         iterations: P sampled iterations, the first and the last among them.
         rates: P values for each distinct initial learning rate, ascending.
         total: iterations of the training.
-        epochs: epochs of the training; None where it counts iterations.
+        epochs: epochs of the training; None where its iterations are stated.
     """
 
     iterations: list[int]
@@ -49,17 +49,19 @@ def lr_curve(
     Args:
         initial_lrs: learning rate of each group before any schedule; equal ones give one line.
         schedulers: the config's `param_scheduler`.
-        train_cfg: holds `max_epochs` or `max_iters`.
+        train_cfg: holds `max_epochs` or `max_iters`; with both, the run ends at the earlier one.
         per_epoch: iterations of an epoch; needed where `train_cfg` counts epochs.
 
     Raises:
-        UserError: `train_cfg` states neither or both lengths.
+        UserError: `train_cfg` states no length.
     """
     epochs, iters = train_cfg.get("max_epochs"), train_cfg.get("max_iters")
-    if (epochs is None) == (iters is None):
-        raise UserError("train_cfg must state either max_epochs or max_iters")
+    if epochs is None and iters is None:
+        raise UserError("train_cfg must state max_epochs or max_iters")
     # To mmengine an iteration-based training is one single epoch.
     total, per_epoch = (iters, iters) if epochs is None else (epochs * per_epoch, per_epoch)
+    if iters is not None:
+        total = min(total, iters)  # a run of epochs that `--max-iters` ended
     optimizer = shadow_optimizer(sorted(set(initial_lrs)))
     built = build_schedulers(schedulers, optimizer, Plan(per_epoch, epochs or 1, total))
     optimizer._global_step = 0  # else the schedules warn that no step was made before theirs
@@ -72,7 +74,12 @@ def lr_curve(
             iterations.append(i)
             points.append([group["lr"] for group in optimizer.optimizer.param_groups])
         next(steps)
-    return LrCurve(iterations, [list(line) for line in zip(*points, strict=True)], total, epochs)
+    return LrCurve(
+        iterations,
+        [list(line) for line in zip(*points, strict=True)],
+        total,
+        None if total == iters else epochs,
+    )
 
 
 def training_annotations(cfg: Mapping) -> Path:

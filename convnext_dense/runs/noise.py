@@ -44,6 +44,12 @@ WARNINGS = (
         "Creating a tensor from a list of numpy", UserWarning, r"mmdet\.", "slow, equal numbers"
     ),
     LibraryWarning(
+        "torch.meshgrid: in an upcoming release",
+        UserWarning,
+        r"torch\.functional",
+        "mmdet's grids of points; torch names its own line, whoever calls",
+    ),
+    LibraryWarning(
         "Default ``avg_non_ignore`` is False", UserWarning, r"(mmdet|mmseg)\.", "as the recipes are"
     ),
     LibraryWarning(

@@ -113,6 +113,14 @@ class SegmentationViews:
         """What ``metrics.json`` says about a test in several views."""
         return {"tta": True, "tta_views": len(self)}
 
+    def check_model(self, model: nn.Module) -> None:
+        """Refuses a segmentor that is not supported.
+
+        Raises:
+            UserError: With the reason.
+        """
+        check_supported(model)
+
     @torch.no_grad()
     def predict(self, model: nn.Module, batch: dict[str, list]) -> list[SegDataSample]:
         """Tests the images of a batch one by one.

@@ -5,6 +5,7 @@ import json
 import pytest
 from mmengine.config import Config
 
+from convnext_dense.cli.shared.train_settings import stop_after
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
 from tests.datasets.test_own_data import label_flags
 from tests.running import run
@@ -25,6 +26,25 @@ def rates(work_dir) -> dict[int, float]:
 def cells(text: str, row: str) -> list[str]:
     line = next(line for line in reversed(text.splitlines()) if row in line)
     return line.split(row)[1].split()
+
+
+EPOCHS = dict(type="MultiStepLR", by_epoch=True, begin=0, end=12)
+ITERATIONS = dict(type="PolyRatioLR", by_epoch=False, begin=0, end=100)
+
+
+@pytest.mark.parametrize("length, schedule, given, expected", [
+    (dict(max_epochs=12), EPOCHS, 7, 7),
+    (dict(max_epochs=12, max_iters=3), EPOCHS, 7, 7),  # the config of a run of --max-iters 3
+    (dict(max_iters=100), ITERATIONS, 7, 7),
+    (dict(max_iters=3), ITERATIONS, 7, 7),
+    (dict(max_iters=3), ITERATIONS, 700, 100),  # the schedule ends there
+    (dict(max_iters=3), EPOCHS, 7, 3),  # a schedule that says nothing on iterations
+])  # fmt: skip
+def test_max_iters_also_of_a_run_that_it_ended_before(length, schedule, given, expected):
+    hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=50))
+    cfg = Config(dict(train_cfg=length, param_scheduler=[schedule], default_hooks=hooks))
+    stop_after(cfg, given, {})
+    assert cfg.train_cfg.max_iters == expected
 
 
 @pytest.mark.slow

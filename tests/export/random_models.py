@@ -70,6 +70,8 @@ def write_checkpoint(
                 parameter.normal_(std=0.1)
             if any(word in name for word in LIVELY):
                 parameter.mul_(10)
+            if "rtm_cls" in name:  # starts with one score of 0.01 everywhere
+                parameter.normal_(std=0.3)
             if name.endswith("rpn_conv.bias"):
                 parameter.fill_(RPN_BIAS)
     meta = dict(dataset_meta=dict(classes=names), cfg=cfg.pretty_text)

@@ -268,6 +268,9 @@ def test_what_a_choice_is_not_made_for_is_refused(data_root, birds):
             step["with_mask"] = False
     with pytest.raises(UserError, match="the training data has boxes alone: take --augment mosaic"):
         use_augmentation(cfg, "copy-paste")
+    cfg.model.roi_head.pop("mask_head")
+    with pytest.raises(UserError, match="this model finds boxes alone, so it reads no masks: take"):
+        use_augmentation(cfg, "copy-paste")
     use_augmentation(cfg, "mosaic")
     with pytest.raises(UserError, match="copy-paste is for instances, which label images do not"):
         use_augmentation(fitted(LABEL_SHAPES, data_root), "copy-paste")

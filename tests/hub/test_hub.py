@@ -95,6 +95,23 @@ def test_own_data_keeps_the_name_of_its_folder(trained, tmp_path, capsys):
     assert "The card has no counts of the data: " in capsys.readouterr().out
 
 
+def test_things_and_stuff_and_names_of_earlier_versions(trained, tmp_path):
+    moved = shutil.copytree(trained, tmp_path / "run")
+    content = torch.load(moved / "iter_2.pth", weights_only=True)
+    kinds = dict(thing_classes=CLASSES[:4], stuff_classes=CLASSES[4:])
+    content["meta"]["dataset_meta"].update(kinds)
+    imported, earlier = "'convnext_dense.detection.tta',", "convnext_dense.engine.tta"
+    text = content["meta"]["cfg"]
+    content["meta"]["cfg"] = text.replace(imported, f"{imported} '{earlier}',")
+    assert earlier in content["meta"]["cfg"]
+    torch.save(content, moved / "iter_2.pth")
+    made = make_folder(moved, "me/birds", tmp_path / "made")
+    found = read_checkpoint(made / "model.safetensors")["meta"]["dataset_meta"]
+    assert {key: tuple(found[key]) for key in kinds} == kinds
+    assert earlier not in (made / "config.yaml").read_text()
+    assert "Images: 10 (train)" in (made / "README.md").read_text()
+
+
 def test_the_card(folder):
     _, header, body = (folder / "README.md").read_text().split("---\n", 2)
     header = yaml.safe_load(header)

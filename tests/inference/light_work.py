@@ -31,6 +31,9 @@ class Bright(Network):
     def __init__(self, task: str) -> None:
         self.task = task
 
+    def check_views(self) -> None:
+        """It has none."""
+
     def prepare(self, image: np.ndarray, name: str, views: bool) -> np.ndarray:
         """Whether a pixel is bright."""
         return image.max(axis=2) > 128

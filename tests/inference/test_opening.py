@@ -227,7 +227,7 @@ def test_a_classifier_gives_what_its_network_gives(tmp_path, array, monkeypatch)
         (dict(tta=True), "A classifier is not tested in several views"),
     ):
         with pytest.raises(UserError, match=words):
-            list(model.predict(array, **options))
+            model.predict(array, **options)  # at once: no image is asked for
 
 
 def test_the_work_folder_of_another_kind_of_model_is_refused(work_dirs, tmp_path):

@@ -60,6 +60,20 @@ def test_a_source_that_is_not_there_is_named_before_a_model_is_loaded(source, wo
     assert words in output and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--probabilities", "are a segmentor's and a classifier's"),
+        ("--whole", "belongs to tile"),
+    ],
+)
+def test_flags_that_do_not_fit_the_model_leave_no_folder(
+    flag, words, work_dirs, pictures, tmp_path
+):
+    output = run("predict", work_dirs["detection"], pictures[0], flag, cwd=tmp_path, code=2)
+    assert words in output and list(tmp_path.iterdir()) == []
+
+
 def test_files_never_share_a_name():
     assert unique_stems(["x/a.jpg", "x/b.png"]) == {"x/a.jpg": "a", "x/b.png": "b"}
     assert unique_stems(["a.jpg", "a.png"]) == {"a.jpg": "a.jpg", "a.png": "a.png"}

@@ -167,10 +167,17 @@ def test_a_long_training_is_sampled_to_its_end():
     assert (curve.rates[0][0], curve.rates[0][-1]) == (1.0, 0.0)
 
 
-@pytest.mark.parametrize("train_cfg", [dict(), dict(max_iters=3, max_epochs=1)])
-def test_a_training_states_one_length(train_cfg):
-    with pytest.raises(UserError, match="either max_epochs or max_iters"):
-        lr_curve([1.0], None, train_cfg, 5)
+def test_a_training_states_its_length():
+    with pytest.raises(UserError, match="must state max_epochs or max_iters"):
+        lr_curve([1.0], None, {}, 5)
+
+
+def test_a_run_of_epochs_that_ends_inside_of_one():
+    whole = lr_curve([1.0], [WARMUP, STEPS], dict(max_epochs=4), 5)
+    part = lr_curve([1.0], [WARMUP, STEPS], dict(max_epochs=4, max_iters=12), 5)
+    assert (part.total, part.epochs) == (12, None) and part.rates[0] == whole.rates[0][:12]
+    longer = lr_curve([1.0], [WARMUP, STEPS], dict(max_epochs=4, max_iters=30), 5)
+    assert longer == whole and whole.epochs == 4
 
 
 def test_the_curve_is_drawn(tmp_path):

@@ -42,6 +42,14 @@ def fit(rooms):
     return fitted
 
 
+def test_classes_are_assumed_where_none_are_stated(fit):
+    for config in (FPN, QUERIES):
+        cfg = fit(config)
+        before = cfg.model.to_dict()
+        task_of(cfg).assume_classes(cfg)  # of a fitted config, as print-lr has it, nothing
+        assert cfg.model.to_dict() == before
+
+
 def test_ids_survive_a_png(tmp_path):
     ids = np.array([[0, 1, 255], [256, 65536, 256**3 - 1]], np.int32)
     write_segments(tmp_path / "a.png", ids)

@@ -15,6 +15,7 @@ from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.data.panoptic.segments import read_segments
 from convnext_dense.errors import UserError
 from convnext_dense.export.run import ExportFlags, export
+from convnext_dense.hub import make_folder
 from convnext_dense.inference.results import PanopticResult
 from tests.exact import assert_same_checkpoints
 from tests.panoptic.conftest import FPN, QUERIES
@@ -83,8 +84,14 @@ def test_train_test_and_predict(config, flags, rooms, tmp_path):
     for options in (dict(tta=True), dict(tile=64), dict(probabilities=True)):
         with pytest.raises(UserError):
             model(image, **options)
+    pushed = make_folder(work, "me/rooms", tmp_path / "pushed")
+    assert np.array_equal(cd.load(pushed)(image).segment_map, result.segment_map)
+    assert str(rooms) not in (pushed / "config.yaml").read_text()
     run("predict", work, image, "--out", tmp_path / "found", "--format", "csv")
     assert np.array_equal(read_segments(tmp_path / "found/000001_segments.png"), result.segment_map)
+    refused = run("predict", work, image, image, "--out", tmp_path / "views", "--tta", code=2)
+    assert "no rule says which segments of two views" in refused and "left out" not in refused
+    assert not (tmp_path / "views").exists()
     refused = run("test", config, work, "--work-dir", out, "--tta", code=2)
     assert "views of an image cannot be merged for a panoptic model" in refused
     with pytest.raises(UserError, match="cannot be exported: how a panoptic model puts its segm"):

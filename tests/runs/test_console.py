@@ -163,6 +163,8 @@ def test_only_named_warnings_are_left_out():
         warnings.simplefilter("default")
         noise.filter_warnings()
         warn_from("mmdet.models.roi_heads.mask_heads.fcn_mask_head", copies, UserWarning)
+        grids = "torch.meshgrid: in an upcoming release, it will be required to pass the indexing"
+        warn_from("torch.functional", grids, UserWarning)
         assert not caught
         warn_from("my_dataset", copies, UserWarning)  # the same about a user's code
         warn_from("mmdet_of_mine.heads", copies, UserWarning)

@@ -198,14 +198,26 @@ def _fit_batch(settled: SettledConfig, flags: TrainFlags) -> None:
         )
 
 
+def _recipe_iterations(cfg: Config) -> int | None:
+    """The length of a recipe that counts iterations; None for one of epochs.
+
+    The config of a run that ``--max-iters`` ended says where it ended; its schedule says the rest.
+    """
+    if "max_epochs" in cfg.train_cfg or "max_iters" not in cfg.train_cfg:
+        return None
+    schedulers = cfg.get("param_scheduler") or []
+    schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
+    ends = [one.end for one in schedulers if "end" in one and not one.get("by_epoch", True)]
+    return max([cfg.train_cfg.max_iters, *ends])
+
+
 def stop_after(cfg: Config, max_iters: int, cfg_options: dict) -> None:
     """Ends a run after ``max_iters`` iterations, with an evaluation and a checkpoint there.
 
     The schedule stays the recipe's. Checkpoints count iterations from here on; their interval is
     the whole run unless ``--cfg-options default_hooks.checkpoint.interval=`` says otherwise.
     """
-    recipe = cfg.train_cfg.get("max_iters", max_iters)  # where the recipe counts iterations
-    cfg.train_cfg.max_iters = min(max_iters, recipe)
+    cfg.train_cfg.max_iters = min(max_iters, _recipe_iterations(cfg) or max_iters)
     checkpoint = cfg.default_hooks.checkpoint
     checkpoint.by_epoch = False
     if "default_hooks.checkpoint.interval" not in cfg_options:

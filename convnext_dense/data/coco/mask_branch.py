@@ -49,8 +49,9 @@ def drop_mask_branch(cfg: Config) -> None:
         for name in MASKS_ALONE:
             if part.get(name) and _reads_masks(cfg):
                 raise UserError(
-                    f"model.{place}{name} learns from masks, and there are none in the data: take "
-                    "a detector of boxes, such as RTMDet or DINO, or data with masks."
+                    f"model.{place}{name} learns from masks, and there are none in the data, or "
+                    "--boxes leaves them out: take a detector of boxes, such as RTMDet or DINO, or "
+                    "data with masks."
                 )
         for name in ROI_MASKS:
             (part.get("roi_head") or {}).pop(name, None)

@@ -7,6 +7,9 @@ as a whole.
 from math import sqrt
 from typing import Any
 
+from convnext_dense.data.coco.annotation_file import read_summary
+from convnext_dense.data.coco.fit_config import annotation_path, coco_datasets
+from convnext_dense.data.coco.mask_branch import predicts_masks
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.validation_scale import validation_scale
 
@@ -33,8 +36,8 @@ def augmentation_steps(cfg: Any, choice: str) -> list[dict[str, Any]]:
     mild = [FLIP, *_resized(scale, STANDARD, max(scale), has_masks)]
     if choice == "copy-paste" and not has_masks:
         raise UserError(
-            "--augment copy-paste cuts objects out by their masks, and the training data has boxes "
-            "alone: take --augment mosaic, lsj or mild."
+            f"--augment copy-paste cuts objects out by their masks, and {_why_no_masks(cfg)}: take "
+            "--augment mosaic, lsj or mild."
         )
     return {
         "none": [dict(type="Resize", scale=scale, keep_ratio=True)],
@@ -43,6 +46,14 @@ def augmentation_steps(cfg: Any, choice: str) -> list[dict[str, Any]]:
         "copy-paste": [*mild, dict(type="PasteObjects")],
         "mosaic": [*mild, dict(type="InstanceMosaic", size=(side, side))],
     }[choice]
+
+
+def _why_no_masks(cfg: Any) -> str:
+    """Why training reads no masks: the data has none, or the model learns none."""
+    files = [read_summary(annotation_path(data)) for data in coco_datasets(cfg, "train")]
+    if not predicts_masks(cfg.model) and any(file.has_masks for file in files):
+        return "this model finds boxes alone, so it reads no masks"
+    return "the training data has boxes alone"
 
 
 def _resized(

@@ -23,7 +23,25 @@ class WholeMasksRTMDetHead(RTMDetInsSepBNHead):
     mask of a long image may lack a column or row: an image of 2000 x 331 pixels gets masks 1999
     pixels wide, which an evaluation refuses. Here the part without padding is resized to the
     image's size.
+
+    Every parameter gets a gradient, also from images without an object: mmdet leaves out the layers
+    of the kernels there, and a training in several processes would stop.
     """
+
+    def loss_mask_by_feat(
+        self,
+        mask_feats: Tensor,
+        flatten_kernels: Tensor,
+        sampling_results_list: list[Any],
+        batch_gt_instances: list[InstanceData],
+    ) -> Tensor:
+        """The loss of the masks; arguments and result are those of mmdet's head."""
+        loss = super().loss_mask_by_feat(
+            mask_feats, flatten_kernels, sampling_results_list, batch_gt_instances
+        )
+        if any(len(found.pos_inds) for found in sampling_results_list):
+            return loss
+        return loss + flatten_kernels.sum() * 0
 
     def _bbox_mask_post_process(
         self,

@@ -38,14 +38,16 @@ class Classifier(Network):
         """Nothing that is read executes code, and libraries do not warn of themselves."""
         return reading_safely()
 
-    def prepare(self, image: np.ndarray, name: str, views: bool) -> torch.Tensor:
-        """The image after the test transform, uint8 (3, side, side).
+    def check_views(self) -> None:
+        """Refuses them: a classifier has none.
 
         Raises:
-            UserError: Where several views are asked for.
+            UserError: Always.
         """
-        if views:
-            raise UserError("A classifier is not tested in several views: leave tta out.")
+        raise UserError("A classifier is not tested in several views: leave tta out.")
+
+    def prepare(self, image: np.ndarray, name: str, views: bool) -> torch.Tensor:
+        """The image after the test transform, uint8 (3, side, side)."""
         return self.transform(Image.fromarray(image))
 
     def size(self, prepared: torch.Tensor) -> tuple[int, ...]:

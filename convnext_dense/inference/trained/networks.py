@@ -72,6 +72,14 @@ class ToolboxNetwork(Network):
         """Nothing that is read executes code, and libraries do not warn of themselves."""
         return reading_safely()
 
+    def check_views(self) -> None:
+        """Refuses a config without views, and a model whose results cannot be merged.
+
+        Raises:
+            UserError: With the reason.
+        """
+        self._views[0].check_model(self.model)
+
     def prepare(self, image: np.ndarray, name: str, views: bool) -> dict[str, Any]:
         """The image after the test pipeline; for several views without its resizing."""
         colours = self.reading.channels == RGB

@@ -1,9 +1,13 @@
 """RTMDet, RTMDet-Ins, DINO and Mask2Former as the recipes build them, in miniature."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from mmdet.models.dense_heads import RTMDetInsSepBNHead
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 
@@ -20,6 +24,7 @@ from tests.exact import assert_same_checkpoints
 from tests.miniature import CONFIGS
 
 HEADS = CONFIGS / "heads"
+SIZES = ("img_shape", "ori_shape", "pad_shape", "batch_input_shape")
 MERGE = dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.6), max_per_img=12)
 TINY = {"model.backbone.arch": dict(_delete_=True, depths=(1, 1, 1, 1), dims=(8, 16, 16, 16))}
 
@@ -68,8 +73,10 @@ def test_masks_belong_to_the_boxes_that_are_left(dense):
 
 @pytest.mark.parametrize("name", ["dino", "mask2former_instance"])
 def test_sets_are_not_merged(name):
-    with pytest.raises(UserError, match="--tta merges views by suppressing .* predicts a set"):
-        predict(make_views(), build(name), picture())
+    model = build(name)
+    for refused in (make_views().check_model, partial(predict, make_views(), image=picture())):
+        with pytest.raises(UserError, match="--tta merges views by suppressing .* predicts a set"):
+            refused(model)
 
 
 @pytest.mark.parametrize("name", ["rtmdet_ins", "dino", "mask2former_instance"])
@@ -77,6 +84,24 @@ def test_what_cannot_be_exported_is_named(name):
     words = "cannot be exported yet: of the detectors, .* and RTMDet without masks can"
     with pytest.raises(UserError, match=words):
         check_one_stage(build(name))
+
+
+@pytest.mark.parametrize("name", ["rtmdet", "rtmdet_ins", "dino", "mask2former_instance"])
+def test_every_parameter_has_a_gradient_also_without_an_object(name):
+    """As large-scale jitter and mosaics make them; without a gradient DDP stops."""
+    model = build(name).train()
+    samples = [DetDataSample(metainfo=dict.fromkeys(SIZES, (64, 64))) for _ in range(2)]
+    for sample in samples:
+        sample.gt_instances = InstanceData(
+            bboxes=torch.zeros(0, 4),
+            labels=torch.zeros(0, dtype=torch.long),
+            masks=BitmapMasks(np.zeros((0, 64, 64), np.uint8), 64, 64),
+        )
+    losses = model.loss(torch.randn(2, 3, 64, 64), samples)
+    total = sum(v.sum() if torch.is_tensor(v) else sum(v) for v in losses.values())
+    total.backward()
+    assert torch.isfinite(total)
+    assert [part for part, value in model.named_parameters() if value.grad is None] == []
 
 
 def candidates() -> InstanceData:
