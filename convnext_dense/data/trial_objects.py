@@ -9,6 +9,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 
 from convnext_dense.config.config_tree import walk
+from convnext_dense.data.coco.mask_branch import predicts_masks
 
 # Objects of an image: as many as COCO's fullest images have. RoI heads take as many positive
 # samples as they may only where there are many objects, or once their proposals are good.
@@ -24,8 +25,10 @@ def trial_batch(cfg: Any, images: int, size: tuple[int, int]) -> dict[str, Any]:
         size: Height and width in pixels.
     """
     steps = list(walk(cfg.train_dataloader.dataset))
-    masks = any(step.get("with_mask") for step in steps)
-    segments = any("Panoptic" in str(step.get("type")) or step.get("with_seg") for step in steps)
+    panoptic = any("Panoptic" in str(step.get("type")) for step in steps)
+    reads_masks = panoptic or any(step.get("with_mask") for step in steps)
+    masks = reads_masks and predicts_masks(cfg.model)  # a detector of boxes has none of them read
+    segments = panoptic or any(step.get("with_seg") for step in steps)
     draw = np.random.default_rng(0)
     samples = [_sample(draw, size, masks, segments) for _ in range(images)]
     channels = cfg.model.get("backbone", {}).get("in_channels", 3)

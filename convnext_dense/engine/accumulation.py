@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import gather_tensors, own_shard, plain_model
-from convnext_dense.optim.stepping import as_list
+from convnext_dense.optim.stepping import schedule_end
 
 SAVED = "gradients"
 
@@ -29,12 +29,8 @@ def accumulate(cfg: Config, batches: int) -> None:
 
 def whole_iterations(cfg: Config, per_epoch: int) -> int:
     """Iterations of a run's whole schedule, whatever ``--max-iters`` says."""
-    counted = cfg.get("train_cfg") or {}
-    if counted.get("max_epochs") is not None:
-        return counted["max_epochs"] * per_epoch
-    entries = as_list(cfg.get("param_scheduler"))
-    ends = [entry.get("end") or 0 for entry in entries if not entry.get("by_epoch", True)]
-    return max(counted.get("max_iters", 0), *ends, 0)
+    epochs = (cfg.get("train_cfg") or {}).get("max_epochs")
+    return (schedule_end(cfg) or 0) if epochs is None else epochs * per_epoch
 
 
 @HOOKS.register_module()

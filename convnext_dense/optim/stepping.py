@@ -55,6 +55,19 @@ def as_list(entries: Entries) -> list[Mapping[str, Any]]:
     return [entries] if isinstance(entries, Mapping) else list(entries or [])
 
 
+def schedule_end(cfg: Mapping[str, Any]) -> int | None:
+    """The iterations of a whole schedule that counts them; None for one that counts epochs.
+
+    The config of a run that ``--max-iters`` ended says where it ended; its schedule says the rest.
+    """
+    counted = cfg.get("train_cfg") or {}
+    if "max_epochs" in counted or "max_iters" not in counted:
+        return None
+    entries = as_list(cfg.get("param_scheduler"))
+    ends = [entry.get("end") or 0 for entry in entries if not entry.get("by_epoch", True)]
+    return max(counted["max_iters"], *ends, 0)
+
+
 def build_schedulers(entries: Entries, optimizer: Any, plan: Plan) -> list:
     """Builds schedules as mmengine's Runner does: without an ``end`` they last as long as the run.
 

@@ -8,11 +8,12 @@ import os
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from convnext_dense.benchmark.training_memory import Case, measured_mib, predicted_mib, settled
 from convnext_dense.cli.main import parse_tool
 from convnext_dense.config.load import load_config
-from convnext_dense.config.names import find_config
+from convnext_dense.config.names import find_config, shipped_configs
 from convnext_dense.config.settled_config import SettledConfig
 from convnext_dense.errors import UserError
 from convnext_dense.preflight.memory.choice import (
@@ -120,6 +121,18 @@ def test_a_larger_batch_needs_what_small_steps_predict(checkpointing):
     assert predicted.peak(16, math.prod(size), gradients=True) == pytest.approx(
         recorded, rel=MARGIN - 1
     )
+
+
+MINIATURES = [name for name in shipped_configs() if name.endswith("_a_shapes")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MINIATURES)
+def test_a_step_of_every_head_with_images_that_are_made_up(name):
+    cfg, _ = settled(Case(name))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        curve = record(cfg, build_trial_model(cfg, False), 2, (96, 128))
+    assert max(curve.peaks.values()) > 2 * 3 * 96 * 128
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from convnext_dense.engine.sharding import use_fsdp
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.settle import settle_finetuning
 from convnext_dense.finetune.settle_data import settle_data
+from convnext_dense.optim.stepping import schedule_end
 from convnext_dense.preflight.memory.fit import fit_memory
 from convnext_dense.preflight.memory.setting import (
     ACCUMULATION,
@@ -198,26 +199,13 @@ def _fit_batch(settled: SettledConfig, flags: TrainFlags) -> None:
         )
 
 
-def _recipe_iterations(cfg: Config) -> int | None:
-    """The length of a recipe that counts iterations; None for one of epochs.
-
-    The config of a run that ``--max-iters`` ended says where it ended; its schedule says the rest.
-    """
-    if "max_epochs" in cfg.train_cfg or "max_iters" not in cfg.train_cfg:
-        return None
-    schedulers = cfg.get("param_scheduler") or []
-    schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
-    ends = [one.end for one in schedulers if "end" in one and not one.get("by_epoch", True)]
-    return max([cfg.train_cfg.max_iters, *ends])
-
-
 def stop_after(cfg: Config, max_iters: int, cfg_options: dict) -> None:
     """Ends a run after ``max_iters`` iterations, with an evaluation and a checkpoint there.
 
     The schedule stays the recipe's. Checkpoints count iterations from here on; their interval is
     the whole run unless ``--cfg-options default_hooks.checkpoint.interval=`` says otherwise.
     """
-    cfg.train_cfg.max_iters = min(max_iters, _recipe_iterations(cfg) or max_iters)
+    cfg.train_cfg.max_iters = min(max_iters, schedule_end(cfg) or max_iters)
     checkpoint = cfg.default_hooks.checkpoint
     checkpoint.by_epoch = False
     if "default_hooks.checkpoint.interval" not in cfg_options:
