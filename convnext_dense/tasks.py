@@ -46,6 +46,7 @@ ENTRIES = (
     TaskEntry("self_supervised", "mmengine", None, ()),
 )
 HEADLINE = tuple(name for entry in ENTRIES for name in entry.headline)
+OF_AVERAGE = "_ema"  # ends the names of what was measured on the averaged weights
 
 
 def entry_of(cfg: Mapping[str, Any]) -> TaskEntry | None:

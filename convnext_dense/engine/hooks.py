@@ -15,9 +15,9 @@ from mmengine.runner import LogProcessor
 
 from convnext_dense.atomic_files import write_atomically
 from convnext_dense.optim.lr_report import group_table, lr_range, write_csv
-from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
 from convnext_dense.runs.console import LogText, Pause, format_figures, format_step
 from convnext_dense.runs.signals import request
+from convnext_dense.weights.checkpoints import BEST_THRESHOLDS
 
 # Names under which the message hub holds what goes into metrics.json beside the figures.
 PER_CLASS = "per_class"
@@ -141,7 +141,8 @@ class MetricsFileHook(Hook):
 
     def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         """Writes the figures of a test."""
-        self._write(runner, metrics, checkpoint=str(runner._load_from))
+        weights = {"ema": True} if runner.cfg.get("averaged_weights") else {}
+        self._write(runner, metrics, **weights, checkpoint=str(runner._load_from))
 
     @master_only
     def _write(self, runner, metrics: dict[str, float] | None, **where: int | str) -> None:

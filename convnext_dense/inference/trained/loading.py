@@ -39,6 +39,7 @@ def load_trained(
         network.classes,
         opened.source,
         Path(opened.source).parent,
+        ema,
     )
     return Model(network, opened.source, palette_of(opened), best_thresholds)
 
