@@ -24,6 +24,7 @@ from convnext_dense.hub.snapshot import CARD, CONFIG, WEIGHTS
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.runs.run_summary import of_weights
 from convnext_dense.runs.saved_runs import read_folder
+from convnext_dense.tasks import check_predicts
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import take_average
 from convnext_dense.weights.loading import find_state_dict
@@ -111,6 +112,7 @@ def make_folder(
     run = replace(run, metrics=of_weights(run.metrics, ema))
     state, _ = find_state_dict(content, ema=False)
     cfg = _config_of(content, source)
+    check_predicts(cfg, str(source))
     classes = class_names(cfg, content, str(source))
     portable = portable_config(cfg.to_dict())
     card = model_card(
