@@ -154,6 +154,11 @@ def work_folder(whole, configs, images, teacher, tmp_path_factory) -> Path:
     return place
 
 
+def test_a_work_folder_is_a_teacher_too(work_folder, configs, images, tmp_path):
+    cfg = settle(configs["distill"], images, work_folder, tmp_path)
+    assert cfg.model.teacher.checkpoint == str(work_folder / "iter_8.pth")
+
+
 @pytest.mark.parametrize("words", [["predict", "IMAGES"], ["push"], ["export"]])
 def test_its_work_folder_is_no_model(work_folder, words, places, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -270,9 +275,10 @@ REFUSED = {
     "odd size": (["--method", "fcmae", "--images", "IMAGES", "--image-size", "100"], "size 96"),
     "tiny size": (["--method", "fcmae", "--images", "IMAGES", "--image-size", "8"], "at least 32"),
     "no epochs": (["--method", "fcmae", "--images", "IMAGES", "--epochs", "0"], "at least 1"),
-    "no teacher": (["--method", "distill", "--images", "IMAGES"], "name .* with --teacher FILE"),
+    "no teacher": (["--method", "distill", "--images", "IMAGES"], "name .* with --teacher"),
     "teacher is a folder": (
-        ["--method", "distill", "--images", "IMAGES", "--teacher", "EMPTY"], "name the checkpoint",
+        ["--method", "distill", "--images", "IMAGES", "--teacher", "EMPTY"],
+        "a folder that holds no checkpoint",
     ),
     "teacher of another kind": (
         ["--method", "distill", "--images", "IMAGES", "--teacher", "RESNET"],
