@@ -66,6 +66,10 @@ class PretrainedBackbone(Network):
         """Refused: see :func:`convnext_dense.tasks.check_predicts`."""
         check_predicts(self.opened.config, self.opened.source)
 
+    def check_views(self) -> None:
+        """Refused, as :meth:`prepare`."""
+        check_predicts(self.opened.config, self.opened.source)
+
     def size(self, prepared: Any) -> None:
         """Refused, as :meth:`prepare`."""
         check_predicts(self.opened.config, self.opened.source)
