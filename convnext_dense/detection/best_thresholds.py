@@ -97,10 +97,10 @@ def read_best_thresholds(
         metrics = _read_metrics(Path(work_dir) / "metrics.json")
         stored = metrics.get(BEST_THRESHOLDS) if bool(metrics.get("ema")) == ema else None
     if not stored:
-        raise UserError(
-            f"There are no best thresholds in {source}: the evaluation of a training, or "
-            "convnext-dense test, computes them. Give a number instead."
-        )
+        how = "the evaluation of a training, or convnext-dense test, computes them"
+        if ema:
+            how = "convnext-dense test --ema computes those of the averaged weights"
+        raise UserError(f"There are no best thresholds in {source}: {how}. Give a number instead.")
     try:
         found = {str(name): float(best["threshold"]) for name, best in stored.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -206,6 +206,13 @@ def test_a_detector_with_its_average(birds, tmp_path):
         run("test", config, *words, "--work-dir", work, "--out", work / "out.json")
         results[name] = json.loads((work / "out.json").read_text())
     assert results["ema"] == results["swapped"] != results["both"]
+    measured = json.loads((tmp_path / "ema/metrics.json").read_text())
+    assert measured["ema"] is True and measured["bbox_mAP"] == figures["bbox_mAP_ema"]
+    meta = read_checkpoint(last)["meta"]  # classes that are never found have no threshold
+    assert meta.get("best_thresholds_ema", {}) == measured["best_thresholds"]
+    assert meta.get("best_thresholds", {}) == figures["best_thresholds"]
+    card = run("push", tmp_path / "run", "--ema", "--dry-run")
+    assert f"| bbox_mAP | {figures['bbox_mAP_ema']:.4f} |" in card
     seen = [
         load(source, ema=ema)(
             next((birds / "images").glob("val_*.jpg")), threshold=0
