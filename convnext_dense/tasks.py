@@ -46,6 +46,7 @@ ENTRIES = (
     TaskEntry("self_supervised", "mmengine", None, ()),
 )
 HEADLINE = tuple(name for entry in ENTRIES for name in entry.headline)
+OF_AVERAGE = "_ema"  # ends the names of what was measured on the averaged weights
 
 
 def entry_of(cfg: Mapping[str, Any]) -> TaskEntry | None:
@@ -54,6 +55,21 @@ def entry_of(cfg: Mapping[str, Any]) -> TaskEntry | None:
         return next((entry for entry in ENTRIES if entry.name == named), None)
     scope = cfg.get("default_scope") or "mmengine"
     return next((entry for entry in ENTRIES if entry.scope == scope), None)
+
+
+def check_predicts(cfg: Mapping[str, Any], source: str) -> None:
+    """Refuses a backbone that was pretrained without labels, where a whole model is needed.
+
+    Raises:
+        UserError: Says what can be done with it.
+    """
+    entry = entry_of(cfg)
+    if entry is not None and not entry.headline:
+        raise UserError(
+            f"{source} is a backbone pretrained without labels, and predicts nothing: train a "
+            "detector or segmentor from it with --backbone-weights, or export its feature maps "
+            "with --part backbone."
+        )
 
 
 def load_task(name: str) -> "Task":

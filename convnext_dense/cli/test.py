@@ -33,13 +33,18 @@ from convnext_dense.inference.model import is_export
 from convnext_dense.inference.trained.tiled_views import use_tiles
 from convnext_dense.kernels.availability import read_switch
 from convnext_dense.preflight.start_page import start_page
-from convnext_dense.runs.checkpointing import BEST_THRESHOLDS, add_to_meta
+from convnext_dense.runs.checkpointing import add_to_meta
 from convnext_dense.runs.console import LogText
 from convnext_dense.runs.work_folder import BEGUN, checkpoint_of, lock
-from convnext_dense.tasks import task_of
+from convnext_dense.tasks import OF_AVERAGE, task_of
 from convnext_dense.trackers.choose import settle_trackers
 from convnext_dense.weights import read_checkpoint
-from convnext_dense.weights.checkpoints import check_parts, take_average, trained_classes
+from convnext_dense.weights.checkpoints import (
+    BEST_THRESHOLDS,
+    check_parts,
+    take_average,
+    trained_classes,
+)
 
 AGAIN = "Start the same command again."
 
@@ -113,8 +118,8 @@ def test(flags: TestFlags) -> None:
     with surrounded(runner, AGAIN), drawing_names(_classes(cfg)):
         metrics = runner.test()
     if is_first:
-        if not (flags.limit or view_flags(flags) or is_export(checkpoint)):
-            keep_thresholds(runner, Path(checkpoint))
+        if not (flags.limit or flags.tta or flags.tile or is_export(checkpoint)):
+            keep_thresholds(runner, Path(checkpoint), flags.ema)
         say_end_of_test(runner, checkpoint, flags.out, flags.show_dir, view_flags(flags))
         if flags.tta:
             print(time_line(runner.message_hub.runtime_info[TEST_FACTS]))
@@ -139,7 +144,7 @@ def _tested(flags: TestFlags) -> str:
     return str(folder)
 
 
-def keep_thresholds(runner: DenseRunner, checkpoint: Path) -> None:
+def keep_thresholds(runner: DenseRunner, checkpoint: Path, ema: bool = False) -> None:
     """Stores the best thresholds in a run's checkpoint that has none, for ``--threshold best``.
 
     Those of an evaluation in its training stay, and so do files that are no run's of one's own, and
@@ -148,14 +153,15 @@ def keep_thresholds(runner: DenseRunner, checkpoint: Path) -> None:
     found = runner.message_hub.runtime_info.get(BEST_THRESHOLDS)
     if not found or not (checkpoint.parent / BEGUN).is_file():
         return
-    if (read_checkpoint(checkpoint).get("meta") or {}).get(BEST_THRESHOLDS):
+    key = f"{BEST_THRESHOLDS}{OF_AVERAGE}" if ema else BEST_THRESHOLDS
+    if (read_checkpoint(checkpoint).get("meta") or {}).get(key):
         return
     try:
         lock(checkpoint.parent)
     except UserError as error:
         print_log(f"The best thresholds are in metrics.json alone. {error}")
         return
-    add_to_meta(checkpoint, BEST_THRESHOLDS, found)
+    add_to_meta(checkpoint, key, found)
 
 
 def work_folder(flags: TestFlags) -> Path:

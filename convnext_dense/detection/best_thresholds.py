@@ -1,7 +1,8 @@
 """The score threshold of each class that maximises F1: found by an evaluation, read by predictions.
 
 An evaluation puts them into ``metrics.json`` and, in a training, into the ``meta`` of the
-checkpoints that it evaluated, in both under ``best_thresholds``.
+checkpoints that it evaluated, in both under ``best_thresholds``. A test of the averaged weights
+puts its own into ``meta`` under ``best_thresholds_ema``, and its ``metrics.json`` says ``ema``.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from convnext_dense.errors import UserError
-from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
+from convnext_dense.weights.checkpoints import BEST_THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def read_best_thresholds(
     classes: Sequence[str],
     source: str,
     work_dir: str | Path | None = None,
+    ema: bool = False,
 ) -> dict[str, float]:
     """The thresholds that come with a checkpoint, by class name.
 
@@ -82,6 +84,7 @@ def read_best_thresholds(
         source: The checkpoint's name for the message.
         work_dir: The folder of a training or a test, whose ``metrics.json`` is read where the
             checkpoint has none.
+        ema: Whether the model has the averaged weights: thresholds of others do not count.
 
     Returns:
         For each class that has one. A class that the evaluation never found has none.
@@ -91,12 +94,13 @@ def read_best_thresholds(
     """
     stored = (content.get("meta") or {}).get(BEST_THRESHOLDS)
     if not stored and work_dir is not None:
-        stored = _read_metrics(Path(work_dir) / "metrics.json").get(BEST_THRESHOLDS)
+        metrics = _read_metrics(Path(work_dir) / "metrics.json")
+        stored = metrics.get(BEST_THRESHOLDS) if bool(metrics.get("ema")) == ema else None
     if not stored:
-        raise UserError(
-            f"There are no best thresholds in {source}: the evaluation of a training, or "
-            "convnext-dense test, computes them. Give a number instead."
-        )
+        how = "the evaluation of a training, or convnext-dense test, computes them"
+        if ema:
+            how = "convnext-dense test --ema computes those of the averaged weights"
+        raise UserError(f"There are no best thresholds in {source}: {how}. Give a number instead.")
     try:
         found = {str(name): float(best["threshold"]) for name, best in stored.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -23,9 +23,9 @@ from convnext_dense.detection.coco_eval import (
 )
 from convnext_dense.detection.rle import encode_masks
 from convnext_dense.errors import UserError
-from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
 from convnext_dense.runs.console import short_table
 from convnext_dense.text_table import format_columns
+from convnext_dense.weights.checkpoints import BEST_THRESHOLDS
 
 TASKS = ("bbox", "segm")
 

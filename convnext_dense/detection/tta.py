@@ -251,7 +251,7 @@ def check_supported(model: nn.Module) -> None:
     if type(head) not in supported or head.with_shared_head or not model.with_rpn:
         raise UserError(
             f"--tta supports Mask R-CNN and Cascade Mask R-CNN, with or without masks, not "
-            f"{type(model).__name__} with {type(head).__name__}: test without --tta."
+            f"{type(model).__name__} with {type(head).__name__}: leave out --tta."
         )
 
 

@@ -5,6 +5,7 @@ import math
 import resource
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 
 import torch
 from mmengine import dist
@@ -15,9 +16,9 @@ from mmengine.runner import LogProcessor
 
 from convnext_dense.atomic_files import write_atomically
 from convnext_dense.optim.lr_report import group_table, lr_range, write_csv
-from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
 from convnext_dense.runs.console import LogText, Pause, format_figures, format_step
 from convnext_dense.runs.signals import request
+from convnext_dense.weights.checkpoints import BEST_THRESHOLDS
 
 # Names under which the message hub holds what goes into metrics.json beside the figures.
 PER_CLASS = "per_class"
@@ -67,7 +68,8 @@ class PassLogProcessor(LogProcessor):
         eta = "" if seconds is None else str(timedelta(seconds=int(seconds)))
         if mode == "train":
             epoch = tag["epoch"] if self.by_epoch else None
-            short = format_step(tag, runner.iter + 1, runner.max_iters, epoch, eta)
+            shown = {**tag, **self._usual_norm(runner)}
+            short = format_step(shown, runner.iter + 1, runner.max_iters, epoch, eta)
             self.pause.begin()
         elif self.pause.over():
             total = self._get_dataloader_size(runner, mode)
@@ -75,6 +77,17 @@ class PassLogProcessor(LogProcessor):
         else:
             short = None
         return tag, LogText(line, short, in_bar=True)
+
+    def _usual_norm(self, runner) -> dict[str, float]:
+        """The gradient norm for the console: the median of the steps that the log's mean is of.
+
+        Detectors without RoI heads begin with norms of 1e8: one such step hides all others in a
+        mean, for as long as it is in the window.
+        """
+        norms = runner.message_hub.log_scalars.get("train/grad_norm")
+        if norms is None:
+            return {}
+        return {"grad_norm": median(norms.data[0][-self.window_size :].tolist())}
 
     def get_log_after_epoch(
         self, runner, batch_idx: int, mode: str, with_non_scalar: bool = False
@@ -141,7 +154,8 @@ class MetricsFileHook(Hook):
 
     def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         """Writes the figures of a test."""
-        self._write(runner, metrics, checkpoint=str(runner._load_from))
+        weights = {"ema": True} if runner.cfg.get("averaged_weights") else {}
+        self._write(runner, metrics, **weights, checkpoint=str(runner._load_from))
 
     @master_only
     def _write(self, runner, metrics: dict[str, float] | None, **where: int | str) -> None:

@@ -19,9 +19,9 @@ from convnext_dense.engine.finite_checks import last_step_was_taken
 from convnext_dense.engine.gathering import GatheringHook
 from convnext_dense.engine.sharding import copy_model, gather_tensors, load_gathered, plain_model
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import OF_AVERAGE
 from convnext_dense.weights.checkpoints import AVERAGE
 
-SUFFIX = "_ema"  # of the figures
 AVERAGE_DECAY = "average_decay"  # in a checkpoint's meta
 LONGEST = 0.9999  # the decay of table 5 of the paper, whose runs have 94,000 steps and more
 SHARE = 10  # a decay that is not given looks back over at most one in so many steps of the run
@@ -175,7 +175,7 @@ class PairedEvaluator:
         if self._averaged:
             print_log("The averaged weights:", logger="current")
             average = self.average.evaluate(size)
-            figures = {f"{name}{SUFFIX}": value for name, value in average.items()}
+            figures = {f"{name}{OF_AVERAGE}": value for name, value in average.items()}
             print_log("The plain weights:", logger="current")
         # The last one's figures of each class stay in the message hub.
         return {**self.plain.evaluate(size), **figures}

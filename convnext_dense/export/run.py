@@ -67,7 +67,7 @@ def export(flags: ExportFlags) -> tuple[Path, Parity]:
     out = Path(flags.out or Path("exports", f"{_stem(flags.checkpoint)}-{flags.to}"))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder with --out.")
-    trained = load_trained(flags.checkpoint, flags.config, "cpu", flags.ema)
+    trained = load_trained(flags.checkpoint, flags.config, "cpu", flags.ema, flags.part)
     model = exportable(trained.network, flags.part, flags.input_size, trained.legend.palette)
     make_folder(out.parent)
     if flags.to == BUILDS_ELSEWHERE and hasattr(model.module, "trim"):

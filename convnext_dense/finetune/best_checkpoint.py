@@ -6,8 +6,8 @@ from mmengine.config import Config
 from mmengine.registry import METRICS, DefaultScope
 
 from convnext_dense.config.config_tree import evaluators
-from convnext_dense.engine.weight_averaging import SUFFIX
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import OF_AVERAGE
 
 AUTO = "auto"
 LOSS = "loss"  # the only figure that is better when it is lower
@@ -35,7 +35,7 @@ def save_best(cfg: Config, metric: str) -> None:
 
 def rule_of(figure: str) -> str:
     """``greater`` or ``less``: which values of a figure are better."""
-    return "less" if figure.rpartition("/")[2].removesuffix(SUFFIX) == LOSS else "greater"
+    return "less" if figure.rpartition("/")[2].removesuffix(OF_AVERAGE) == LOSS else "greater"
 
 
 def find_figure(cfg: Config, metric: str) -> str:
@@ -85,7 +85,7 @@ def known_figures(cfg: Config) -> list[str]:
             names += [f"{prefix}/{name}" for name in kind.figure_names(evaluator, _classes(cfg))]
     hooks = [hook.get("type") for hook in cfg.get("custom_hooks") or []]
     if "WeightAverageHook" in hooks and "BothWeights" in str(cfg.val_cfg.get("type")):
-        names += [f"{name}{SUFFIX}" for name in names]
+        names += [f"{name}{OF_AVERAGE}" for name in names]
     return names
 
 

@@ -110,7 +110,7 @@ Weights are safetensors and the config is plain YAML: loading them executes noth
 
 def _figures(run: Training, figures: Mapping[str, float], iteration: int | None) -> str:
     if not run.metrics:
-        return "## Figures\n\nThis run was not evaluated."
+        return "## Figures\n\nThese weights were not evaluated."
     rows = [(name, f"{value:.4f}") for name, value in figures.items()]
     text = "## Figures\n\nOf the last validation"
     at = [f"{key} {run.metrics[key]}" for key in ("epoch", "iter") if key in run.metrics]

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from convnext_dense.hub.model_card import model_card
 from convnext_dense.hub.portable_config import portable_config
 from convnext_dense.hub.snapshot import CARD, CONFIG, WEIGHTS
 from convnext_dense.runs.checkpointing import newest_whole
+from convnext_dense.runs.run_summary import of_weights
 from convnext_dense.runs.saved_runs import read_folder
+from convnext_dense.tasks import check_predicts
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import take_average
 from convnext_dense.weights.loading import find_state_dict
 from convnext_dense.weights.saving import write_safetensors
 
@@ -103,8 +107,12 @@ def make_folder(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists already: name a folder that is new or empty.")
     content = read_checkpoint(source)
-    state, _ = find_state_dict(content, ema)
+    if ema:
+        content = take_average(content, str(source))
+    run = replace(run, metrics=of_weights(run.metrics, ema))
+    state, _ = find_state_dict(content, ema=False)
     cfg = _config_of(content, source)
+    check_predicts(cfg, str(source))
     classes = class_names(cfg, content, str(source))
     portable = portable_config(cfg.to_dict())
     card = model_card(

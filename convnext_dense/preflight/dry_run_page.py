@@ -24,6 +24,12 @@ MOST, LEAST = 8, 3  # classes of a shortened list
 VERSIONS = ("python", "torch", "mmengine", "mmdet", "mmsegmentation", "timm")
 ENTRIES = 6  # changed entries of one reason
 NONE = "none"
+# Entries of a head that count classes, and what they count.
+CLASS_COUNTS = {
+    "num_classes": "",
+    "num_things_classes": " things",
+    "num_stuff_classes": " stuff",
+}
 # Paths and class names, which have lines of their own above.
 UNSHOWN = re.compile(r"data_root$|metainfo\.|^launcher$|^work_dir$|^fitted_to|ann_file$")
 GB = 1e9
@@ -64,7 +70,7 @@ def format_page(
         ("classes", _classes(runner)),
         *_occurrence_rows(cfg, task, runner, opened),
         *remark_rows(cfg, ("train", "val"), opened),
-        ("heads", _heads(cfg)),
+        ("heads", describe_heads(cfg)),
         ("parameters", _parameters(runner)),
         ("weights", weights),
         *finetuning_rows(cfg),
@@ -157,13 +163,15 @@ def _some(entries: Sequence[str]) -> str:
     return "; ".join(entries[:ENTRIES]) + (f"; ... and {more} more" if more > 0 else "")
 
 
-def _heads(cfg: Config) -> str:
+def describe_heads(cfg: Config) -> str:
+    """The heads of a model with their numbers of classes."""
     heads = []
 
     def look(node, path: str) -> None:
         if isinstance(node, Mapping):
-            if "num_classes" in node:
-                heads.append(f"{path} {node['num_classes']}")
+            counts = [f"{node[key]}{kind}" for key, kind in CLASS_COUNTS.items() if key in node]
+            if counts:
+                heads.append(f"{path} {' + '.join(counts)}")
             for key, value in node.items():
                 look(value, f"{path}.{key}" if path else key)
         elif isinstance(node, list | tuple):

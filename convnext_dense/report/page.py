@@ -175,6 +175,7 @@ def _test_command(test: Test) -> str:
     config = test.folder / f"{test.config_name}.py"
     words = [*command_of_test(), config, test.metrics["checkpoint"], "--work-dir"]
     words += [test.folder, "--out", test.folder / RESULTS]
+    words += [f"--{flag}" for flag in ("ema", "tta") if test.metrics.get(flag)]
     return shlex.join(map(str, words))
 
 
@@ -225,9 +226,7 @@ def _paper(stored: Stored, metrics: dict[str, Any], configs: Path) -> dict[str, 
     rows = []
     for name, value in paper.figures.items():
         multi_scale = name.endswith(suffix)
-        ours = metrics.get(name.removesuffix(suffix)) if metrics else None
-        if multi_scale != bool(metrics.get("tta")):  # the figure of another kind of test
-            ours = None
+        ours = run_summary.figure_of_kind(metrics, name.removesuffix(suffix), multi_scale)
         rows.append((name, value, None if ours is None else 100 * ours))
     cost = next((row for row in ROWS if row.model == stored.config_name), None)
     return dict(text=paper.text, rows=rows, cost=cost)

@@ -20,9 +20,9 @@ from mmengine.registry import HOOKS
 from convnext_dense.atomic_files import explaining_full_disks, replacing, write_atomically
 from convnext_dense.errors import UserError
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import BEST_THRESHOLDS
 
 POINTER = "last_checkpoint"
-BEST_THRESHOLDS = "best_thresholds"  # in the message hub, meta and metrics.json: by class
 NAME = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
 

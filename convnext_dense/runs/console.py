@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from convnext_dense.runs.noise import is_noise
+from convnext_dense.tasks import OF_AVERAGE
 from convnext_dense.text_table import format_columns
 
 LEVELS = {
@@ -180,21 +181,42 @@ def format_step(
 
 
 def format_figures(figures: Mapping[str, float]) -> list[str]:
-    """The figures of an evaluation: a line, or a table where names share their beginnings.
+    """The figures of an evaluation: lines, or a table where names share their beginnings.
 
     Args:
         figures: By name; the evaluator's prefix (``coco/``) is left out. ``bbox_mAP_50`` is in the
-            row ``bbox`` and the column ``mAP_50``.
+            row ``bbox`` and the column ``mAP_50``, and the averaged weights' ``bbox_mAP_50_ema`` in
+            the row ``bbox_ema``. What fits into no column of the first row, such as counts, is in
+            lines below.
     """
+    named = {name.rpartition("/")[2]: _format_figure(value) for name, value in figures.items()}
     table: dict[str, dict[str, str]] = {}
-    for name, value in figures.items():
-        row, _, column = name.rpartition("/")[2].partition("_")
-        table.setdefault(row, {})[column] = _format_figure(value)
+    for name, text in named.items():
+        row, column = _cell(name)
+        table.setdefault(row, {})[column] = text
+    shared = next(iter(table.values())).keys()
+    table = {name: row for name, row in table.items() if shared & row.keys()}
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     if columns == [""]:
-        return ["  ".join(f"{name} {row['']}" for name, row in table.items())]
+        return _lines(named)
     rows = [(name, *(row.get(column, "") for column in columns)) for name, row in table.items()]
-    return format_columns([("", *columns), *rows], ["<", *[">"] * len(columns)])
+    apart = {name: text for name, text in named.items() if _cell(name)[0] not in table}
+    return [*format_columns([("", *columns), *rows], ["<", *[">"] * len(columns)]), *_lines(apart)]
+
+
+def _cell(name: str) -> tuple[str, str]:
+    """The row and the column of a figure."""
+    plain = name.removesuffix(OF_AVERAGE)
+    row, _, column = plain.partition("_")
+    return f"{row}{name.removeprefix(plain)}", column
+
+
+def _lines(named: Mapping[str, str]) -> list[str]:
+    """Figures beside each other, those of the averaged weights in a line of their own."""
+    lines: dict[bool, list[str]] = {}
+    for name, text in named.items():
+        lines.setdefault(name.endswith(OF_AVERAGE), []).append(f"{name} {text}")
+    return ["  ".join(line) for line in lines.values()]
 
 
 def _format_figure(value: float) -> str:

@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from convnext_dense.config.shipped import command_of_test
-from convnext_dense.runs.saved_runs import RESULTS, Training
-from convnext_dense.tasks import HEADLINE
+from convnext_dense.runs.saved_runs import RESULTS, Test, Training
+from convnext_dense.tasks import HEADLINE, OF_AVERAGE
 
 HIDDEN_ENV = ("command", "started", "device", "git_revision", "processes")  # shown elsewhere
 Rows = list[tuple[str, str]]
@@ -125,12 +125,50 @@ def headline(figures: dict[str, Any]) -> dict[str, float]:
     return {name: figures[name] for name in HEADLINE if figures.get(name) is not None}
 
 
+def of_weights(metrics: dict[str, Any], ema: bool) -> dict[str, Any]:
+    """What a training's ``metrics.json`` says about its plain or its averaged weights.
+
+    The averaged weights' figures lose ``_ema``. Figures of each class and best thresholds are the
+    plain weights'. Empty where these weights were not evaluated.
+    """
+    if not ema:
+        return {name: value for name, value in metrics.items() if not name.endswith(OF_AVERAGE)}
+    found = {
+        name.removesuffix(OF_AVERAGE): value
+        for name, value in metrics.items()
+        if name.endswith(OF_AVERAGE)
+    }
+    where = {key: metrics[key] for key in ("epoch", "iter") if key in metrics}
+    return {**found, **where} if found else {}
+
+
+def figure_of_kind(metrics: dict[str, Any], name: str, multi_scale: bool) -> float | None:
+    """A figure that stands beside a published one: of the same views, and of the same weights.
+
+    A test of the averaged weights (``ema``) has their figures without ``_ema``.
+    """
+    if bool(metrics.get("tta")) != multi_scale:
+        return None
+    if not metrics.get("ema"):
+        return metrics.get(name)
+    return metrics.get(name.removesuffix(OF_AVERAGE)) if name.endswith(OF_AVERAGE) else None
+
+
+def kind_of_test(test: Test) -> str:
+    """A test in words: its weights, views and images, where they are not the usual ones."""
+    return (
+        "test"
+        + (" of the averaged weights" if test.metrics.get("ema") else "")
+        + (" in several views" if test.metrics.get("tta") else "")
+        + (f" of {test.limit:,} images" if test.limit else "")
+    )
+
+
 def final_figures(run: Training) -> tuple[dict[str, float], str]:
     """The final figures of a run and their source: the latest test, or else the training."""
     if run.tests:
         test = max(run.tests, key=lambda test: test.folder.stat().st_mtime)
-        source = f"test of {test.limit:,} images" if test.limit else "test"
-        return headline(test.metrics), source
+        return headline(test.metrics), kind_of_test(test)
     if run.metrics:
         return headline(run.metrics), "validation"
     return {}, "-"

@@ -1,17 +1,25 @@
 """The origin of a run's weights: a resumed run, a checkpoint, a pretraining run, the recipe."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from convnext_dense import weights
 from convnext_dense.errors import UserError
+from convnext_dense.models.trunk import parse_arch
 from convnext_dense.runs import AUTO
 from convnext_dense.runs.checkpointing import newest_whole
 from convnext_dense.runs.work_folder import resolve_checkpoint
 from convnext_dense.weights.loading import find_state_dict
+from convnext_dense.weights.zoo import find_file
+
+STAGED = ("ConvNeXt", "ConvNeXtTrunk", "ConvNeXtClassifier")  # their ``arch`` is a variant's
+V1_OPTIONS = "model.backbone.use_grn=False model.backbone.layer_scale_init_value=1e-6"
+V2_OPTIONS = "model.backbone.use_grn=True model.backbone.layer_scale_init_value=0"
 
 
 def choose_weights(
@@ -77,6 +85,7 @@ def hand_over(backbone: ConfigDict, checkpoint: str, ema: bool) -> None:
         raise UserError(
             f"--backbone-weights starts a ConvNeXt, but the backbone is {backbone.get('type')}."
         )
+    check_named(backbone, checkpoint, "--backbone-weights")
     content = weights.read_checkpoint(checkpoint)
     if ema:
         try:
@@ -90,6 +99,38 @@ def hand_over(backbone: ConfigDict, checkpoint: str, ema: bool) -> None:
     # Whether the last map has the file's own norm belongs to the recipe, not to the file.
     kept = {key: recipe[key] for key in ("final_norm_to_norm3",) if key in recipe}
     backbone.init_cfg = dict(type="Pretrained", checkpoint=checkpoint, ema=ema, **kept)
+
+
+def check_named(backbone: Mapping[str, Any], source: str, where: str) -> None:
+    """Refuses a file with a name whose network is another one, before it is downloaded.
+
+    Args:
+        backbone: Config of the backbone.
+        source: What names the file; only official names and addresses are known.
+        where: What named it, for the message.
+
+    Raises:
+        UserError: For another size, or other blocks.
+    """
+    known = find_file(source)
+    if known is None or Path(source).exists() or backbone.get("type") not in STAGED:
+        return
+    own = "V2" if backbone.get("use_grn") else "V1"
+    if known.blocks == "isotropic":
+        raise UserError(f"{where}: {source} is an isotropic ConvNeXt, which has no stages.")
+    arch = backbone.get("arch", "tiny")
+    if parse_arch(arch) != parse_arch(known.size):
+        size = arch if isinstance(arch, str) else "of a size of its own"
+        raise UserError(
+            f"{where}: {source} is a ConvNeXt {known.size}, and the backbone is {size}: name "
+            "weights of the backbone's size, or a config of the weights'."
+        )
+    if known.blocks != own:
+        options = V2_OPTIONS if known.blocks == "V2" else V1_OPTIONS
+        raise UserError(
+            f"{where}: {source} has blocks of {known.blocks}, and the backbone those of {own}: "
+            f"name other weights, or add --cfg-options {options}."
+        )
 
 
 def _name_prefix(cfg: Config, prefix: str) -> None:
@@ -111,9 +152,12 @@ def fetch_weights(backbone: ConfigDict, is_trial: bool) -> None:
             be downloaded. A full run may not: it would take days to show that they were missing.
 
     Raises:
-        UserError: When a full run's weights are out of reach, or a named file does not exist.
+        UserError: When a full run's weights are out of reach, a named file does not exist, or it
+            is of another network.
     """
     source = str(backbone.init_cfg.checkpoint)
+    if not backbone.init_cfg.get("allow_partial"):
+        check_named(backbone, source, "init_cfg.checkpoint")
     try:
         weights.local_file(source, backbone.init_cfg.get("sha256"))
     except UserError as error:

@@ -266,7 +266,7 @@ def check_supported(model: nn.Module) -> None:
     if type(model) not in (Segmentor, EncoderDecoder):
         raise UserError(
             f"--tta supports mmsegmentation's EncoderDecoder (UperNet and others), not "
-            f"{type(model).__name__}: test without --tta."
+            f"{type(model).__name__}: leave out --tta."
         )
 
 

@@ -20,6 +20,7 @@ from convnext_dense.data.image_scan import (
     open_in_parallel,
 )
 from convnext_dense.errors import UserError
+from convnext_dense.runs.work_folder import resolve_checkpoint
 from convnext_dense.self_supervised.images import find_images
 from convnext_dense.self_supervised.masking import check_patch_size, choose_patch_size
 from convnext_dense.self_supervised.teacher import Teacher
@@ -128,10 +129,12 @@ def fit_teacher(model: Any) -> None:
     source = (model.get("teacher") or {}).get("checkpoint")
     if not source:
         raise UserError(
-            "Distillation needs a trained teacher: name the file of a ConvNeXt with --teacher FILE."
+            "Distillation needs a trained teacher: name the file of a ConvNeXt, or the work folder "
+            "of a training, with --teacher."
         )
+    source = resolve_checkpoint(source)
     if Path(source).is_dir():
-        raise UserError(f"--teacher names {source}, which is a folder: name the checkpoint in it.")
+        raise UserError(f"--teacher names {source}, a folder that holds no checkpoint.")
     if Path(source).is_file():
         model.teacher.checkpoint = os.path.abspath(source)
     channels = Teacher(**model.teacher).network.downsample_layers[0][0].in_channels

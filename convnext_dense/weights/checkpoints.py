@@ -14,11 +14,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from convnext_dense.errors import UserError
+from convnext_dense.tasks import OF_AVERAGE
 from convnext_dense.weights.formats import FIRST_CONV, rename, to_official
 from convnext_dense.weights.namings import MMPRETRAIN
 
 BACKBONE = "backbone."
 AVERAGE = "state_dict_ema"  # the averaged weights of a run, beside the plain ones in "state_dict"
+BEST_THRESHOLDS = "best_thresholds"  # in the message hub, meta and metrics.json: by class
 OUTPUT_NORM = re.compile(r"backbone\.norm[0-3]\.(weight|bias)")  # one for each map that is emitted
 # Classification layers, and the number of their rows in addition to one for each class.
 CLASSIFIERS = {
@@ -31,8 +33,6 @@ CLASSIFIERS = {
     "decode_head.cls_embed.weight": 1,
 }
 FUSION = "fusion_head"  # puts results of other heads together, without parameters
-
-MASK_PARTS = ("mask_head", "mask_embed")  # in names of parameters; the second is of queries
 
 MASK_PARTS = ("mask_head", "mask_embed")  # in names of parameters; the second is of queries
 
@@ -62,6 +62,8 @@ def model_state(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 def take_average(checkpoint: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """A checkpoint whose model has the averaged (EMA) weights of it.
 
+    Its best thresholds are those that were measured on the averaged weights, if any were.
+
     Raises:
         UserError: For a checkpoint without.
     """
@@ -69,7 +71,9 @@ def take_average(checkpoint: Mapping[str, Any], source: str) -> Mapping[str, Any
         raise UserError(
             f"{source} has no averaged weights: leave out --ema, or train with --average-weights."
         )
-    return {**checkpoint, "state_dict": checkpoint[AVERAGE]}
+    meta = dict(checkpoint.get("meta") or {})
+    meta[BEST_THRESHOLDS] = meta.pop(f"{BEST_THRESHOLDS}{OF_AVERAGE}", None)
+    return {**checkpoint, "state_dict": checkpoint[AVERAGE], "meta": meta}
 
 
 def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:

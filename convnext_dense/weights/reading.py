@@ -90,7 +90,15 @@ def local_file(source: str | Path, sha256: str | None = None) -> Path:
     source, sha256 = str(source), check_form(sha256)
     path, known = Path(source).expanduser(), find_file(source)
     if known and not path.exists():
-        return fetch(known.url, sha256 or known.sha256)
+        try:
+            return fetch(known.url, sha256 or known.sha256)
+        except UserError as error:
+            if not known.gated:
+                raise
+            raise UserError(
+                f"{error} The file is given out to those alone who accepted its licence "
+                f"({known.licence}): docs/weights.md has the steps."
+            ) from error
     if source.startswith(WEB_SCHEMES):
         return fetch(source, sha256)
     if not path.is_file():

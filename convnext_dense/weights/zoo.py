@@ -8,6 +8,7 @@ Nobody publishes full hashes, so the entries have none: the first download is tr
 stored (see ``download.py``). Add a hash here as soon as one is published.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 SERVER = "https://dl.fbaipublicfiles.com/convnext"
@@ -37,6 +38,10 @@ CLIP = Normalisation(
 )
 
 
+# In every address: the blocks, and the size of the network.
+_ARCHITECTURE = re.compile(r"convnext(v2)?[_-](iso_)?([a-z]+)")
+
+
 @dataclass(frozen=True)
 class ZooFile:
     """One file.
@@ -46,12 +51,25 @@ class ZooFile:
         licence: The licence of the weights, as their authors state it.
         sha256: Its published hash in hexadecimal; None where none is published.
         normalisation: How the images were normalised that the weights were trained on.
+        gated: Whether it is given out to those alone who accepted its licence.
     """
 
     url: str
     licence: str
     sha256: str | None = None
     normalisation: Normalisation = IMAGENET
+    gated: bool = False
+
+    @property
+    def size(self) -> str:
+        """The name of the variant: ``tiny``."""
+        return _ARCHITECTURE.search(self.url)[3]
+
+    @property
+    def blocks(self) -> str:
+        """``V1``, ``V2``, or ``isotropic`` for a network without stages."""
+        v2, isotropic, _ = _ARCHITECTURE.search(self.url).groups()
+        return "V2" if v2 else "isotropic" if isotropic else "V1"
 
 
 # facebookresearch/ConvNeXt, README files. Detection and segmentation start from the first two
@@ -133,8 +151,9 @@ ZOO: dict[str, ZooFile] = {
         for name in names.split()
     },
     **{
-        f"dinov3_convnext_{size}": _on_hub(
-            f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m", "DINOv3 License"
+        f"dinov3_convnext_{size}": replace(
+            _on_hub(f"facebook/dinov3-convnext-{size}-pretrain-lvd1689m", "DINOv3 License"),
+            gated=True,
         )
         for size in _DINOV3
     },

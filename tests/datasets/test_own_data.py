@@ -168,6 +168,10 @@ def test_one_folder_is_enough_for_a_test(streets):
         (["--train-json", "t.json", "--images", "d"], "--train-json needs --val-json beside it"),
         (["--val-json", "t.json", "--images", "d"], "--val-json needs --train-json beside it"),
         (["--train-json", "t.json", "--val-json", "t.json"], "--train-json needs --images"),
+        (
+            ["--train-json", "t.json", "--val-json", "t.json", "--images", "d", "--split", "0.2"],
+            "--split takes validation data from the training data: leave out --val-json[.]$",
+        ),
         (["--labels", "d"], "--labels needs --images"),
         (["--images", "d"], "--images belongs to own data, which is named by --train-data"),
         (["--epochs", "3"], "--epochs belongs to own data"),

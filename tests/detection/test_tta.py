@@ -314,5 +314,5 @@ def test_views_of_grey_pictures():
 
 
 def test_other_detectors_are_refused():
-    with pytest.raises(UserError, match="single-stage detectors with NMS, not SOLO"):
+    with pytest.raises(UserError, match="with NMS, not SOLO: leave out --tta"):
         make_views().predict(SOLO.__new__(SOLO), batch_of(picture()))

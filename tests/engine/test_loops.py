@@ -1,16 +1,18 @@
 """The training loop against mmengine's own, and a resumed run against an uninterrupted one."""
 
 import uuid
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MessageHub
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import LogProcessor, Runner
 from torch.utils.data import Dataset
 
 from convnext_dense.engine import DenseRunner
+from convnext_dense.engine.hooks import PassLogProcessor
 from convnext_dense.errors import UserError
 
 
@@ -254,6 +256,20 @@ def test_an_evaluation_inside_of_an_epoch_names_it(tmp_path, iterations, epoch):
     lines = [line for line in next(tmp_path.glob("*/*.log")).read_text().splitlines()]
     (line,) = [line for line in lines if "Epoch(val)" in line]
     assert f"[{epoch}][1/1]" in line.replace(" ", "")
+
+
+def test_one_step_does_not_hide_the_other_norms(monkeypatch):
+    """The console has their median; what is logged stays mmengine's mean."""
+    logged = {"loss": 1.0, "grad_norm": 2.5e7}, "the line of the log"
+    monkeypatch.setattr(LogProcessor, "get_log_after_iter", lambda *_: logged)
+    norms = HistoryBuffer([9.0, 9.0, 1e8, 3.0, 2.0, 5.0], [1] * 6)
+    hub = SimpleNamespace(log_scalars={"train/grad_norm": norms}, runtime_info={})
+    runner = SimpleNamespace(message_hub=hub, iter=5, max_iters=10)
+    processor = PassLogProcessor(window_size=4, by_epoch=False)
+    tag, text = processor.get_log_after_iter(runner, 5, "train")
+    assert (tag, text) == logged and "grad_norm: 4  " in f"{text.short}  "
+    hub.log_scalars.clear()
+    assert "grad_norm" not in processor._usual_norm(runner)
 
 
 def test_checkpoints_are_renamed_into_place(tmp_path):

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_shipped
+from convnext_dense.engine.hooks import MetricsFileHook
 from convnext_dense.engine.weight_averaging import WeightAverageHook, decay_of, steps_of
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.average import average_weights, describe_average, use_average_alone
@@ -154,6 +155,19 @@ def test_a_checkpoint_without_an_average(tmp_path):
         assert "a.pth has no averaged weights: leave out --ema, or train with" in said
 
 
+@pytest.mark.parametrize("averaged", [True, False])
+def test_the_figures_of_a_test_say_whose_they_are(tmp_path, averaged):
+    cfg = load_config(find_shipped("mask_rcnn_convnext_t_3x"))
+    if averaged:
+        use_average_alone(cfg)
+    hub = SimpleNamespace(runtime_info={"facts_of_the_run": {"tta": True}})
+    runner = SimpleNamespace(cfg=cfg, work_dir=tmp_path, message_hub=hub, _load_from="a.pth")
+    MetricsFileHook().after_test_epoch(runner, {"coco/bbox_mAP": 0.5})
+    expected = {"bbox_mAP": 0.5, "tta": True, "checkpoint": "a.pth"}
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found == expected | ({"ema": True} if averaged else {})
+
+
 OPTIONS = [
     "--cfg-options",
     "default_hooks.checkpoint.interval=3",
@@ -192,6 +206,13 @@ def test_a_detector_with_its_average(birds, tmp_path):
         run("test", config, *words, "--work-dir", work, "--out", work / "out.json")
         results[name] = json.loads((work / "out.json").read_text())
     assert results["ema"] == results["swapped"] != results["both"]
+    measured = json.loads((tmp_path / "ema/metrics.json").read_text())
+    assert measured["ema"] is True and measured["bbox_mAP"] == figures["bbox_mAP_ema"]
+    meta = read_checkpoint(last)["meta"]  # classes that are never found have no threshold
+    assert meta.get("best_thresholds_ema", {}) == measured["best_thresholds"]
+    assert meta.get("best_thresholds", {}) == figures["best_thresholds"]
+    card = run("push", tmp_path / "run", "--ema", "--dry-run")
+    assert f"| bbox_mAP | {figures['bbox_mAP_ema']:.4f} |" in card
     seen = [
         load(source, ema=ema)(
             next((birds / "images").glob("val_*.jpg")), threshold=0

@@ -12,9 +12,9 @@ from convnext_dense.detection.coco_metric import CocoInstanceMetric
 from convnext_dense.engine import build_runner
 from convnext_dense.errors import UserError
 from convnext_dense.finetune.best_checkpoint import find_figure, known_figures, rule_of, save_best
-from convnext_dense.runs.checkpointing import BEST_THRESHOLDS
 from convnext_dense.segmentation import mean_iou
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import BEST_THRESHOLDS
 from tests.running import run
 
 SEGMENTATION = dict(default_scope="mmseg", val_evaluator=dict(type="MeanIoUMetric"))

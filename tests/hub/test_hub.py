@@ -17,6 +17,7 @@ from convnext_dense.errors import UserError
 from convnext_dense.hub import fetch, make_folder, push
 from convnext_dense.hub.endpoint import parse_name
 from convnext_dense.predictor import Predictor
+from convnext_dense.runs.run_summary import of_weights
 from convnext_dense.weights import read_checkpoint
 from convnext_dense.weights.checkpoints import trained_classes
 from tests.hub.conftest import CLASSES, PALETTE, use_endpoint
@@ -136,7 +137,7 @@ def test_the_card_without_a_licence_or_figures(trained, tmp_path):
     bare = shutil.copytree(trained, tmp_path / "bare")
     (bare / "metrics.json").unlink()
     card = (make_folder(bare, "me/birds", tmp_path / "made") / "README.md").read_text()
-    assert "license" not in card and "was not evaluated" in card
+    assert "license" not in card and "were not evaluated" in card
 
 
 def test_another_checkpoint_and_the_average(trained, tmp_path):
@@ -144,12 +145,35 @@ def test_another_checkpoint_and_the_average(trained, tmp_path):
     content = torch.load(other / "iter_2.pth", weights_only=True)
     content["meta"]["iter"] = 1
     torch.save(content, other / "best.pth")
+    (other / "metrics.json").write_text('{"bbox_mAP_ema": 0.5, "iter": 2}')
     made = make_folder(other, "me/b", tmp_path / "made", checkpoint="best.pth", ema=True)
     card = (made / "README.md").read_text()
     assert "those of iteration 1" in card and "moving average" in card
     state = read_checkpoint(made / "model.safetensors")["state_dict"]
     name = next(iter(state))
     assert torch.equal(state[name], content["state_dict_ema"][name])
+
+
+def test_the_average_has_its_own_figures(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    card = (make_folder(run, "me/b", tmp_path / "none", ema=True) / "README.md").read_text()
+    assert "These weights were not evaluated." in card and "0.1234" not in card
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics |= {"bbox_mAP_ema": 0.4321, "best_thresholds": {"circle": {"threshold": 0.4}}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert not any(name.endswith("_ema") for name in of_weights(metrics, ema=False))
+    made = make_folder(run, "me/b", tmp_path / "ema", ema=True)
+    _, header, body = (made / "README.md").read_text().split("---\n", 2)
+    (metric,) = yaml.safe_load(header)["model-index"][0]["results"][0]["metrics"]
+    assert metric == {"type": "bbox_mAP", "value": 0.4321}
+    assert "| bbox_mAP | 0.4321 |" in body and "iter 2" in body
+    assert "0.1234" not in body and "| circle | 0.500" not in body and "best threshold" not in body
+    assert "best_thresholds" not in read_checkpoint(made / "model.safetensors")["meta"]
+    content = torch.load(run / "iter_2.pth", weights_only=True)
+    del content["state_dict_ema"]
+    torch.save(content, run / "iter_2.pth")
+    with pytest.raises(UserError, match="no averaged weights: leave out --ema, or train with"):
+        make_folder(run, "me/b", tmp_path / "other", ema=True)
 
 
 def test_a_work_folder_that_cannot_be_pushed(trained, tmp_path):

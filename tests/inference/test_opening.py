@@ -271,3 +271,25 @@ def test_a_test_stores_the_best_thresholds_in_a_checkpoint_that_has_none(work_di
     best["circle"]["threshold"] = 0.9
     keep_thresholds(runner, file)
     assert load(folder, device="cpu").best_thresholds == {"circle": 0.5}  # its training's stay
+
+
+def test_the_average_has_the_thresholds_that_were_measured_on_it(work_dirs, tmp_path, array):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "lr_groups.csv").write_text("")
+    best = {"circle": dict(threshold=0.5, f1=1.0)}
+    file = changed(work_dirs["detection"], folder / "epoch_1.pth", best_thresholds=best)
+    content = torch.load(file, weights_only=True)
+    torch.save(dict(content, state_dict_ema=content["state_dict"]), file)
+    (folder / "metrics.json").write_text(json.dumps(dict(best_thresholds=best)))
+    with pytest.raises(UserError, match="There are no best thresholds in .*test --ema computes"):
+        load(folder, device="cpu", ema=True).predict(array, threshold="best")
+    of_average = {"circle": dict(threshold=0.7, f1=1.0)}
+    (folder / "metrics.json").write_text(json.dumps(dict(best_thresholds=of_average, ema=True)))
+    assert load(folder, device="cpu", ema=True).best_thresholds == {"circle": 0.7}
+    info = dict(best_thresholds=of_average)
+    runner = SimpleNamespace(message_hub=SimpleNamespace(runtime_info=info))
+    (folder / "metrics.json").unlink()
+    keep_thresholds(runner, file, ema=True)
+    assert load(folder, device="cpu", ema=True).best_thresholds == {"circle": 0.7}
+    assert load(folder, device="cpu").best_thresholds == {"circle": 0.5}

@@ -183,6 +183,9 @@ def test_runs_are_matched(tmp_path, no_counting):
     xl = dict(top1=0.1, top1_ema=0.878, checkpoint="x")
     put_run(tmp_path / "xl", "convnext_xl_in22k_ft1k_384_30e", xl, "imagenet/val")
     assert ours(12, "ConvNeXt-XL@384", tmp_path)["accuracy_22k"][0] == pytest.approx(87.8)
+    alone = dict(top1=0.879, ema=True, checkpoint="x")  # a test of the averaged weights alone
+    put_run(tmp_path / "xl_2", "convnext_xl_in22k_ft1k_384_30e", alone, "imagenet/val")
+    assert ours(12, "ConvNeXt-XL@384", tmp_path)["accuracy_22k"][0] == pytest.approx(87.9)
 
 
 def test_an_unfinished_run_says_so(tmp_path, no_counting):
@@ -198,7 +201,8 @@ def test_one_scale_and_several_are_two_tables(tmp_path, no_counting):
     assert ours(4, name, tmp_path)["miou"] == (None, "one has no figure of it: test with --tta")
     put_run(tmp_path / "several", name, dict(mIoU=0.467, tta=True, checkpoint="x"), data)
     assert ours(4, name, tmp_path)["miou"][0] == pytest.approx(46.7)
-    assert ours(7, name, tmp_path)["miou"][0] == pytest.approx(46.0)
+    put_run(tmp_path / "ema", name, dict(mIoU=0.47, ema=True, checkpoint="x"), data)
+    assert ours(7, name, tmp_path)["miou"][0] == pytest.approx(46.0)  # of the plain weights
 
 
 def test_other_data_is_no_figure_of_the_row(tmp_path, no_counting):

@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image
 
 from convnext_dense.cli import train
 from convnext_dense.cli.main import parse_tool
 from convnext_dense.config.load import load_config
+from convnext_dense.config.names import find_shipped
+from convnext_dense.data.head_classes import set_num_classes
 from convnext_dense.errors import UserError
+from convnext_dense.preflight.dry_run_page import describe_heads
 from tests.config.test_load import SHAPES
 from tests.datasets.test_labels import SHAPES as LABEL_SHAPES
 
@@ -80,6 +84,17 @@ def test_a_segmentor(data_root, places, capsys):
     assert found["batch"] == "4 images a step in one process; the recipe has 2"
     assert "--auto-scale-lr makes it 0.008" in found["learning rate"]
     assert found["evaluation"].startswith("2 images, mIoU ")
+
+
+def test_every_head_of_a_panoptic_model_is_named():
+    model = load_config(find_shipped("panoptic_fpn_convnext_t_1x")).model
+    set_num_classes(model, 4, "the data", stuff=3)
+    assert sorted(describe_heads(Config(dict(model=model))).split(", ")) == [
+        "panoptic_fusion_head 4 things + 3 stuff",
+        "roi_head.bbox_head 4",
+        "roi_head.mask_head 4",
+        "semantic_head 4 things + 3 stuff",
+    ]
 
 
 def test_a_classifier(tmp_path, places, capsys):

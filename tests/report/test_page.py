@@ -229,6 +229,15 @@ def test_figures_of_odd_kinds_are_left_out(tmp_path, entry):
     assert read_folder(tmp_path).tests[0].metrics["mIoU"] == 0.4
 
 
+def test_a_test_of_the_averaged_weights_says_so(tmp_path, render):
+    metrics = {"bbox_mAP": 0.5, "ema": True}
+    page = render(write_test(tmp_path / "test", dict(default_scope="mmdet"), metrics, None))
+    summary = dict(zip(*page.rows[:2], strict=True))
+    assert summary["from"].strip() == "test of the averaged weights"
+    assert page.cells("ema") == [["ema", "1"]]
+    assert "results.json --ema" in page.text  # the command that repeats it
+
+
 def test_best_thresholds_stand_beside_the_figures_of_each_class(tmp_path, render):
     best = {"cup": {"threshold": 0.35, "f1": 0.8, "precision": 0.9, "recall": 0.72}}
     metrics = {

@@ -18,9 +18,10 @@ from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 
 from convnext_dense.errors import UserError
-from convnext_dense.runs.checkpointing import BEST_THRESHOLDS, POINTER, is_whole, newest_whole
+from convnext_dense.runs.checkpointing import POINTER, is_whole, newest_whole
 from convnext_dense.runs.work_folder import claim
 from convnext_dense.weights import read_checkpoint
+from convnext_dense.weights.checkpoints import BEST_THRESHOLDS
 from tests.engine.toy_run import Better, toy_runner
 
 KILLS = 100

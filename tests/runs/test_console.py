@@ -143,6 +143,23 @@ def test_figures_are_a_line_or_a_table():
     ]
 
 
+def test_the_averaged_weights_have_rows_of_their_own_and_counts_a_line():
+    plain = {"coco/bbox_mAP": 0.5, "coco/bbox_mAP_l": -1.0, "coco/objects_not_counted": 12}
+    average = {"coco/bbox_mAP_ema": 0.25, "coco/detections_not_counted_ema": 1300}
+    assert console.format_figures({**plain, **average}) == [
+        "            mAP  mAP_l",
+        "bbox      0.500      -",
+        "bbox_ema  0.250",
+        "objects_not_counted 12",
+        "detections_not_counted_ema 1,300",
+    ]
+    both = {"seg/mIoU": 0.25, "seg/aAcc": 0.5, "seg/mIoU_ema": 0.75, "seg/aAcc_ema": 1.0}
+    assert console.format_figures(both) == [
+        "mIoU 0.250  aAcc 0.500",
+        "mIoU_ema 0.750  aAcc_ema 1.000",
+    ]
+
+
 def test_many_classes_are_a_line():
     table = "AP per class\n" + "\n".join(f"class {number}  0.1" for number in range(80))
     assert console.short_table(table) == table

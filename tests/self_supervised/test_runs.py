@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -14,10 +15,15 @@ from convnext_dense.cli.main import main
 from convnext_dense.config.load import load_config
 from convnext_dense.data.fit import load_fitted_config
 from convnext_dense.engine import build_runner
-from convnext_dense.models import ConvNeXt
+from convnext_dense.export.exportable import exportable
+from convnext_dense.export.run import ExportFlags, export
+from convnext_dense.exported.loading import load_exported
+from convnext_dense.inference.trained.loading import load_trained
+from convnext_dense.models import ConvNeXt, Trunk
 from convnext_dense.runs.signals import handling_signals
 from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.self_supervised import MultiCropViews, SingleView, UnlabelledImages
+from convnext_dense.self_supervised.preprocessing import ViewsPreprocessor
 from convnext_dense.tasks import task_of
 from convnext_dense.weights import load_pretrained, read_checkpoint
 from tests.exact import assert_same_checkpoints
@@ -134,6 +140,62 @@ def test_it_is_no_model_to_test_or_predict_with(whole, configs, words, reason, p
     assert end.value.code == 2 and reason in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def work_folder(whole, configs, images, teacher, tmp_path_factory) -> Path:
+    """The folder as a run leaves it: the checkpoint stores the config, the teacher is elsewhere."""
+    method, folder = whole
+    place = tmp_path_factory.mktemp("work")
+    content = torch.load(folder / "iter_8.pth", weights_only=False)
+    cfg = settle(configs[method], images, teacher, place)
+    cfg.model.pop("teacher", None)
+    content["meta"]["cfg"] = cfg.pretty_text
+    torch.save(content, place / "iter_8.pth")
+    (place / "lr_groups.csv").write_text("")
+    return place
+
+
+def test_a_work_folder_is_a_teacher_too(work_folder, configs, images, tmp_path):
+    cfg = settle(configs["distill"], images, work_folder, tmp_path)
+    assert cfg.model.teacher.checkpoint == str(work_folder / "iter_8.pth")
+
+
+@pytest.mark.parametrize("words", [["predict", "IMAGES"], ["push"], ["export"]])
+def test_its_work_folder_is_no_model(work_folder, words, places, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [words[0], str(work_folder), *(str(places[word]) for word in words[1:])]
+    with pytest.raises(SystemExit) as end:
+        main([*words, *(["--to-folder", "made"] if words[0] == "push" else [])])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "pretrained without labels, and predicts nothing" in said
+    assert not [*tmp_path.iterdir()]
+
+
+def test_its_feature_maps_are_those_of_the_file(work_folder):
+    """As an export takes them: from pixels, without the norms that a detector begins with."""
+    trained = load_trained(work_folder, device="cpu", part="backbone")
+    module = exportable(trained.network, "backbone").module
+    with_grn = "backbone.stages.0.0.grn.gamma" in trained.network.opened.content["state_dict"]
+    blocks = dict(use_grn=True, layer_scale_init_value=0) if with_grn else {}
+    trunk = Trunk(ARCH, **blocks).eval()
+    load_pretrained(trunk, work_folder / "iter_8.pth")
+    pixels = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0))
+    data = dict(views=dict(inputs=pixels.byte()[:, None]), paths=[])
+    with torch.no_grad():
+        expected = list(trunk.stage_maps(ViewsPreprocessor()(data)["inputs"]))
+        found = module(pixels.float())
+    assert [map_.shape for map_ in found] == [map_.shape for map_ in expected]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_backbone_is_exported(work_folder, tmp_path):
+    flags = ExportFlags(str(work_folder), part="backbone", out=str(tmp_path / "onnx"), number=1)
+    folder, parity = export(flags)
+    assert not parity.broken
+    assert len(load_exported(folder)(np.zeros((64, 96, 3), np.uint8))) == len(ARCH["dims"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", DENSE)
 def test_a_whole_model_starts_from_it(whole, recipe, tmp_path):
@@ -213,9 +275,10 @@ REFUSED = {
     "odd size": (["--method", "fcmae", "--images", "IMAGES", "--image-size", "100"], "size 96"),
     "tiny size": (["--method", "fcmae", "--images", "IMAGES", "--image-size", "8"], "at least 32"),
     "no epochs": (["--method", "fcmae", "--images", "IMAGES", "--epochs", "0"], "at least 1"),
-    "no teacher": (["--method", "distill", "--images", "IMAGES"], "name .* with --teacher FILE"),
+    "no teacher": (["--method", "distill", "--images", "IMAGES"], "name .* with --teacher"),
     "teacher is a folder": (
-        ["--method", "distill", "--images", "IMAGES", "--teacher", "EMPTY"], "name the checkpoint",
+        ["--method", "distill", "--images", "IMAGES", "--teacher", "EMPTY"],
+        "a folder that holds no checkpoint",
     ),
     "teacher of another kind": (
         ["--method", "distill", "--images", "IMAGES", "--teacher", "RESNET"],

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from tiny_convnext import backbone, official
 
 from convnext_dense import download
 from convnext_dense.errors import UserError
+from convnext_dense.models.trunk import VARIANTS
+from convnext_dense.runs.starting_weights import choose_weights
 from convnext_dense.weights import ZOO, load_pretrained, local_file, read_checkpoint, zoo
 
 
@@ -323,6 +326,51 @@ class TestZoo:
         right = sha256(server.files["/a.pth"])
         monkeypatch.setitem(zoo.ZOO, "some", zoo.ZooFile(server.url, "MIT", right))
         assert "model" in read_checkpoint("some" if by_name else server.url)
+
+    def test_names_tell_size_and_blocks(self):
+        sizes = {name: (file.blocks, file.size) for name, file in ZOO.items()}
+        assert {size for _, size in sizes.values()} <= set(VARIANTS)
+        for name, expected in {
+            "convnext_xlarge_22k_1k_224_ema": ("V1", "xlarge"),
+            "coco/mask_rcnn_convnext_tiny_1k_3x": ("V1", "tiny"),
+            "convnext_iso_small_1k_224_ema": ("isotropic", "small"),
+            "convnextv2_nano_22k_224_ema": ("V2", "nano"),
+            "dinov3_convnext_base": ("V1", "base"),
+            "timm/convnext_large_mlp.clip_laion2b_ft_320": ("V1", "large"),
+        }.items():
+            assert sizes[name] == expected
+
+    @pytest.mark.parametrize(
+        ("name", "backbone", "reason"),
+        [
+            ("convnext_base_22k_224", {}, "is a ConvNeXt base, and the backbone is tiny"),
+            ("convnextv2_tiny_1k_224_ema", {}, "blocks of V2.*V1.*add .*use_grn=True"),
+            ("convnext_tiny_1k_224", dict(use_grn=True), "blocks of V1.*V2.*use_grn=False"),
+            ("convnext_iso_small_1k_224_ema", dict(arch="small"), "isotropic ConvNeXt"),
+        ],
+    )
+    @pytest.mark.parametrize("by_flag", [True, False])
+    def test_another_network_is_refused_before_the_download(
+        self, name, backbone, reason, by_flag, monkeypatch
+    ):
+        monkeypatch.setattr("convnext_dense.weights.reading.fetch", lambda *a: pytest.fail("asked"))
+        backbone = dict(backbone, type="ConvNeXt")
+        if not by_flag:  # the recipe's file, and another backbone by --cfg-options
+            backbone["init_cfg"] = dict(type="Pretrained", checkpoint=name)
+        cfg = Config(dict(model=dict(backbone=backbone), work_dir="."))
+        with pytest.raises(UserError, match=reason):
+            choose_weights(cfg, backbone_weights=name if by_flag else None)
+
+    @pytest.mark.parametrize("name", ["dinov3_convnext_tiny", "timm/convnext_tiny.dinov3_lvd1689m"])
+    def test_a_gated_file_out_of_reach_says_so(self, name, monkeypatch):
+        def fail(*_):
+            raise UserError("Cannot download it (no network).")
+
+        monkeypatch.setattr("convnext_dense.weights.reading.fetch", fail)
+        with pytest.raises(UserError) as error:
+            local_file(name)
+        gated = "accepted its licence (DINOv3 License): docs/weights.md" in str(error.value)
+        assert gated == name.startswith("dinov3")
 
     def test_the_page_lists_every_name_with_its_licence(self):
         page = (Path(__file__).parents[2] / "docs/weights.md").read_text()

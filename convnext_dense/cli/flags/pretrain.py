@@ -37,7 +37,9 @@ def _add_unlabelled_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", metavar="DIR", help="folder of the images, at any depth (fcmae, distill)"
     )
     group.add_argument(
-        "--teacher", metavar="FILE", help="weights of a trained ConvNeXt, of any library (distill)"
+        "--teacher",
+        metavar="FILE",
+        help="weights of a trained ConvNeXt: a file of any library, or a work folder (distill)",
     )
     group.add_argument(
         "--arch", metavar="NAME", help="size of the backbone, such as atto (fcmae, distill)"

@@ -17,6 +17,7 @@ FLAGS = (
     "reduce_zero_label", "mask_values", "palette", "data_format", "strict", "boxes",
     "train_list", "val_list", "val_share", "group_by", "epochs",
 )  # fmt: skip
+VALIDATION = ("val_data", "val_json", "val_list")  # what to evaluate on
 NAMES = dict(val_share="split")  # a flag whose name is not that of its value
 FOLDERS = {"train": "train", "val": "val", "test": "val"}  # split -> sub-folder of a single folder
 
@@ -105,8 +106,12 @@ def _share(args: argparse.Namespace) -> float | None:
     share = args.val_share
     if share is not None and not 0 < share < 1:
         raise UserError(f"--split takes a share between 0 and 1, such as 0.2, got {share:g}.")
-    if share is not None and (args.val_data or args.val_json or args.val_list):
-        raise UserError("--split takes validation data from the training data: leave out --val-...")
+    given = [name for name in VALIDATION if vars(args)[name]]
+    if share is not None and given:
+        raise UserError(
+            "--split takes validation data from the training data: leave out "
+            f"{' and '.join('--' + name.replace('_', '-') for name in given)}."
+        )
     if args.group_by and share is None:
         raise UserError("--group-by belongs to --split SHARE: give both.")
     return share

@@ -31,12 +31,12 @@ def check_dense(model: nn.Module) -> None:
     if isinstance(model, QUERIES):
         raise UserError(
             f"--tta merges views by suppressing boxes that overlap, and {name} predicts a set in "
-            "which overlapping objects stand beside each other: test without --tta."
+            "which overlapping objects stand beside each other: leave out --tta."
         )
     if not isinstance(model, SingleStageDetector) or "nms" not in (model.test_cfg or {}):
         raise UserError(
             f"--tta supports Mask R-CNN and Cascade Mask R-CNN, with or without masks, and "
-            f"single-stage detectors with NMS, not {name}: test without --tta."
+            f"single-stage detectors with NMS, not {name}: leave out --tta."
         )
 
 

@@ -15,7 +15,8 @@ from convnext_dense.inference.model import Model
 from convnext_dense.inference.network import Network
 from convnext_dense.inference.trained.networks import Detector, PanopticSegmentor, Segmentor
 from convnext_dense.inference.trained.opening import Opened, open_named
-from convnext_dense.tasks import entry_of
+from convnext_dense.inference.trained.pretrained import PretrainedBackbone
+from convnext_dense.tasks import check_predicts, entry_of
 from convnext_dense.weights.checkpoints import take_average
 
 NETWORKS = {kind.task: kind for kind in (Detector, Segmentor, PanopticSegmentor)}
@@ -27,34 +28,40 @@ def load_trained(
     config: str | os.PathLike | None = None,
     device: str | None = None,
     ema: bool = False,
+    part: str | None = None,
 ) -> Model:
-    """:func:`convnext_dense.inference.model.load` for everything but exported models."""
+    """:func:`convnext_dense.inference.model.load` for everything but exported models.
+
+    Args:
+        source, config, device, ema: As there.
+        part: ``backbone`` also takes what was pretrained without labels, for an export of it.
+    """
     opened = open_named(source, config)
     if ema:
         opened = replace(opened, content=take_average(opened.content, opened.source))
-    network = build_network(opened, choose_device(device))
+    network = build_network(opened, choose_device(device), part)
     best_thresholds = partial(
         read_best_thresholds,
         opened.content,
         network.classes,
         opened.source,
         Path(opened.source).parent,
+        ema,
     )
     return Model(network, opened.source, palette_of(opened), best_thresholds)
 
 
-def build_network(opened: Opened, device: torch.device) -> Network:
+def build_network(opened: Opened, device: torch.device, part: str | None = None) -> Network:
     """The network of a checkpoint, in evaluation mode, on its device.
 
     Raises:
         UserError: When it cannot be built, or predicts nothing.
     """
     entry = entry_of(opened.config) if opened.config is not None else None
-    if entry is not None and not entry.headline:
-        raise UserError(
-            f"{opened.source} was pretrained without labels and predicts nothing: train a model "
-            "from it with --backbone-weights."
-        )
+    if entry is not None and not entry.headline and part == "backbone":
+        return PretrainedBackbone(opened, device)
+    if entry is not None:
+        check_predicts(opened.config, opened.source)
     if entry is not None and entry.toolbox:
         return NETWORKS[entry.name](opened, device)
     from convnext_dense.inference.trained.classifier import Classifier  # needs timm's transforms

@@ -51,7 +51,7 @@ class ToolboxNetwork(Network):
         cfg, content, source = opened.config, opened.content, opened.source
         task = task_of(cfg)
         check_parts(cfg.model, content, source)
-        with _building(opened):
+        with building(opened):
             self.classes = class_names(cfg, content, source)
             task.fit_to_checkpoint(cfg, content, source, self.classes)
             task.keep_scores(cfg, None)
@@ -110,13 +110,13 @@ class ToolboxNetwork(Network):
             UserError: For a config without views.
         """
         cfg = deepcopy(self.opened.config)
-        with _building(self.opened):
+        with building(self.opened):
             use_views(cfg)
             return build_views(cfg.test_cfg.views), _pipeline(cfg)
 
 
 @contextmanager
-def _building(opened: Opened) -> Iterator[None]:
+def building(opened: Opened) -> Iterator[None]:
     """Builds in the toolbox's scope; what a checkpoint's own config names must be registered.
 
     Raises:

@@ -26,7 +26,13 @@ from convnext_dense.weights.reading import is_elsewhere
 from convnext_dense.weights.zoo import OFFICIAL_FILES, ZOO
 
 HUB = "hf:"
-DENSE_SCOPES = tuple(entry.scope for entry in ENTRIES if entry.toolbox)
+# Of stored configs that are read whole: a toolbox's scope, or the name of a pretraining's task. A
+# classifier is built from a part of its config.
+READ_WHOLE = tuple(
+    entry.scope if entry.toolbox else entry.name
+    for entry in ENTRIES
+    if entry.toolbox or not entry.headline
+)
 CONFIG_SUFFIXES = (".py", *SUFFIXES)
 WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
 
@@ -104,7 +110,7 @@ def _with_config(checkpoint: str, config: str | os.PathLike | None) -> Opened:
         path = _config_path(os.fspath(config))
         return Opened(content, checkpoint, load_config(path), path)
     text = (content.get("meta") or {}).get("cfg")
-    if isinstance(text, str) and any(f'"{s}"' in text or f"'{s}'" in text for s in DENSE_SCOPES):
+    if isinstance(text, str) and any(f'"{s}"' in text or f"'{s}'" in text for s in READ_WHOLE):
         name = f"the config in {checkpoint}"
         with building_registered_classes_alone():
             return Opened(content, checkpoint, load_config(_stored_config(text, name)), name, True)

@@ -10,7 +10,7 @@ from convnext_dense.config.reading import read_config
 from convnext_dense.errors import UserError
 from convnext_dense.paper.tables.figures import find_config, paper_figures
 from convnext_dense.paper.tables.rows import Cell, Row
-from convnext_dense.runs.run_summary import progress
+from convnext_dense.runs.run_summary import figure_of_kind, progress
 from convnext_dense.runs.saved_runs import TRACES, Stored, Training, read_runs
 
 FigureAndSource = tuple[float | None, str]
@@ -149,8 +149,8 @@ def _figures(
     multi_scale = (row.table, cell.column) == (4, "miou")
     tests: list[tuple[str, Stored]] = [("test", test) for test in run.tests]
     for kind, stored in [*tests, ("validation", run)]:
-        value = stored.metrics.get(name)
-        if isinstance(value, int | float) and bool(stored.metrics.get("tta")) == multi_scale:
+        value = figure_of_kind(stored.metrics, name, multi_scale)
+        if isinstance(value, int | float):
             limit = getattr(stored, "limit", None)
             kind += f" of {limit:,} images" if limit else ""
             kind += " at several scales" if multi_scale else ""
