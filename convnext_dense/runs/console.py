@@ -194,7 +194,7 @@ def format_figures(figures: Mapping[str, float]) -> list[str]:
     for name, text in named.items():
         row, column = _cell(name)
         table.setdefault(row, {})[column] = text
-    shared = next(iter(table.values())).keys()
+    shared = next(iter(table.values()), {}).keys()
     table = {name: row for name, row in table.items() if shared & row.keys()}
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     if columns == [""]:

@@ -23,6 +23,10 @@ class Split:
     accumulated: int
 
 
+# Bytes of a split, for a kind of checkpointing.
+Predictor = Callable[[bool | str | None], Callable[[Split], float]]
+
+
 @dataclass(frozen=True)
 class Row:
     """A setting and the bytes that it is predicted to need."""
@@ -56,7 +60,7 @@ def needed(predicted: float) -> float:
 def choose(
     splits: Sequence[Split],
     checkpointing: Iterable[bool | str],
-    predictor: Callable[[bool | str], Callable[[Split], float]],
+    predictor: Predictor,
     usable: float,
 ) -> Choice:
     """The least checkpointing with which any batch fits, and the largest batch with it.

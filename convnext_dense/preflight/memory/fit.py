@@ -22,6 +22,7 @@ from convnext_dense.preflight.memory.choice import (
     MIB,
     RESERVE,
     Choice,
+    Predictor,
     Split,
     choose,
     kind_name,
@@ -73,19 +74,7 @@ def fit_memory(
     if processes > 1:
         connect(cfg)
     size = largest_images(cfg, shape_buckets)
-    first: list[Any] = [None]
-    if get_rank() == 0:
-        first = [_prepared(settled, size, options, processes, own_data)]
-    # Not before the first trial, which leaves the libraries that a training needs too.
-    usable, source = usable_bytes(limit)
-    usable = min(all_gather_object(usable))
-    decided: list[Any] = [None]
-    if get_rank() == 0:
-        decided = [first[0] if isinstance(first[0], str) else _decided(*first[0], usable)]
-    broadcast_object_list(decided)
-    choice = decided[0]
-    if isinstance(choice, str):
-        raise UserError(choice)
+    choice, usable, source = _agreed(settled, limit, size, options, processes, own_data)
     chosen = choice.chosen
     record = dict(
         limit_gib=round(usable / GIB, 3),
@@ -103,8 +92,24 @@ def fit_memory(
     return "\n".join([head, *table(choice), *_remarks(cfg, processes, recipe_sees)])
 
 
-Predictor = Callable[[bool | str], Callable[[Split], float]]
-Prepared = tuple[list[Split], tuple[bool | str | None, ...], Predictor]
+def _agreed(
+    settled: SettledConfig, limit: float | str, size: tuple[int, int], *data: Any
+) -> tuple[Choice, float, str]:
+    """The choice of all processes, for the one with the least memory; the memory, and whose it is.
+
+    Raises:
+        UserError: In all of them.
+    """
+    prepared = _prepared(settled, size, *data) if get_rank() == 0 else ""
+    # Not before the first trial, which leaves the libraries that a training needs too.
+    usable, source = usable_bytes(limit)
+    usable = min(all_gather_object(usable))
+    decided = [prepared if isinstance(prepared, str) else _decided(*prepared, usable)]
+    broadcast_object_list(decided)
+    (choice,) = decided
+    if isinstance(choice, str):
+        raise UserError(choice)
+    return choice, usable, source
 
 
 def _prepared(
@@ -113,35 +118,28 @@ def _prepared(
     options: Mapping[str, Any],
     processes: int,
     own_data: bool,
-) -> Prepared | str:
+) -> tuple[list[Split], tuple[bool | str | None, ...], Predictor] | str:
     """What is chosen among, with the first kind predicted; or the sentence of a refusal."""
     cfg = settled.cfg
 
     @cache
-    def predictor(kind: bool | str) -> Callable[[Split], float]:
+    def predictor(kind: bool | str | None) -> Callable[[Split], float]:
         prediction = predict_memory(cfg, size, kind, processes=processes)
         return lambda split: prediction.bytes(split.batch, split.accumulated)
 
     try:
-        splits, kinds = (
-            allowed_splits(settled, options, processes, own_data),
-            checkpointing_kinds(cfg, options),
-        )
+        splits = allowed_splits(settled, options, processes, own_data)
+        kinds = checkpointing_kinds(cfg, options)
         predictor(kinds[0])
     except UserError as error:
         return str(error)
     return splits, kinds, predictor
 
 
-def _decided(
-    splits: list[Split],
-    kinds: tuple[bool | str | None, ...],
-    predictor: Predictor,
-    usable: float,
-) -> Choice | str:
-    """The choice, or the sentence of a refusal: all processes are to raise it."""
+def _decided(*choices: Any) -> Choice | str:
+    """:func:`choose`, or the sentence of its refusal: all processes are to raise it."""
     try:
-        return choose(splits, kinds, predictor, usable)
+        return choose(*choices)
     except UserError as error:
         return str(error)
 
