@@ -16,6 +16,7 @@ OPERATORS = ("dwconv_norm", "mlp")
 SMALL = dict(depths=(1, 1, 1, 1), dims=(8, 12, 16, 20))
 
 
+@pytest.mark.slow
 def test_blocks_are_compiled_in_place():
     torch.manual_seed(0)
     model = ConvNeXt(SMALL, drop_path_rate=0.5, layer_scale_init_value=0.5).train().double()

@@ -211,6 +211,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, monkeypatch):
     assert resumed.iter == 10
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path):
     """A file system of 1.9 MB in a new process: checkpoints of half a megabyte fill it."""
     code = "import sys; from tests.runs.test_checkpointing import fill_mounted as f; f(sys.argv[1])"
