@@ -63,5 +63,6 @@ def test_memory_and_open_files_stay_flat(data_root, tmp_path, capsys):
             f"{int(files[late].min())} to {int(files[late].max())}"
         )
     assert slope < BOUND
-    assert files[late].max() - files[late].min() <= 2  # a file that is being written
+    # Two: a file that is being written. Fewer than at first is well: other tests' are closed.
+    assert files[late].max() - files[late][0] <= 2
     assert np.polyfit(steps[late], files[late], 1)[0] * ITERATIONS < 1
