@@ -22,7 +22,7 @@ from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_config
 from convnext_dense.config.safe_reading import safe_reading
 from convnext_dense.preflight.memory.image_size import Size, largest_images
-from convnext_dense.preflight.memory.prediction import predict_memory
+from convnext_dense.preflight.memory.prediction import least_side, predict_memory
 from convnext_dense.preflight.memory.trial import build_trial_model, least_batch
 from convnext_dense.preflight.step_probe import peak_bytes, reset_peak
 from convnext_dense.tasks import task_of
@@ -77,7 +77,7 @@ def _measure_here(case: Case, threads: int) -> float | None:
     cfg, size = settled(case)
     cfg.optim_wrapper.accumulative_counts = case.accumulated
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmengine"):
-        few = task_of(cfg).trial_batch(cfg, least_batch(cfg), (64, 64))
+        few = task_of(cfg).trial_batch(cfg, least_batch(cfg), (least_side(cfg),) * 2)
         _train(cfg, case, few)  # imports, and what libraries keep
         batch = task_of(cfg).trial_batch(cfg, case.images, size)
         gc.collect()  # the little model's, whose parts know each other

@@ -85,7 +85,7 @@ def train(rank: int, data_root: Path, work_dir: Path, options: dict) -> None:
     cfg = load_fitted_config(data_root / "config.py", **settled)
     cfg.work_dir = cfg.experiment_name = str(work_dir)
     cfg.randomness = dict(seed=options.get("seed", SEED), **options.get("randomness", {}))
-    cfg.train_cfg.max_iters = STEPS
+    cfg.train_cfg.max_iters = options.get("steps", STEPS)
     cfg.default_hooks.checkpoint.update(interval=1, by_epoch=False, max_keep_ckpts=-1)
     cfg.visualizer.vis_backends = []
     cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
@@ -190,8 +190,9 @@ def test_a_checkpoint_of_equal_states_goes_on_as_it_was(data_root, two, tmp_path
 
 @pytest.mark.slow
 def test_another_number_of_processes_draws_apart_too(data_root, two, tmp_path):
-    run_together(train, data_root, tmp_path / "one", dict(launcher="none"), processes=1)
-    resume = tmp_path / "one/iter_3.pth"  # three of its six steps of an epoch are two's
+    alone = dict(launcher="none", steps=6)  # an epoch, which is three steps of two processes
+    run_together(train, data_root, tmp_path / "one", alone, processes=1)
+    resume = tmp_path / "one/iter_6.pth"
     run_together(train, data_root, tmp_path / "two", dict(resume=resume))
     assert_apart(states(tmp_path / "two/iter_4.pth"))
 

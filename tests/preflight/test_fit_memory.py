@@ -27,7 +27,7 @@ from convnext_dense.preflight.memory.choice import (
 )
 from convnext_dense.preflight.memory.fit import check_limit, fit_memory
 from convnext_dense.preflight.memory.image_size import largest_images
-from convnext_dense.preflight.memory.prediction import predict_memory
+from convnext_dense.preflight.memory.prediction import least_side, predict_memory, trial_sizes
 from convnext_dense.preflight.memory.setting import (
     ACCUMULATION,
     RECORD,
@@ -110,6 +110,13 @@ def test_iterations_grow_with_the_batches_of_a_step_and_given_ones_stay():
 )
 def test_the_largest_images_of_recipes(config, size):
     assert largest_images(Config.fromfile(f"configs/{config}")) == size
+
+
+def test_small_images_have_as_many_places_as_a_detector_has_queries():
+    cfg = Config.fromfile(find_config("dino_convnext_t_12e"))
+    small, _ = trial_sizes((480, 640), 32, least_side(cfg))
+    assert sum(math.prod(small) // stride**2 for stride in (8, 16, 32, 64)) >= 900
+    assert trial_sizes((480, 640), 32)[0] == (160, 224)  # of a detector without queries
 
 
 @pytest.mark.parametrize("checkpointing", [False, "block"])

@@ -99,7 +99,7 @@ def _predict(
     cfg: Config, size: Size, checkpointing: bool | str | None, processes: int
 ) -> Prediction:
     model = build_trial_model(cfg, checkpointing)
-    small, large = trial_sizes(size, multiple_of(cfg))
+    small, large = trial_sizes(size, multiple_of(cfg), least_side(cfg))
     few = 2 if math.prod(size) <= SMALL else least_batch(cfg)
     # More images at the larger size: that is how a batch grows, and tiny maps have kernels of their
     # own.
@@ -142,18 +142,33 @@ def fit_places(curves: list[Curve], trials: list[tuple[int, int]]) -> Activation
     )
 
 
-def trial_sizes(size: Size, multiple: int) -> tuple[Size, Size]:
-    """Two sizes of small images with the proportions of the largest ones, the smaller one first."""
+def trial_sizes(size: Size, multiple: int, least: int = LEAST) -> tuple[Size, Size]:
+    """Two sizes of small images with the proportions of the largest ones, the smaller one first.
+
+    Args:
+        size: Height and width of the largest images.
+        multiple: Pixels whose multiples the sides are.
+        least: Pixels of a side at least.
+    """
     share = 1 if math.prod(size) <= SMALL else SHARE
-    large = tuple(_round(side * share, multiple) for side in size)
-    small = tuple(_round(side * share * 2 / 3, multiple) for side in size)
+    large = tuple(_round(side * share, multiple, least) for side in size)
+    small = tuple(_round(side * share * 2 / 3, multiple, least) for side in size)
     if small == large:
         large = tuple(2 * side for side in small)
     return small, large
 
 
-def _round(side: float, multiple: int) -> int:
-    return max(round(side / multiple), math.ceil(LEAST / multiple)) * multiple
+def _round(side: float, multiple: int, least: int) -> int:
+    return max(round(side / multiple), math.ceil(least / multiple)) * multiple
+
+
+def least_side(cfg: Config) -> int:
+    """Pixels of a side that an image of a trial has at least.
+
+    A detector that chooses its queries among the places of its maps (strides 8 to 64: one for 48
+    pixels) needs as many of these as queries.
+    """
+    return max(LEAST, math.isqrt(48 * (cfg.model.get("num_queries") or 0)))
 
 
 def multiple_of(cfg: Config) -> int:
