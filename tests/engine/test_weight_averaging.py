@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from convnext_dense.cli.main import main
 from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_shipped
 from convnext_dense.engine.hooks import MetricsFileHook
@@ -211,7 +212,10 @@ def test_a_detector_with_its_average(birds, tmp_path):
     meta = read_checkpoint(last)["meta"]  # classes that are never found have no threshold
     assert meta.get("best_thresholds_ema", {}) == measured["best_thresholds"]
     assert meta.get("best_thresholds", {}) == figures["best_thresholds"]
-    card = run("push", tmp_path / "run", "--ema", "--dry-run")
+    main(
+        ["push", str(tmp_path / "run"), "own/birds", "--ema", "--to-folder", str(tmp_path / "hub")]
+    )
+    card = (tmp_path / "hub/README.md").read_text()
     assert f"| bbox_mAP | {figures['bbox_mAP_ema']:.4f} |" in card
     seen = [
         load(source, ema=ema)(
