@@ -168,7 +168,8 @@ def least_side(cfg: Config) -> int:
     A detector that chooses its queries among the places of its maps (strides 8 to 64: one for 48
     pixels) needs as many of these as queries.
     """
-    return max(LEAST, math.isqrt(48 * (cfg.model.get("num_queries") or 0)))
+    needed = math.sqrt(48 * (cfg.model.get("num_queries") or 0))
+    return max(LEAST, math.ceil(needed / GRID) * GRID)
 
 
 def multiple_of(cfg: Config) -> int:
