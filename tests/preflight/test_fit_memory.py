@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from mmengine.registry import DefaultScope
 
 from convnext_dense.benchmark.training_memory import Case, measured_mib, predicted_mib, settled
 from convnext_dense.cli.main import parse_tool
+from convnext_dense.cli.shared.train_flags import TrainFlags
+from convnext_dense.cli.shared.train_settings import fit_to_memory
 from convnext_dense.config.load import load_config
 from convnext_dense.config.names import find_config, shipped_configs
 from convnext_dense.config.settled_config import SettledConfig
@@ -178,6 +181,17 @@ def test_a_setting_in_a_config_and_back_from_a_checkpoint():
         keep_setting(again, decision, {ACCUMULATION: 4}, processes=1, refitted=False)
     with pytest.raises(UserError, match="for 1 processes, and there are 2 now"):
         keep_setting(again, decision, {}, processes=2, refitted=False)
+
+
+def test_a_run_that_began_without_the_flag_is_not_fitted_later(tmp_path):
+    source = tmp_path / "iter_1.pth"
+    torch.save(dict(meta=dict(cfg="model = dict(type='Any')\n", iter=1)), source)
+    flags = TrainFlags(config=CLASSIFIER, resume=str(source), fit_memory=8.0)
+    config = SettledConfig(load_config(find_config(CLASSIFIER)))
+    with pytest.raises(UserError, match="iter_1.pth is of a run without --fit-memory"):
+        fit_to_memory(config, flags)
+    fit_to_memory(config, replace(flags, fit_memory=None))
+    assert RECORD not in config.cfg
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
     settle_finetuning(settled, flags)
     if said and launcher.rank(flags.launcher) == 0:
         print(said)
-    _fit_memory(settled, flags)
+    fit_to_memory(settled, flags)
     if flags.own_data is not None:
         fit = _fit_schedule if task_of(settled.cfg).fits_schedule else _fit_batch
         fit(settled, flags)
@@ -114,8 +114,8 @@ def fit_settings(settled: SettledConfig, flags: TrainFlags) -> None:
             stop_after(cfg, flags.max_iters, flags.cfg_options or {})
 
 
-def _fit_memory(settled: SettledConfig, flags: TrainFlags) -> None:
-    """``--fit-memory``, or what it decided for the run that is resumed."""
+def fit_to_memory(settled: SettledConfig, flags: TrainFlags) -> None:
+    """Applies ``--fit-memory``, or what it decided for the run that is resumed."""
     options = dict(flags.cfg_options or {})
     if flags.accumulate is not None:
         options[ACCUMULATION] = flags.accumulate
@@ -141,13 +141,23 @@ def _fits_schedule(cfg: Config, flags: TrainFlags) -> bool:
 
 
 def _kept_memory(flags: TrainFlags) -> dict | None:
-    """The decision in the checkpoint that is resumed; None without one."""
+    """The decision in the checkpoint that is resumed; None without a checkpoint, or without both.
+
+    Raises:
+        UserError: For ``--fit-memory`` on a run that began without it.
+    """
     if flags.resume is None:
         return None
     source = newest_whole(work_folder(flags)) if flags.resume == AUTO else flags.resume
     if source is None or not Path(source).is_file():
         return None
-    return kept_setting(read_checkpoint(source))
+    kept = kept_setting(read_checkpoint(source))
+    if kept is None and flags.fit_memory is not None:
+        raise UserError(
+            f"{source} is of a run without --fit-memory, and its iterations are counted in its own "
+            "batches: leave the flag out, or start a new run from its weights with --load-from."
+        )
+    return kept
 
 
 def _start(cfg: Config, flags: TrainFlags) -> Start | None:
