@@ -51,7 +51,7 @@ def evaluated() -> dict:
     )
 
 
-@pytest.mark.parametrize("stop", [5, 12])
+@pytest.mark.parametrize("stop", [5, pytest.param(12, marks=pytest.mark.slow)])
 def test_inside_an_epoch_and_after_an_evaluation(tmp_path, monkeypatch, stop):
     monkeypatch.setattr("tests.engine.test_loops.Line", Noisy)
     loop = dict(type="ResumableEpochLoop", max_epochs=3)
@@ -96,7 +96,7 @@ def test_an_evaluation_that_is_not_repeated_leaves_no_trace(tmp_path, monkeypatc
     assert resumed.model.drawn == whole.model.drawn[12:]
 
 
-@pytest.mark.parametrize("stop", [5, 12])
+@pytest.mark.parametrize("stop", [5, pytest.param(12, marks=pytest.mark.slow)])
 def test_workers_that_persist_draw_as_those_of_a_resumed_run(tmp_path, monkeypatch, stop):
     """A loader draws a number where it makes workers; a resumed run makes them once more."""
     monkeypatch.setattr("tests.engine.test_loops.Line", Noisy)
