@@ -173,6 +173,8 @@ def test_a_setting_in_a_config_and_back_from_a_checkpoint():
     assert cfg.optim_wrapper.accumulative_counts == 2 and cfg.train_cfg.max_iters == 2 * 9500
     assert kept_setting(dict(meta=dict(cfg=cfg.pretty_text))) == decision
     assert kept_setting(dict(meta=dict(cfg=settled_config.recipe.pretty_text))) is None
+    with pytest.raises(UserError, match="cannot be read, so the run's decision"):
+        kept_setting(dict(meta=dict(cfg=f"{RECORD} = dict(batch=")))
 
     again = SettledConfig(settled_config.recipe)
     keep_setting(again, decision, {}, processes=1, refitted=False)

@@ -88,14 +88,21 @@ def scale_iterations(cfg: Config, factor: float, options: Mapping[str, Any]) -> 
 
 
 def kept_setting(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The decision of the run that a checkpoint is of; None where it made none."""
+    """The decision of the run that a checkpoint is of; None where it made none.
+
+    Raises:
+        UserError: Where it made one that cannot be read.
+    """
     text = str((checkpoint.get("meta") or {}).get("cfg") or "")
     if RECORD not in text:
         return None
     try:
         return read_plain(text, (RECORD,)).get(RECORD)
-    except (SyntaxError, ValueError):
-        return None
+    except (SyntaxError, ValueError) as error:
+        raise UserError(
+            "The config in the checkpoint cannot be read, so the run's decision of --fit-memory is "
+            "lost: start a new run from its weights with --load-from."
+        ) from error
 
 
 def keep_setting(
